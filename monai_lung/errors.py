@@ -1,0 +1,56 @@
+"""The errors of the package: one family, each message names the thing, the reason and the way out.
+
+The command line turns a `MonaiLungError` into one line on stderr and exit code 1, a `UsageError` into exit code 2.
+"""
+
+
+class MonaiLungError(Exception):
+    """Base of everything that the package raises on purpose."""
+
+
+class UsageError(MonaiLungError):
+    """The call itself is wrong: a path that is not there, options that exclude each other."""
+
+
+class InputError(MonaiLungError):
+    """The input can't be analysed as it is."""
+
+
+class NoSeriesError(InputError):
+    """No readable image series where one was expected."""
+
+
+class NotCTError(InputError):
+    """The image is no CT in Hounsfield units: another modality, a derived object, an implausible range."""
+
+
+class GeometryError(InputError):
+    """The slices don't form one regular volume: gaps, mixed orientation, changing spacing."""
+
+
+class DecodeError(InputError):
+    """Pixel data or a header can't be decoded: truncated, an unknown transfer syntax, a missing decoder."""
+
+
+class LungsNotFoundError(InputError):
+    """Less than 200 ml of lung in the image."""
+
+
+class MaskError(InputError):
+    """A mask that doesn't fit the CT which it is said to belong to."""
+
+
+class PriorError(InputError):
+    """The earlier examination can't be compared with this one."""
+
+
+class OutputError(MonaiLungError):
+    """A result can't be written: read-only, no space left."""
+
+
+class WeightsError(MonaiLungError):
+    """Network weights are missing, damaged, or belong to another network."""
+
+
+class ConfigError(MonaiLungError):
+    """A configuration has an unknown key, a wrong value, or asks for code that isn't trusted."""

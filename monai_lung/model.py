@@ -1,0 +1,308 @@
+"""The types that travel between the stages. This file imports nothing of the package.
+
+Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
+row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
+in mm (L, P, S positive); a point is (x, y, z) in LPS mm. Values are HU. Inside MONAI transforms arrays are
+(C, X, Y, Z) and the affine is MONAI's RAS.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Point = tuple[float, float, float]
+Index = tuple[int, int, int]
+Texture = Literal["solid", "part-solid", "ground-glass"]
+Side = Literal["right", "left"]
+Third = Literal["upper", "middle", "lower"]
+
+RIGHT_LUNG, LEFT_LUNG = 1, 2
+"""Labels of a lung mask."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A DICOM series as found in a folder, before its pixels are read.
+
+    `suitable` says whether it can be analysed as an axial chest CT; `reason` why not, or why it ranks where it does.
+    """
+
+    uid: str
+    study_uid: str
+    modality: str
+    description: str
+    files: tuple[Path, ...]
+    suitable: bool
+    reason: str
+    kernel: str = ""
+    thickness_mm: float | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    study_date: datetime.date | None = None
+
+
+@dataclass(frozen=True)
+class SourceSlice:
+    """One DICOM instance that a CT was read from, with its own geometry.
+
+    `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
+    of unit length.
+    """
+
+    path: Path
+    sop_instance_uid: str
+    affine_lps: NDArray[np.float64]
+    shape: tuple[int, int]
+    """Columns, rows."""
+
+
+@dataclass(frozen=True)
+class CT:
+    """A chest CT in memory.
+
+    Attributes:
+        hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
+        affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
+        name: the case's name, safe in a path, nothing of the patient in it.
+        path: where it was read from.
+        series: the DICOM series, None for NIfTI, NRRD and MHA.
+        frame_of_reference_uid: DICOM's, "" where there is none.
+        slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
+        resampled: True when the grid isn't the stored one (tilt, gaps): results are then mapped back through
+            each slice's own affine.
+        warnings: what a reader of the results must know, a sentence each.
+        study_date: of the examination, None where unknown.
+        patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
+        patient: name and ID, only for `--show-patient`; () where unknown.
+    """
+
+    hu: NDArray[np.int16]
+    affine_lps: NDArray[np.float64]
+    name: str
+    path: Path
+    series: Series | None = None
+    frame_of_reference_uid: str = ""
+    slices: tuple[SourceSlice, ...] = ()
+    resampled: bool = False
+    warnings: tuple[str, ...] = ()
+    study_date: datetime.date | None = None
+    patient_key: str = ""
+    patient: tuple[str, ...] = ()
+
+    @property
+    def spacing_mm(self) -> Point:
+        """Distance of neighbouring voxel centres along i, j and k."""
+        x, y, z = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return float(abs(np.linalg.det(self.affine_lps[:3, :3])))
+
+    def to_world(self, index: NDArray[np.float64] | Point) -> NDArray[np.float64]:
+        """LPS mm (..., 3) of (fractional) voxel indices (..., 3)."""
+        return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+
+    def to_index(self, point_mm: NDArray[np.float64] | Point) -> NDArray[np.float64]:
+        """Fractional voxel indices (..., 3) of points in LPS mm (..., 3)."""
+        return (np.asarray(point_mm, float) - self.affine_lps[:3, 3]) @ np.linalg.inv(self.affine_lps[:3, :3]).T
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """Lung mask on the CT's grid: uint8 (X, Y, Z), 0 outside, 1 right, 2 left (patient's)."""
+
+    labels: NDArray[np.uint8]
+    right_ml: float
+    left_ml: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A place where a nodule may be: centre in LPS mm, score in 0...1, rough diameter in mm."""
+
+    center_mm: Point
+    score: float
+    diameter_mm: float
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The voxels of one nodule: a box of the CT's grid that starts at `offset`.
+
+    Attributes:
+        mask: bool (x, y, z), at least one voxel True.
+        probability: float32 (x, y, z), the network's probability on the same box; `mask` is where it's >= 0.5 and
+            connected. Carries the sub-voxel information that measurements use.
+        offset: index (i, j, k) in the CT of the box's first voxel.
+    """
+
+    mask: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+    offset: Index
+    seed: Seed
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The box as slices into an array on the CT's grid."""
+        x, y, z = (slice(o, o + n) for o, n in zip(self.offset, self.mask.shape, strict=True))
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What the third network says of an outlined nodule; probabilities in 0...1, the interval about 90 %."""
+
+    nodule_probability: float
+    malignancy_probability: float
+    malignancy_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Sizes of one nodule on the CT's own grid (`clinical.measurements` says how each is taken).
+
+    `bbox_index` is half open: ((i0, j0, k0), (i1, j1, k1)) with i1 one past the last voxel.
+    `long_axis_mm` and `short_axis_mm` are perpendicular, on the axial slice of the largest extent; `axes_mm` holds the
+    end points of both in LPS mm: (long start, long end, short start, short end).
+    """
+
+    center_mm: Point
+    center_index: Index
+    bbox_index: tuple[Index, Index]
+    volume_mm3: float
+    long_axis_mm: float
+    short_axis_mm: float
+    mean_diameter_mm: float
+    max_diameter_3d_mm: float
+    equivalent_diameter_mm: float
+    mean_hu: float
+    hu_percentiles: tuple[float, float, float, float, float]
+    """5th, 25th, 50th, 75th and 95th."""
+    texture: Texture
+    solid_volume_mm3: float
+    solid_diameter_mm: float
+    """Largest axial diameter of the solid part (Fleischner), 0 without one."""
+    solid_mean_diameter_mm: float
+    """Mean of long and short axis of the solid part (Lung-RADS), 0 without one."""
+    side: Side
+    third: Third
+    pleura_distance_mm: float
+    """0 where the nodule touches the pleura."""
+    axes_mm: tuple[Point, Point, Point, Point]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a guideline says. `category` is None where it depends on an input that is missing (then `by_risk`).
+
+    `rule` names the cell that fired; `inputs` what went in, `missing` what would have been needed.
+    """
+
+    guideline: str
+    category: str | None
+    advice: str
+    rule: str
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    modifier: str = ""
+    by_risk: Mapping[str, str] = field(default_factory=dict)
+    probability: float | None = None
+    """Brock only: probability of cancer in 0...1."""
+    probability_range: tuple[float, float] | None = None
+    """Brock only, where an input is missing: the lowest and the highest that the known inputs allow."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A nodule against an earlier examination.
+
+    `status` is that of `clinical_rules` ("new", "growing", "slow-growing", "stable", "shrinking"); `doubling_days` is
+    None where a date is missing or the volume did not grow.
+    """
+
+    status: Literal["new", "stable", "growing", "slow-growing", "shrinking"]
+    prior_center_mm: Point | None = None
+    prior_volume_mm3: float | None = None
+    prior_mean_diameter_mm: float | None = None
+    volume_change_percent: float | None = None
+    doubling_days: float | None = None
+    prior_date: datetime.date | None = None
+    interval_days: int | None = None
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """A nodule of the report. `id` is 1 for the largest; `tracking_uid` stays the same over a rerun."""
+
+    id: int
+    tracking_uid: str
+    outline: Outline
+    measurements: Measurements
+    rating: Rating
+    guidelines: Mapping[str, Advice] = field(default_factory=dict)
+    """Keys: fleischner_2017, lung_rads_2022, brock."""
+    growth: Growth | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """What the person at the command line said of the patient; None is unknown."""
+
+    age: int | None = None
+    sex: Literal["F", "M"] | None = None
+    emphysema: bool | None = None
+    family_history: bool | None = None
+    spiculation: bool | None = None
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The earlier examination that growth was measured against."""
+
+    study_date: datetime.date | None
+    source: Literal["ct", "result"]
+    """From the earlier CT itself, or (coarser) from an earlier result's masks."""
+    gone: tuple[tuple[Point, float], ...] = ()
+    """Nodules that have no partner now: centre in the prior's LPS mm and volume in mm3."""
+    residual_mm: float | None = None
+    """Mean distance of the lungs' surfaces after registration."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything an analysis found; `report/` writes it in each format.
+
+    Attributes:
+        guidelines: advice for the whole examination (keys as in `Nodule.guidelines`).
+        weights: network name to the sha256 of its weights.
+        software: package name to version.
+        timing_s: stage to seconds.
+        warnings: of the CT, the lungs and the stages, in the order in which they arose.
+    """
+
+    ct: CT
+    lungs: Lungs
+    nodules: tuple[Nodule, ...]
+    guidelines: Mapping[str, Advice] = field(default_factory=dict)
+    person: Person = field(default_factory=Person)
+    prior: Prior | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    timing_s: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def nodule_labels(self) -> NDArray[np.uint16]:
+        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap."""
+        labels = np.zeros(self.ct.hu.shape, np.uint16)
+        for nodule in sorted(self.nodules, key=lambda n: -n.id):
+            labels[nodule.outline.box][nodule.outline.mask] = nodule.id
+        return labels
