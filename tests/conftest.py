@@ -1,0 +1,18 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real scans and nodules: `MONAI_LUNG_DATA`, else ../shared/data beside the checkout."""
+    here = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("MONAI_LUNG_DATA", here.parent / "shared" / "data"))
+    if not (folder / "ct").is_dir():
+        pytest.skip(f"no real data at {folder}: set MONAI_LUNG_DATA to the folder that holds ct/ and lidc_crops/")
+    return folder
