@@ -1,0 +1,1 @@
+"""Training data: LIDC-IDRI, folds, the crop format, the phantom and the demo's scans."""

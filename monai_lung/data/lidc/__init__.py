@@ -1,0 +1,1 @@
+"""LIDC-IDRI: index, reader votes, preparation of a download, DICOM SEG of the readers' contours."""

@@ -1,0 +1,155 @@
+"""Folds: no patient on two sides, even strata, the shipped file is what the code writes, and bad files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from monai_lung.data import splits
+from monai_lung.errors import InputError, UsageError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "bundles/lung_nodule_segmentation/configs/folds.json"
+
+
+@pytest.fixture
+def rows() -> list[dict[str, str]]:
+    """300 nodules of 120 patients, each of 1 to 4 marks; the first patient has 12 nodules."""
+    random.seed(7)
+    rows = []
+    for n in range(300):
+        patient = f"P{0 if n < 12 else random.randrange(1, 120):03d}"
+        marks = " ".join(str(1000 + 10 * n + i) for i in range(random.randint(1, 4)))
+        median, diameter_mm = random.choice(["1.5", "3.0", "4.5"]), str(random.uniform(3, 40))
+        rows.append(
+            {
+                "id": f"{patient}_n{n}",
+                "patient": patient,
+                "annotation_ids": marks,
+                "malignancy_median": median,
+                "diameter_mm": diameter_mm,
+            }
+        )
+    return rows
+
+
+def test_no_patient_is_on_two_sides(rows):
+    folds = splits.make_folds(rows, k=5, seed=3)
+    assert {folds.of(row) for row in rows} == set(range(5))
+    for fold in range(5):
+        train, held_out = folds.split(rows, fold)
+        assert len(train) + len(held_out) == len(rows)
+        assert not {row["patient"] for row in train} & {row["patient"] for row in held_out}
+    assert splits.leak(folds, rows) == splits.Leak(0, 0, 0)
+
+
+def test_strata_and_patients_are_even(rows):
+    folds = splits.make_folds(rows, k=4, seed=0)
+    malignant = Counter(folds.of(row) for row in rows if row["malignancy_median"] == "4.5")
+    large = Counter(folds.of(row) for row in rows if 10 <= float(row["diameter_mm"]) < 30)
+    patients = Counter(folds.fold_of.values())
+    for counts in (malignant, large):
+        assert max(counts.values()) - min(counts.values()) <= 4
+    assert max(patients.values()) - min(patients.values()) <= 4
+
+
+def test_the_seed_decides_and_the_order_of_rows_does_not(rows):
+    assert splits.make_folds(rows, seed=1) == splits.make_folds(rows[::-1], seed=1)
+    assert splits.make_folds(rows, seed=1).fold_of != splits.make_folds(rows, seed=2).fold_of
+
+
+def test_leaking_splits_say_what_leaks(rows):
+    by_nodule = splits.leak(splits.make_folds(rows, unit="nodule"), rows)
+    by_mark = splits.leak(splits.make_folds(rows, unit="mark"), rows)
+    assert by_nodule.split_nodules == 0 < by_nodule.patients
+    assert by_mark.split_nodules > 100
+    assert f"{by_nodule.patients} patients with {by_nodule.nodules} nodules" in str(by_nodule)
+
+
+def test_leak_by_hand():
+    rows = [
+        {"id": "A_n0", "patient": "A", "annotation_ids": "1 2"},
+        {"id": "A_n1", "patient": "A", "annotation_ids": "3"},
+        {"id": "B_n0", "patient": "B", "annotation_ids": "4"},
+    ]
+    by_nodule = splits.Folds(0, 2, "nodule", {"A_n0": 0, "A_n1": 1, "B_n0": 0})
+    assert splits.leak(by_nodule, rows) == splits.Leak(patients=1, nodules=2, split_nodules=0)
+    by_mark = splits.Folds(0, 2, "mark", {"A_n0/1": 0, "A_n0/2": 1, "A_n1/3": 1, "B_n0/4": 1})
+    assert splits.leak(by_mark, rows) == splits.Leak(patients=1, nodules=2, split_nodules=1)
+
+
+@pytest.mark.parametrize("unit", ["patient", "nodule", "mark"])
+def test_file_round_trip(rows, tmp_path, unit):
+    folds = splits.make_folds(rows, seed=5, unit=unit)
+    splits.write_folds(folds, tmp_path / "folds.json")
+    assert splits.read_folds(tmp_path / "folds.json") == folds
+    if unit == "patient":
+        assert splits.patient_folds(tmp_path / "folds.json") == folds.fold_of
+    else:
+        with pytest.raises(InputError, match="leaks"):
+            splits.patient_folds(tmp_path / "folds.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"schema": "monai-lung/folds/1", "k": 2}',
+        '{"schema": "monai-lung/folds/2", "k": 2, "patients": {}}',
+        '{"schema": "monai-lung/folds/1", "k": 2, "patients": {"A": 2}}',
+        '{"schema": "monai-lung/folds/1", "k": 2, "patients": {"A": 0}, "nodules": {"A_n0": 1}}',
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path, content):
+    (tmp_path / "folds.json").write_text(content)
+    with pytest.raises(InputError, match=r"folds\.json.*lidc split"):
+        splits.read_folds(tmp_path / "folds.json")
+
+
+def test_wrong_use_is_refused(rows, tmp_path):
+    with pytest.raises(UsageError, match="1000 folds"):
+        splits.make_folds(rows, k=1000)
+    folds = splits.make_folds(rows)
+    with pytest.raises(InputError, match="patient stranger"):
+        folds.of({"id": "x", "patient": "stranger"})
+    with pytest.raises(UsageError, match="fold 5"):
+        folds.split(rows, 5)
+    with pytest.raises(UsageError, match="mark"):
+        splits.make_folds(rows, unit="mark").of(rows[0])
+    with pytest.raises(InputError, match="can't be read"):
+        splits.crop_rows(tmp_path)
+
+
+def test_shipped_folds_are_whole():
+    content = json.loads(SHIPPED.read_text())
+    assert content["k"] == 5
+    assert set(splits.patient_folds(SHIPPED).values()) == set(range(5))
+
+
+def test_shipped_folds_come_from_the_code_and_hold_every_patient(data_dir, tmp_path):
+    crops, slices = splits.crop_rows(data_dir / "lidc_crops"), splits.slice_rows(data_dir / "lidc_slices")
+    splits.write_folds(splits.make_folds(crops + slices, k=5, seed=0), tmp_path / "folds.json")
+    assert (tmp_path / "folds.json").read_bytes() == SHIPPED.read_bytes()
+    folds = splits.read_folds(SHIPPED)
+    assert len(folds.fold_of) == len({row["patient"] for row in crops + slices}) == 732
+    for fold in range(5):
+        for table in (crops, slices, crops + slices):
+            train, held_out = folds.split(table, fold)
+            assert not {row["patient"] for row in train} & {row["patient"] for row in held_out}
+    assert {"LIDC-IDRI-0001", "LIDC-IDRI-0003"} <= folds.fold_of.keys()
+
+
+def test_slice_diameters_agree_with_the_crops(data_dir):
+    volumes = {row["id"]: float(row["diameter_mm"]) for row in splits.crop_rows(data_dir / "lidc_crops")}
+    ratios = sorted(
+        float(row["diameter_mm"]) / volumes[row["id"]]
+        for row in splits.slice_rows(data_dir / "lidc_slices")
+        if row["id"] in volumes
+    )
+    assert len(ratios) == 839
+    # The largest section of a sphere has the sphere's diameter.
+    assert 0.9 < ratios[len(ratios) // 2] < 1.1
