@@ -1,0 +1,254 @@
+"""DICOM Segmentation: both lungs and every nodule as segments that overlay the source CT voxel by voxel.
+
+The type is BINARY, which every PACS and viewer takes. Nodules lie inside the lungs, so segments overlap. Frames lie on
+the source instances' own planes; where the CT was resampled to be analysed (tilt, gaps), each pixel of a source
+instance takes the value of the analysed voxel nearest to it in the patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import MaskError
+from monai_lung.model import CT, LEFT_LUNG, RIGHT_LUNG, Nodule, Report, Side, SourceSlice
+from monai_lung.report import codes
+from monai_lung.report.dicom_source import (
+    CHARACTER_SET,
+    DEVICE_NAME,
+    algorithm_version,
+    check_source,
+    derived_uid,
+    require_highdicom,
+    series_uid,
+    source_headers,
+    weights_digest,
+)
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation, SegmentDescription
+
+SERIES_NUMBER = 9001
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """Labels (plane, row, column) on the source instances' own pixels."""
+
+    lungs: NDArray[np.uint8]
+    nodules: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A lung (no nodule) or a nodule, its label, and the planes that show it."""
+
+    label: int
+    side: Side
+    nodule: Nodule | None
+    shown_on: tuple[int, ...]
+
+    def pixels(self, planes: _Planes, k: int) -> NDArray[np.bool_]:
+        """Its pixels (row, column) on plane k."""
+        return (planes.nodules if self.nodule else planes.lungs)[k] == self.label
+
+
+def write(report: Report, path: Path) -> Path:
+    """Write `build(report)` to `path`; see there for what it raises."""
+    build(report).save_as(path)
+    return path
+
+
+def build(report: Report) -> Segmentation:
+    """Make the Segmentation of a report.
+
+    Segments are numbered from 1: right lung, left lung (one that has no voxel is left out), then the nodules in the
+    order of the report, each with its tracking UID. Frames without a pixel are left out. A nodule too small to be hit
+    by any pixel of the source (after resampling) is shown by the pixel nearest to it. Series and SOP Instance UID
+    follow from the series, the software, the weights and the pixels: the same result has the same UIDs.
+
+    Raises:
+        InputError: the CT was read from a volume file, or its instances can't be read any more.
+        MaskError: lungs or nodules don't fit the CT.
+        UsageError: highdicom isn't installed.
+    """
+    highdicom = require_highdicom()
+    ct = report.ct
+    check_source(ct)
+    _check_masks(report)
+    planes = _source_planes(report)
+    segments = _segments(report, planes)
+    version = algorithm_version(report)
+    seg = highdicom.seg.Segmentation(
+        source_images=source_headers(ct),
+        pixel_array=_scaffold(segments, planes),
+        segmentation_type="BINARY",
+        segment_descriptions=[_description(number, s, version) for number, s in enumerate(segments, 1)],
+        series_instance_uid=series_uid(report, "seg"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=derived_uid(series_uid(report, "seg"), _digest(segments, planes)),
+        instance_number=1,
+        manufacturer=DEVICE_NAME,
+        manufacturer_model_name=DEVICE_NAME,
+        software_versions=version,
+        device_serial_number=weights_digest(report),
+        content_label="LUNG_NODULES",
+        content_description="Lungs and lung nodules (research use)",
+        series_description="Lungs and lung nodules (monai-lung)",
+        specific_character_set=CHARACTER_SET,
+    )
+    _put_pixels(seg, segments, planes, [source.sop_instance_uid for source in ct.slices])
+    return seg
+
+
+def _check_masks(report: Report) -> None:
+    """Raise MaskError unless all masks lie on the CT's grid."""
+    shape = report.ct.hu.shape
+    if report.lungs.labels.shape != shape:
+        raise MaskError(f"{report.ct.name}: the lung mask {report.lungs.labels.shape} doesn't fit the CT {shape}")
+    for nodule in report.nodules:
+        box, mask = nodule.outline.box, nodule.outline.mask
+        if any(b.start < 0 or b.stop > n for b, n in zip(box, shape, strict=True)) or not mask.any():
+            raise MaskError(f"{report.ct.name}: nodule {nodule.id} is empty or lies outside the CT {shape}: {box}")
+
+
+def _source_planes(report: Report) -> _Planes:
+    """Lungs and nodules on the source instances; each nodule has at least one pixel."""
+    ct = report.ct
+    lungs, nodules = report.lungs.labels, report.nodule_labels()
+    if ct.resampled:
+        indices = [_grid_index(ct, source) for source in ct.slices]
+        planes = _Planes(_sampled(lungs, indices), _sampled(nodules, indices))
+    else:
+        planes = _Planes(np.ascontiguousarray(lungs.T), np.ascontiguousarray(nodules.T))
+    shown = np.bincount(planes.nodules.ravel(), minlength=max((n.id for n in report.nodules), default=0) + 1)
+    for nodule in report.nodules:
+        if not shown[nodule.id]:
+            planes.nodules[_nearest_pixel(ct, nodule)] = nodule.id
+    return planes
+
+
+def _segments(report: Report, planes: _Planes) -> list[_Segment]:
+    """The segments in the order of their numbers."""
+    lungs, nodules = (_shown_on(labels) for labels in (planes.lungs, planes.nodules))
+    sides: tuple[tuple[int, Side], ...] = ((RIGHT_LUNG, "right"), (LEFT_LUNG, "left"))
+    segments = [_Segment(label, side, None, lungs[label]) for label, side in sides if label in lungs]
+    segments += [_Segment(n.id, n.measurements.side, n, nodules.get(n.id, ())) for n in report.nodules]
+    if not segments:
+        raise MaskError(f"{report.ct.name}: no SEG: there is neither a lung nor a nodule in the source slices")
+    return segments
+
+
+def _shown_on(labels: NDArray) -> dict[int, tuple[int, ...]]:
+    """The planes that show each label."""
+    shown: dict[int, list[int]] = {}
+    for k, plane in enumerate(labels):
+        for label in np.flatnonzero(np.bincount(plane.ravel())):
+            shown.setdefault(int(label), []).append(k)
+    return {label: tuple(planes) for label, planes in shown.items()}
+
+
+def _grid_index(ct: CT, source: SourceSlice) -> NDArray[np.intp]:
+    """Nearest voxel (3, row, column) of the analysed grid for each pixel of an instance; may lie outside the grid."""
+    to_grid = np.linalg.inv(ct.affine_lps) @ source.affine_lps
+    columns, rows = np.arange(source.shape[0]), np.arange(source.shape[1])[:, None]
+    index = [m[0] * columns + m[1] * rows + m[3] for m in to_grid[:3]]
+    return np.rint(np.stack(index)).astype(np.intp)
+
+
+def _sampled(labels: NDArray, indices: list[NDArray[np.intp]]) -> NDArray:
+    """Labels (plane, row, column) at grid indices, 0 outside the grid."""
+    planes = np.zeros((len(indices), *indices[0].shape[1:]), labels.dtype)
+    limits = np.array(labels.shape)[:, None, None]
+    for plane, index in zip(planes, indices, strict=True):
+        inside = ((index >= 0) & (index < limits)).all(axis=0)
+        plane[inside] = labels[tuple(index[:, inside])]
+    return planes
+
+
+def _nearest_pixel(ct: CT, nodule: Nodule) -> tuple[int, int, int]:
+    """(plane, row, column) of the source pixel nearest to a nodule's centre."""
+    voxels = np.argwhere(nodule.outline.mask)
+    middle = voxels[np.linalg.norm(voxels - voxels.mean(0), axis=1).argmin()] + nodule.outline.offset
+    point = np.append(ct.to_world(middle.astype(float)), 1.0)
+    best: tuple[float, tuple[int, int, int]] = (np.inf, (0, 0, 0))
+    for k, source in enumerate(ct.slices):
+        column, row, _, _ = np.linalg.inv(source.affine_lps) @ point
+        pixel = np.clip(np.rint([column, row]), 0, np.array(source.shape) - 1)
+        distance = float(np.linalg.norm(source.affine_lps @ [*pixel, 0.0, 1.0] - point))
+        best = min(best, (distance, (k, int(pixel[1]), int(pixel[0]))))
+    return best[1]
+
+
+def _scaffold(segments: list[_Segment], planes: _Planes) -> NDArray[np.uint16]:
+    """A label map (plane, row, column) in which each segment has one pixel on each plane that shows it.
+
+    highdicom lays out frames, references and dimension indices from an array, but its label maps can't overlap and its
+    stacks hold the volume once a segment (7 GB for 200 nodules). This tells it which frames there are; `_put_pixels`
+    then puts the pixels in.
+    """
+    scaffold = np.zeros(planes.nodules.shape, np.uint16)
+    filled = np.zeros(len(scaffold), int)
+    for number, segment in enumerate(segments, 1):
+        for k in segment.shown_on:
+            scaffold[k].flat[filled[k]] = number
+            filled[k] += 1
+    return scaffold
+
+
+def _digest(segments: list[_Segment], planes: _Planes) -> str:
+    """Tells two results apart: what the segments are and all their pixels."""
+    digest = hashlib.sha256(repr([(s.label, s.nodule.tracking_uid if s.nodule else s.side) for s in segments]).encode())
+    digest.update(planes.lungs.data)
+    digest.update(planes.nodules.data)
+    return digest.hexdigest()
+
+
+def _description(number: int, segment: _Segment, version: str) -> SegmentDescription:
+    """Coded description of one segment."""
+    import highdicom
+
+    nodule = segment.nodule
+    family = codes.ARTIFICIAL_INTELLIGENCE if nodule else codes.MORPHOLOGICAL_OPERATIONS
+    description = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=f"Nodule {nodule.id}" if nodule else f"{segment.side.capitalize()} lung",
+        segmented_property_category=codes.ABNORMAL_STRUCTURE if nodule else codes.ANATOMICAL_STRUCTURE,
+        segmented_property_type=codes.NODULE if nodule else codes.LUNG,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(DEVICE_NAME, family, version),
+        tracking_uid=nodule.tracking_uid if nodule else None,
+        tracking_id=f"Nodule {nodule.id}" if nodule else None,
+        anatomic_regions=[codes.LUNG] if nodule else None,
+    )
+    side = [highdicom.sr.CodedConcept.from_code(codes.SIDES[segment.side])]
+    if nodule:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side
+    else:
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = side
+    return description
+
+
+def _put_pixels(seg: Segmentation, segments: list[_Segment], planes: _Planes, instances: list[str]) -> None:
+    """Put each frame's pixels in, in the order in which highdicom laid out the frames."""
+    plane_of = {uid: k for k, uid in enumerate(instances)}
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    frames = []
+    for item in seg.PerFrameFunctionalGroupsSequence:
+        number = item.get("SegmentIdentificationSequence", shared.get("SegmentIdentificationSequence"))
+        source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        frames.append((segments[number[0].ReferencedSegmentNumber - 1], plane_of[source]))
+    seg.PixelData = _packed([segment.pixels(planes, k) for segment, k in frames])
+    seg.SegmentsOverlap = "YES" if ((planes.lungs > 0) & (planes.nodules > 0)).any() else "NO"
+
+
+def _packed(frames: list[NDArray[np.bool_]]) -> bytes:
+    """Frames one after another, eight pixels a byte, the first in the lowest bit (PS3.5 8.2); of even length."""
+    eight = (np.concatenate([f.ravel() for f in frames[n : n + 8]]) for n in range(0, len(frames), 8))
+    packed = b"".join(np.packbits(bits, bitorder="little").tobytes() for bits in eight)
+    return packed + b"\0" * (len(packed) % 2)

@@ -1,0 +1,180 @@
+"""`findings.json`: everything an analysis found, for programs. `findings.schema.json` is its JSON Schema.
+
+Lengths in mm (LPS for points), volumes in mm3 and ml, probabilities in 0 ... 1. The file is strict JSON (a number that
+isn't finite becomes null), its keys always come in the same order, and nothing in it names the patient unless that is
+asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_lung.errors import InputError, UsageError
+from monai_lung.model import Nodule, Report
+
+SCHEMA = "monai-lung/findings/1"
+NOTICE = "research use; decision support, not a diagnosis"
+GUIDELINES = ("fleischner_2017", "lung_rads_2022", "brock")
+
+_DECIMALS = {"mm": 2, "mm3": 2, "hu": 1, "percentiles": 1, "ml": 1, "s": 3, "percent": 1, "days": 1}
+"""Decimals by the unit that ends a field's name; 4 for probabilities and what has no unit."""
+
+
+def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
+    """The content of `findings.json`: plain dicts, lists, strings, numbers.
+
+    Args:
+        report: what was found.
+        show_patient: put the patient's name and ID into `input`.
+    """
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "notice": NOTICE,
+        "software": dict(sorted(report.software.items())),
+        "weights": dict(sorted(report.weights.items())),
+        "input": _input(report, show_patient),
+        "person": _fields(report.person),
+        "lungs": {"right_ml": _plain(report.lungs.right_ml, "ml"), "left_ml": _plain(report.lungs.left_ml, "ml")},
+        "nodules": [_nodule(nodule) for nodule in report.nodules],
+        "guidelines": _guidelines(report.guidelines),
+    }
+    if report.prior is not None:
+        content["prior"] = {
+            "study_date": _plain(report.prior.study_date),
+            "source": report.prior.source,
+            "residual_mm": _plain(report.prior.residual_mm, "mm"),
+            "gone": [
+                {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3")}
+                for center, volume in report.prior.gone
+            ],
+        }
+    content["timing_s"] = {stage: _plain(seconds, "s") for stage, seconds in report.timing_s.items()}
+    return content
+
+
+def write(report: Report, path: Path, show_patient: bool = False) -> Path:
+    """Write `to_dict` as strict JSON in UTF-8."""
+    text = json.dumps(to_dict(report, show_patient), indent=1, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a `findings.json` of this or an earlier run.
+
+    Raises:
+        InputError: it can't be read, or isn't a findings file of a version that is known.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be read as findings ({error}): give the findings.json of a result") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: its schema is {schema!r}, not {SCHEMA!r}: analyse the case again with this version")
+    missing = [key for key in schema_of_findings()["required"] if key not in content]
+    if missing:
+        raise InputError(f"{path}: incomplete findings without {', '.join(missing)}: analyse the case again")
+    return content
+
+
+def validate(content: Mapping[str, Any]) -> None:
+    """Check findings against the JSON Schema.
+
+    Raises:
+        InputError: they don't follow it; the message names the place.
+        UsageError: the package jsonschema isn't installed.
+    """
+    try:
+        import jsonschema
+    except ImportError as error:
+        raise UsageError(
+            f"checking findings against their schema needs jsonschema ({error}): pip install jsonschema"
+        ) from error
+    problem = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema_of_findings()).iter_errors(content)
+    )
+    if problem is not None:
+        raise InputError(f"findings don't follow {SCHEMA} at {problem.json_path}: {problem.message}")
+
+
+def schema_of_findings() -> dict[str, Any]:
+    """The JSON Schema that ships beside this module."""
+    text = resources.files("monai_lung.report").joinpath("findings.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def all_warnings(report: Report) -> tuple[str, ...]:
+    """The warnings of the CT, the lungs and the analysis, each once, in the order in which they arose."""
+    return tuple(dict.fromkeys((*report.ct.warnings, *report.lungs.warnings, *report.warnings)))
+
+
+def _input(report: Report, show_patient: bool) -> dict[str, Any]:
+    """What was analysed."""
+    ct, series = report.ct, report.ct.series
+    return {
+        "case": ct.name,
+        "series_uid": series.uid if series else "",
+        "study_uid": series.study_uid if series else "",
+        "frame_of_reference_uid": ct.frame_of_reference_uid,
+        "study_date": _plain(ct.study_date),
+        "patient_key": ct.patient_key,
+        **({"patient": list(ct.patient)} if show_patient else {}),
+        "spacing_mm": [round(s, 6) for s in ct.spacing_mm],
+        "size": list(ct.hu.shape),
+        "slices": len(ct.slices) or ct.hu.shape[2],
+        "resampled": ct.resampled,
+        "warnings": list(all_warnings(report)),
+    }
+
+
+def _nodule(nodule: Nodule) -> dict[str, Any]:
+    """A nodule with its measurements side by side."""
+    rating = nodule.rating
+    content = {
+        "id": nodule.id,
+        "tracking_uid": nodule.tracking_uid,
+        **_fields(nodule.measurements),
+        **_fields(rating),
+        "guidelines": _guidelines(nodule.guidelines),
+    }
+    if nodule.growth is not None:
+        content["growth"] = _fields(nodule.growth)
+    return content
+
+
+def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
+    """Advice by guideline, always in the same order."""
+    return {name: _fields(guidelines[name]) for name in GUIDELINES if name in guidelines}
+
+
+def _fields(instance: Any) -> dict[str, Any]:
+    """A dataclass's fields as plain values."""
+    return {f.name: _plain(getattr(instance, f.name), f.name) for f in dataclasses.fields(instance)}
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """A value as JSON knows it; numbers rounded after the unit in their name, null where they aren't finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return round(float(value), _DECIMALS.get(name.rsplit("_", 1)[-1], 4)) if math.isfinite(value) else None
+    return value if value is None else str(value)
