@@ -45,6 +45,10 @@ class Series:
     thickness_mm: float | None = None
     spacing_mm: tuple[float, float, float] | None = None
     study_date: datetime.date | None = None
+    n_slices: int = 0
+    """Slices at different places; a multi-frame file holds several."""
+    derived: bool = False
+    """Whether the scanner calls it derived rather than original."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class SourceSlice:
     """One DICOM instance that a CT was read from, with its own geometry.
 
     `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
-    of unit length.
+    of unit length. `frame` counts the frames of a multi-frame instance from 0, None for a single-frame one.
     """
 
     path: Path
@@ -60,6 +64,7 @@ class SourceSlice:
     affine_lps: NDArray[np.float64]
     shape: tuple[int, int]
     """Columns, rows."""
+    frame: int | None = None
 
 
 @dataclass(frozen=True)

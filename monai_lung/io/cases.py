@@ -1,0 +1,107 @@
+"""What there is to analyse at a path: a case a study, or a case a volume file."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from monai_lung.errors import NoSeriesError
+from monai_lung.io.header import Header
+from monai_lung.io.paths import check_exists, is_volume, list_files, shown, stem
+from monai_lung.io.series import Found, choose, folder_of, scan
+from monai_lung.model import Series
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to analyse: a study of a folder, by its chosen series, or a volume file.
+
+    Attributes:
+        name: safe as a folder name, nothing of the patient in it.
+        path: what the caller named: the folder, archive or file; for a volume the file itself.
+        series: the chosen series, None for a volume file.
+        headers: its slices as discovery read them, so that reading needs no second look.
+        warnings: what discovery had to leave out.
+    """
+
+    name: str
+    path: Path
+    series: Series | None = None
+    headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+
+
+def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
+    """What there is to analyse at a path, each case with a name of its own.
+
+    A folder or zip archive with DICOM: each study is a case, by the series that `choose` takes (with `series_uid`
+    that series alone). Without DICOM each volume file (NIfTI, NRRD, MHA) in it is a case. A DICOM file stands for the
+    series it belongs to, as far as it lies in the same folder.
+
+    A DICOM case is named by the first 12 hex digits of the SHA-256 of its SeriesInstanceUID, a volume by its file
+    name without suffix; a name that is taken gets "-2".
+
+    Raises:
+        UsageError: the path isn't there, or holds no series with that UID.
+        NoSeriesError: nothing there can be analysed.
+        NotCTError: there are images, but no CT.
+        DecodeError: a single file or an archive can't be read.
+    """
+    path = Path(path)
+    check_exists(path)
+    if not path.is_dir() and is_volume(path):
+        return [Case(stem(path), path)]
+    found = scan(path)
+    if found.series:
+        return distinct(_studies(path, found, series_uid))
+    volumes = [file for file in list_files(folder_of(path)) if is_volume(file)]
+    if not volumes:
+        reason = f" ({found.unreadable[0]})" if found.unreadable else ""
+        raise NoSeriesError(f"{shown(path)} holds no DICOM series and no NIfTI, NRRD or MHA file{reason}")
+    return distinct(Case(stem(file), file) for file in volumes)
+
+
+def distinct(cases: Iterable[Case]) -> list[Case]:
+    """The cases with "-2", "-3" ... added to names that came before (without regard to upper and lower case)."""
+    taken: set[str] = set()
+    result = []
+    for case in cases:
+        name, number = case.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{case.name}-{number}"
+        taken.add(name.lower())
+        result.append(replace(case, name=name))
+    return result
+
+
+def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
+    studies: dict[str, list[Series]] = defaultdict(list)
+    for series in found.series.values():
+        studies[series.study_uid].append(series)
+    if series_uid is not None:
+        chosen = [choose(list(found.series.values()), series_uid)]
+    else:
+        chosen = [choose(study) for study in studies.values() if any(s.suitable for s in study)]
+        if not chosen:
+            choose(list(found.series.values()))  # raises, with the reasons
+        if len(chosen) < len(studies):
+            _log.warning("%d of %d studies hold no axial CT and are left out", len(studies) - len(chosen), len(studies))
+    left_out = len(found.unreadable)
+    warnings = (f"{left_out} files could not be read as DICOM and were left out.",) if left_out else ()
+    return [
+        Case(
+            hashlib.sha256(series.uid.encode()).hexdigest()[:12],
+            path,
+            series,
+            found.headers[series.study_uid, series.uid],
+            warnings,
+        )
+        for series in chosen
+    ]

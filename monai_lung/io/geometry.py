@@ -1,0 +1,187 @@
+"""From slice headers to one regular grid, before any pixel is decoded.
+
+Slices are ordered by their position along the normal, never by a number or a name. What a plain affine can say
+(feet first, prone, oblique, flipped, non-square pixels) needs no case of its own. What it can't say is resampled (tilt,
+gaps on request) or refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.io.acquisitions import one_acquisition
+from monai_lung.io.header import Header
+from monai_lung.io.paths import shown
+from monai_lung.io.plane import MIN_SLICES, along_normal, axes, has_geometry, is_regular_grid, series_error
+
+THICK_MM = 3.0
+"""Slices further apart than this cost accuracy for small nodules (Fleischner 2017 asks for 1.5 mm or less)."""
+MAX_VOXELS = 512 * 512 * 3072
+"""More would need more than 1.5 GiB for the image alone."""
+_MAX_GAP_MM = 25.0
+_PIXEL_MM = (0.05, 10.0)
+_STEP_MM = (0.05, 20.0)
+_OBLIQUE_DEGREES = 5.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The grid of a series, and where each of its slices comes from.
+
+    Attributes:
+        headers: source slices, ordered along the normal.
+        affine_lps: float64 (4, 4), voxel index to LPS mm; its axes are orthogonal and right-handed.
+        shape: columns, rows and slices of the grid.
+        shifts: float64 (n, 2), where the first pixel of source slice n lies on the grid, in (columns, rows), >= 0.
+        sources: float64 (Z,), which (fractional) source slice each slice of the grid is.
+        resampled: False where grid slice k is source slice k, voxel for voxel.
+    """
+
+    headers: tuple[Header, ...]
+    affine_lps: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    shifts: NDArray[np.float64]
+    sources: NDArray[np.float64]
+    resampled: bool
+    warnings: tuple[str, ...]
+
+
+def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
+    """The regular grid that the slices of one series form.
+
+    Duplicates (the same pixels at the same place) are dropped. Where several acquisitions lie over each other, the one
+    with the most slices is kept, of equal ones the first by its number or time. A gantry tilt becomes an orthogonal
+    grid in which each slice is shifted within its plane. With `allow_gaps` slices at unequal distances are
+    interpolated linearly between their true positions, over at most 25 mm.
+
+    Raises:
+        GeometryError: the slices differ in size, spacing or orientation, are too few, have gaps (without
+            `allow_gaps`) or can't be told apart.
+    """
+    headers = _checked(headers)
+    headers, warnings = one_acquisition(headers)
+    if len(headers) < MIN_SLICES:
+        raise series_error(headers, f"has only {len(headers)} slices where at least {MIN_SLICES} are needed")
+    z = along_normal(headers)
+    sources, gap_warnings = _sources(headers, z, allow_gaps)
+    shifts, start, tilt_warnings = _shifts(headers, z)
+    row, column, normal = axes(headers[0])
+    step = float((z[-1] - z[0]) / (len(sources) - 1))
+    pixel_y, pixel_x = headers[0].spacing_mm or (0.0, 0.0)
+    _check_spacing(headers, pixel_x, pixel_y, step)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal * step
+    affine[:3, 3] = np.asarray(headers[0].position) + affine[:3, :2] @ start
+    width, height = (np.ceil(shifts.max(axis=0) - 1e-6)).astype(int)
+    shape = (headers[0].columns + int(width), headers[0].rows + int(height), len(sources))
+    if math.prod(shape) > MAX_VOXELS:
+        raise series_error(headers, f"would need {math.prod(shape)} voxels, more than {MAX_VOXELS}")
+    warnings += gap_warnings + tilt_warnings + grid_warnings(affine)
+    return Layout(headers, affine, shape, shifts, sources, bool(gap_warnings or tilt_warnings), warnings)
+
+
+def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
+    """What a grid itself costs: thick slices, oblique slices."""
+    step = float(np.linalg.norm(affine_lps[:3, 2]))
+    found = []
+    if step > THICK_MM:
+        found.append(f"Slices are {step:.1f} mm apart: accuracy is reduced, most of all for small nodules.")
+    angle = math.degrees(math.acos(min(1.0, abs(float(affine_lps[2, 2])) / step)))
+    if angle > _OBLIQUE_DEGREES:
+        found.append(f"Slices are oblique: {angle:.0f} degrees from the axial plane.")
+    return tuple(found)
+
+
+def _checked(headers: Sequence[Header]) -> tuple[Header, ...]:
+    """The headers, where all have a geometry and share size, pixel spacing, orientation and frame of reference."""
+    for header in headers:
+        if not has_geometry(header):
+            raise series_error(
+                headers, f"has a slice without position, orientation or pixel spacing ({shown(header.path)})"
+            )
+    for what, values in {
+        "image sizes": [(h.rows, h.columns) for h in headers],
+        "pixel spacings": [h.spacing_mm for h in headers],
+        "orientations": [h.orientation for h in headers],
+    }.items():
+        array = np.array(values, float)
+        tolerance = 1e-3 * float(np.abs(array[0]).max())
+        odd = np.abs(array - np.median(array, axis=0)).max(axis=1) > tolerance
+        if odd.any():
+            where = shown(headers[int(np.argmax(odd))].path)
+            raise series_error(
+                headers, f"mixes {what}: {int(odd.sum())} of {len(headers)} slices differ (first {where})"
+            )
+    if len({h.frame_of_reference_uid for h in headers}) > 1:
+        raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
+    return tuple(sorted(headers, key=lambda h: h.sop_uid))  # nothing may depend on the order of files
+
+
+def _sources(
+    headers: tuple[Header, ...], z: NDArray[np.float64], allow_gaps: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Fractional source slice of each grid slice, and a warning where they aren't one to one."""
+    if is_regular_grid(z):
+        return np.arange(len(z), dtype=float), ()
+    steps = np.diff(z)
+    step = float(np.median(steps))
+    what = _describe_gaps(headers, steps, step)
+    if not allow_gaps:
+        raise series_error(headers, what, "send the missing slices, or give --allow-gaps to interpolate")
+    if steps.max() > max(_MAX_GAP_MM, 1.5 * step):
+        raise series_error(headers, f"{what}; a gap of {steps.max():.0f} mm is too wide to interpolate")
+    count = round(float(z[-1] - z[0]) / step) + 1
+    even = np.linspace(z[0], z[-1], min(count, 10_000))
+    return np.interp(even, z, np.arange(len(z))), (f"The series {what}: interpolated to {count} slices.",)
+
+
+def _describe_gaps(headers: tuple[Header, ...], steps: NDArray[np.float64], step: float) -> str:
+    wide = np.flatnonzero(steps > 1.5 * step)
+    places = ", ".join(
+        f"{(headers[i].position or (0, 0, 0))[2]:.1f} and {(headers[i + 1].position or (0, 0, 0))[2]:.1f}"
+        for i in wide[:3]
+    )
+    multiples = steps / step
+    if len(wide) and np.abs(multiples - np.round(multiples)).max() < 0.1:
+        missing = int(np.round(multiples).sum()) - len(steps)
+        more = ", ..." if len(wide) > 3 else ""
+        return f"misses {missing} slices (between z = {places}{more} mm)"
+    return f"has slices at unequal distances, {steps.min():.2f} to {steps.max():.2f} mm"
+
+
+def _shifts(
+    headers: tuple[Header, ...], z: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Shift of each slice within its plane (n, 2) in pixels, the grid's start against slice 0, and a warning."""
+    row, column, _ = axes(headers[0])
+    pixel_y, pixel_x = headers[0].spacing_mm or (1.0, 1.0)
+    moved = np.array([h.position for h in headers]) - np.asarray(headers[0].position)
+    drift_mm = moved @ np.stack([row, column], axis=1)
+    if np.abs(drift_mm).max() <= min(0.2, 0.25 * min(pixel_x, pixel_y)):
+        return np.zeros((len(headers), 2)), np.zeros(2), ()
+    extent = headers[0].columns * pixel_x, headers[0].rows * pixel_y
+    if (np.ptp(drift_mm, axis=0) > extent).any():
+        raise series_error(headers, "has slices that lie beside each other rather than above each other")
+    slope = np.array([np.polyfit(z, drift_mm[:, i], 1)[0] for i in (0, 1)])
+    line = np.outer(z - z[0], slope)
+    if np.abs(drift_mm - line).max() <= max(0.5, min(pixel_x, pixel_y)):
+        angle = math.degrees(math.atan(float(np.linalg.norm(slope))))
+        warning = f"Gantry tilted by {angle:.1f} degrees: resampled to a grid with right angles."
+    else:
+        warning = "Slices are shifted against each other within their plane: resampled to one grid."
+    shifts = drift_mm / (pixel_x, pixel_y)
+    start = shifts.min(axis=0)
+    return shifts - start, start, (warning,)
+
+
+def _check_spacing(headers: tuple[Header, ...], pixel_x: float, pixel_y: float, step: float) -> None:
+    (low, high), (near, far) = _PIXEL_MM, _STEP_MM
+    if not (low <= pixel_x <= high and low <= pixel_y <= high and near <= step <= far):
+        raise series_error(
+            headers, f"has voxels of {pixel_x:.3g} x {pixel_y:.3g} x {step:.3g} mm, which no chest CT has"
+        )

@@ -1,0 +1,76 @@
+"""The reader for MONAI's `LoadImage`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from monai.utils.enums import MetaKeys, SpaceKeys
+from numpy.typing import NDArray
+
+from monai_lung.errors import UsageError
+from monai_lung.io.reader import read_ct
+from monai_lung.model import CT
+
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class CTReader(ImageReader):
+    """Reads a chest CT with all checks of `read_ct`: `LoadImaged(keys, reader="monai_lung.io.CTReader")`.
+
+    Takes what `read_ct` takes: DICOM folders, zip archives and files, NIfTI, NRRD, MHA. The image is in HU, clipped at
+    -1024, with MONAI's RAS affine.
+
+    Files are opened in `get_data`, not in `read`: `LoadImage` swallows what `read` raises and goes on with its own
+    readers, which check nothing.
+
+    Args:
+        series_uid: the DICOM series to read; without it the best axial CT is chosen.
+        allow_gaps: interpolate missing slices rather than refuse them.
+    """
+
+    def __init__(self, series_uid: str | None = None, allow_gaps: bool = False) -> None:
+        super().__init__()
+        self.series_uid = series_uid
+        self.allow_gaps = allow_gaps
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """True: what a file holds is decided by its content."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
+        """The path to read.
+
+        Raises:
+            UsageError: more than one path is given.
+        """
+        paths = ensure_tuple(data)
+        if len(paths) != 1:
+            raise UsageError(f"CTReader reads one CT at a time, {len(paths)} paths were given")
+        return Path(paths[0])
+
+    def get_data(self, img: Path) -> tuple[NDArray[np.int16], dict[str, Any]]:
+        """HU int16 (X, Y, Z) and MONAI's metadata.
+
+        Raises:
+            MonaiLungError: as `read_ct`.
+        """
+        ct = read_ct(img, series_uid=self.series_uid, allow_gaps=self.allow_gaps)
+        return ct.hu, _metadata(ct)
+
+
+def _metadata(ct: CT) -> dict[str, Any]:
+    affine = _LPS_RAS @ ct.affine_lps
+    return {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.asarray(ct.hu.shape),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+        "filename_or_obj": str(ct.path),
+    }

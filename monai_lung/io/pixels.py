@@ -1,0 +1,174 @@
+"""Pixels of DICOM slices as Hounsfield units.
+
+Uncompressed pixels are read straight from their place in the file, compressed ones are decoded by pydicom. Values stay
+16 bit from the file to the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import DecodeError, NotCTError
+from monai_lung.io.header import Header
+from monai_lung.io.paths import shown
+
+MIN_HU, MAX_HU = -1024, 32767
+"""Everything below air is padding or ringing; above stays what 16 bits hold (metal in extended CT scale)."""
+_THREADS = min(8, 2 * (os.cpu_count() or 1))
+
+
+def in_parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """`function` of each item, in their order, on a few threads: files are waited for together."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def read_pixels(headers: Sequence[Header]) -> NDArray[np.int16]:
+    """HU of slices of one size: int16 (n, rows, columns), clipped at -1024.
+
+    Each slice has its own rescale; where it has none, its values are taken as they are.
+
+    Raises:
+        DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing.
+        NotCTError: a slice has more than one value a pixel or an impossible rescale.
+    """
+    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), np.int16)
+    for header in headers:
+        _check(header)
+    packed = defaultdict(list)
+    direct = []
+    for k, header in enumerate(headers):
+        if header.pixel_offset >= 0:
+            direct.append(k)
+        else:
+            packed[header.path].append(k)
+
+    def read(k: int) -> None:
+        _to_hu(_read_stored(headers[k]), headers[k], hu[k])
+
+    def decode(path: Path) -> None:
+        frames = _decode(path)
+        for k in packed[path]:
+            frame = frames if headers[k].frame is None else frames[headers[k].frame or 0]
+            if frame.shape != hu.shape[1:]:
+                raise DecodeError(f"the pixels of {shown(path)} have another size than its header says")
+            _to_hu(frame, headers[k], hu[k])
+
+    in_parallel(read, direct)
+    in_parallel(decode, list(packed))
+    return hu
+
+
+def stored_bytes(header: Header) -> bytes:
+    """The pixel data of a slice as it's stored; of a compressed multi-frame image that of all frames."""
+    try:
+        if header.pixel_offset < 0:
+            from pydicom import dcmread
+
+            return bytes(dcmread(header.path, force=True).PixelData) + str(header.frame).encode()
+        with open(header.path, "rb") as file:
+            file.seek(header.pixel_offset)
+            return file.read(header.pixel_bytes)
+    except Exception as error:
+        raise _undecodable(header.path, error) from error
+
+
+def check_hu(hu: NDArray[np.int16], where: str) -> None:
+    """Refuse an image whose values can't be HU of a body or of air.
+
+    Looks at every fourth voxel of each axis. HU images have air (below -200 HU), and of what is denser a fifth at
+    least is soft tissue (-200 to 300 HU).
+
+    Raises:
+        NotCTError: one value only, no air, or no soft tissue among what is denser than air.
+    """
+    some = hu[::4, ::4, ::4]
+    low, high = int(some.min()), int(some.max())
+    if low == high and hu.min() == hu.max():
+        raise NotCTError(f"{where} holds nothing but the value {low}: it is no CT image")
+    dense = some[some > -200]
+    if dense.size > 0.999 * some.size:
+        raise NotCTError(f"{where} has values from {low} to {high} and no air: these are not Hounsfield units")
+    if dense.size > 0.01 * some.size and (dense < 300).mean() < 0.2:
+        raise NotCTError(f"{where} has values from {low} to {high} and no soft tissue: these are not Hounsfield units")
+
+
+def _check(header: Header) -> None:
+    where = shown(header.path)
+    if header.samples != 1:
+        raise NotCTError(f"{where} has {header.samples} values a pixel: a colour picture is no CT")
+    if header.bits_allocated not in (8, 16, 32) or not 0 < header.bits_stored <= header.high_bit + 1:
+        raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
+    if header.high_bit >= header.bits_allocated:
+        raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
+    if header.slope == 0 or abs(header.slope or 1) > 1e6 or abs(header.intercept or 0) > 1e6:
+        raise NotCTError(f"{where} has an impossible rescale ({header.slope}, {header.intercept})")
+    if not header.pixel_bytes:
+        raise DecodeError(f"{where} has no pixel data, it may be cut off: fetch the file again")
+
+
+def _read_stored(header: Header) -> NDArray[Any]:
+    """Stored values (rows, columns) of an uncompressed slice."""
+    kind = ("i" if header.signed else "u") + str(header.bits_allocated // 8)
+    dtype = np.dtype(("<" if header.little_endian else ">") + kind)
+    count = header.rows * header.columns
+    if header.pixel_bytes < count * dtype.itemsize:
+        raise DecodeError(f"{shown(header.path)} has fewer pixels than its rows and columns: fetch the file again")
+    try:
+        values = np.fromfile(header.path, dtype, count, offset=header.pixel_offset)
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{shown(header.path)} can't be read any more: {_line(error)}") from error
+    if len(values) < count:
+        raise DecodeError(f"{shown(header.path)} is cut off in its pixel data: fetch the file again")
+    if not dtype.isnative:
+        values = values.byteswap().view(dtype.newbyteorder("="))
+    return values.reshape(header.rows, header.columns)
+
+
+def _decode(path: Path) -> NDArray[Any]:
+    """Stored values (rows, columns), or (frames, rows, columns), of a compressed file."""
+    from pydicom import dcmread
+
+    try:
+        return np.asarray(dcmread(path, force=True).pixel_array)
+    except Exception as error:
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Exception) -> DecodeError:
+    text = _line(error)
+    if "missing dependencies" in text or "missing required dependencies" in text or "handlers" in text:
+        return DecodeError(f'{shown(path)} is compressed, its decoder is missing: pip install "monai-lung[dicom]"')
+    return DecodeError(f"the pixel data of {shown(path)} can't be decoded, it may be cut off ({text[:120]})")
+
+
+def _line(error: Exception) -> str:
+    return shown(" ".join(str(error).split()))
+
+
+def _to_hu(stored: NDArray[Any], header: Header, out: NDArray[np.int16]) -> None:
+    """Stored values to HU into `out`, all in 16 bits where the rescale allows."""
+    unused = header.bits_allocated - 1 - header.high_bit
+    if header.bits_stored < header.bits_allocated and stored.dtype.itemsize * 8 == header.bits_allocated:
+        # Bits outside those stored may hold anything (overlays, no sign): shifted out, and the sign drawn in.
+        stored = (stored << unused) >> (header.bits_allocated - header.bits_stored)
+    slope = 1.0 if header.slope is None else header.slope
+    intercept = 0.0 if header.intercept is None else header.intercept
+    if slope == 1.0 and intercept.is_integer() and abs(intercept) < 2**14:
+        # Clipped before the intercept is added, so that the sum fits 16 bits (it may wrap on the way).
+        limits = np.iinfo(stored.dtype)
+        low, high = (int(np.clip(hu - intercept, limits.min, limits.max)) for hu in (MIN_HU, MAX_HU))
+        clipped = np.clip(stored, low, high)
+        np.add(clipped.astype(np.int16, copy=False), np.int16(intercept), out=out)
+    else:
+        values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        np.rint(np.clip(values, MIN_HU, MAX_HU, out=values), out=values)
+        out[...] = values

@@ -1,0 +1,71 @@
+"""Where a slice lies: its plane, its place along the normal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import GeometryError
+from monai_lung.io.header import Header
+from monai_lung.model import SourceSlice
+
+MIN_SLICES = 8
+"""Fewer slices are no chest CT."""
+SAME_Z_MM = 0.01
+"""Positions closer than this are one."""
+
+
+def axes(header: Header) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors in LPS along a row, along a column (made orthogonal to it), and normal to both."""
+    row, column = np.reshape(np.asarray(header.orientation, float), (2, 3))
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    column /= np.linalg.norm(column)
+    return row, column, np.cross(row, column)
+
+
+def source_slice(header: Header) -> SourceSlice:
+    """The instance behind a slice, with its own affine."""
+    row, column, normal = axes(header)
+    pixel_y, pixel_x = header.spacing_mm or (0.0, 0.0)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal
+    affine[:3, 3] = header.position
+    return SourceSlice(header.path, header.sop_uid, affine, (header.columns, header.rows), header.frame)
+
+
+def along_normal(headers: Sequence[Header]) -> NDArray[np.float64]:
+    """Positions of slices (n,) in mm along the normal of the first; each header has position and orientation."""
+    return np.array([h.position for h in headers]) @ axes(headers[0])[2]
+
+
+def is_axial(header: Header) -> bool:
+    """Whether the slice is nearer to the axial plane than to the others: its normal within 45 degrees of z."""
+    return abs(axes(header)[2][2]) > math.sqrt(0.5)
+
+
+def has_geometry(header: Header) -> bool:
+    """Whether the header says where the slice lies: a position, pixel spacing, two orthogonal directions."""
+    if header.position is None or header.orientation is None or header.spacing_mm is None:
+        return False
+    row, column = np.reshape(header.orientation, (2, 3))
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    return bool(np.allclose(lengths, 1, atol=0.01) and abs(row @ column) < 0.01 and min(header.spacing_mm) > 0)
+
+
+def is_regular_grid(z: NDArray[np.float64]) -> bool:
+    """Whether ordered positions lie on a regular grid, but for rounding to 0.1 mm or 3 % of the step."""
+    if len(z) < 2 or z[-1] <= z[0]:
+        return False
+    even = np.linspace(z[0], z[-1], len(z))
+    return bool(np.abs(z - even).max() <= max(0.06, 0.03 * (even[1] - even[0])))
+
+
+def series_error(
+    headers: Sequence[Header], what: str, way_out: str = "choose another series or send it again"
+) -> GeometryError:
+    """The error of a series: what is wrong with it and the way out."""
+    return GeometryError(f"series {headers[0].series_uid} {what}: {way_out}")

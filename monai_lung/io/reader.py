@@ -1,0 +1,116 @@
+"""From a path or a case to a CT in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from monai_lung.errors import DecodeError, UsageError
+from monai_lung.io.cases import Case, find_cases
+from monai_lung.io.geometry import lay_out
+from monai_lung.io.header import Header
+from monai_lung.io.paths import shown
+from monai_lung.io.pixels import check_hu, read_pixels
+from monai_lung.io.plane import source_slice
+from monai_lung.io.series import headers_of
+from monai_lung.model import CT
+
+_SALT = "monai-lung"
+
+
+def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gaps: bool = False) -> CT:
+    """Read one chest CT: a DICOM folder, zip or file, NIfTI, NRRD or MHA, or a case of `find_cases`.
+
+    The array of the result is a view with its first axis contiguous in memory, as images are stored.
+
+    Args:
+        path: the path, which must hold one case, or a case.
+        series_uid: the DICOM series to read; without it the best axial CT is chosen (`io.series.choose`).
+        allow_gaps: interpolate missing slices and unequal distances rather than refuse them.
+
+    Returns:
+        The CT; `patient_key` is a hash of issuer and patient ID, salted with the environment variable
+        MONAI_LUNG_SALT (a site's secret makes it impossible to find an ID by trying) or a fixed word.
+
+    Raises:
+        UsageError: the path isn't there, or holds several cases.
+        NoSeriesError: nothing there can be read.
+        NotCTError: not a CT in HU.
+        GeometryError: the slices form no regular volume.
+        DecodeError: a file is damaged, truncated, vanished, or needs a decoder that is missing.
+    """
+    if isinstance(path, Case):
+        case = path
+    else:
+        cases = find_cases(path, series_uid)
+        if len(cases) > 1:
+            raise UsageError(f"{shown(path)} holds {len(cases)} cases: name one file, one study, or a series UID")
+        case = cases[0]
+    return _read_volume(case) if case.series is None else _read_series(case, allow_gaps)
+
+
+def _read_volume(case: Case) -> CT:
+    from monai_lung.io.volumes import read_volume
+
+    hu, affine, warnings = read_volume(case.path)
+    check_hu(hu, shown(case.path))
+    return CT(hu, affine, case.name, case.path, warnings=case.warnings + warnings)
+
+
+def _read_series(case: Case, allow_gaps: bool) -> CT:
+    series = case.series
+    if series is None:
+        raise UsageError(f"{shown(case.path)} is no DICOM series")
+    try:
+        layout = lay_out(case.headers or headers_of(series), allow_gaps)
+    except OSError as error:
+        raise DecodeError(f"a file of series {series.uid} can't be read any more: {error.strerror}") from error
+    grid = read_pixels(layout.headers)
+    if layout.resampled:
+        from monai_lung.io.resample import resample
+
+        grid = resample(grid, layout)
+    check_hu(grid, f"series {series.uid}")
+    first = layout.headers[0]
+    patient_key, patient = _patient(first)
+    return CT(
+        hu=grid.transpose(2, 1, 0),
+        affine_lps=layout.affine_lps,
+        name=case.name,
+        path=case.path,
+        series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
+        frame_of_reference_uid=first.frame_of_reference_uid,
+        slices=tuple(source_slice(h) for h in layout.headers),
+        resampled=layout.resampled,
+        warnings=case.warnings + _value_warnings(layout.headers) + layout.warnings,
+        study_date=series.study_date,
+        patient_key=patient_key,
+        patient=patient,
+    )
+
+
+def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
+    found = []
+    if any(h.slope is None or h.intercept is None for h in headers):
+        found.append("Slices without a rescale: their stored values were taken as HU.")
+    if any(h.lossy for h in headers):
+        found.append("The images were compressed with loss: small and faint nodules may have changed.")
+    return tuple(found)
+
+
+def _patient(header: Header) -> tuple[str, tuple[str, ...]]:
+    """Salted key of the patient ("" without an ID), and name and ID."""
+    from pydicom import dcmread
+
+    try:
+        tags = ["PatientName", "PatientID", "IssuerOfPatientID"]
+        data = dcmread(header.path, stop_before_pixels=True, force=True, specific_tags=tags)
+        name, number, issuer = (str(data.get(tag) or "").strip() for tag in tags)
+    except Exception:  # unknown characters, a file that is gone by now: the image is read all the same
+        return "", ()
+    if not number:
+        return "", (name,) if name else ()
+    salt = os.environ.get("MONAI_LUNG_SALT") or _SALT
+    return hashlib.sha256("\0".join((salt, issuer, number)).encode()).hexdigest()[:32], (name, number)

@@ -1,0 +1,246 @@
+"""Which series a folder holds, and which of them to analyse."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
+from monai_lung.io.header import Header, read_headers
+from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip
+from monai_lung.io.pixels import in_parallel
+from monai_lung.io.plane import MIN_SLICES, along_normal, has_geometry, is_axial
+from monai_lung.model import Series
+
+_CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT",
+}
+_KINDS = {
+    "CT": "not a CT image",
+    "PT": "PET",
+    "SR": "structured or dose report",
+    "SEG": "segmentation",
+    "MR": "MR",
+    "CR": "radiograph",
+    "DX": "radiograph",
+    "PR": "presentation state",
+    "OT": "secondary capture",
+}
+_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
+_REFORMATS = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "MAXIP", "MNIP", "VRT", "PROJECTION IMAGE", "SCREEN SAVE"}
+_SHARP = re.compile(
+    r"LUNG|BONE|EDGE|SHARP|DETAIL|^[LDE]$|^Y[A-D]$|^FC(5\d|8\d)|^(B[A-Z]?|[HT][A-Z]?|Q[A-Z]?|U[A-Z]?)(5[5-9]|[6-9]\d)"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a path holds: series with their slices, the best of each study first; files that couldn't be read."""
+
+    series: dict[tuple[str, str], Series]
+    headers: dict[tuple[str, str], tuple[Header, ...]]
+    unreadable: tuple[str, ...]
+
+
+def discover(path: Path | str) -> list[Series]:
+    """Every DICOM series in a folder (any file names, nested), a zip archive, or around a single DICOM file.
+
+    Files are read up to their pixels only. Studies follow each other in the order of their files; within a study the
+    series come in the order in which `choose` prefers them, those that can't be analysed last, each with its reason.
+
+    Raises:
+        UsageError: the path isn't there.
+        DecodeError: a zip archive can't be unpacked, or the single file is no DICOM.
+    """
+    return list(scan(Path(path)).series.values())
+
+
+def choose(series: Sequence[Series], series_uid: str | None = None) -> Series:
+    """The series to analyse, by its UID or the best axial CT by these rules, in this order.
+
+    1. Suitable: CT in HU, axial, at least 8 slices with known places; no localizer, reformat or projection.
+    2. Original before derived images.
+    3. Covers the chest: at least 90 % of the length that the longest covers; else the longer.
+    4. Thinner: the smaller distance between slices (compared in steps of 0.1 mm).
+    5. Softer kernel before a sharp one (lung, bone), by the vendors' names.
+    6. More slices, then the smaller UID, so that the choice never depends on the order of files.
+
+    Raises:
+        UsageError: no series has the UID that was asked for.
+        NotCTError: no series is a CT.
+        NoSeriesError: no series is suitable; the message says why not.
+    """
+    candidates = [s for s in series if series_uid in (None, s.uid)]
+    if series and not candidates:
+        known = ", ".join(s.uid for s in series[:5])
+        raise UsageError(f"no series {series_uid}: there are {known}{', ...' if len(series) > 5 else ''}")
+    suitable = [s for s in candidates if s.suitable]
+    if not suitable:
+        reasons = "; ".join(f"{s.modality or 'unknown'} {s.uid}: {s.reason}" for s in candidates[:3])
+        more = f"; and {len(candidates) - 3} more" if len(candidates) > 3 else ""
+        kind = NoSeriesError if any(s.modality == "CT" for s in candidates) or not candidates else NotCTError
+        raise kind(f"no axial CT series: {reasons or 'no series at all'}{more}")
+    longest = max(_length_mm(s) for s in suitable)
+    return min(suitable, key=lambda s: _rank(s, longest))
+
+
+def folder_of(path: Path) -> Path:
+    """The folder in which to look for what a path names."""
+    if path.is_dir():
+        return path
+    with open(path, "rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    return unzip(path) if zipped or path.suffix.lower() == ".zip" else path.parent
+
+
+def scan(path: Path) -> Found:
+    """Read the headers of all files that a path stands for."""
+    check_exists(path)
+    try:
+        folder = folder_of(path)
+    except OSError as error:
+        raise DecodeError(f"{shown(path)} can't be read: {error.strerror or error}") from error
+    only = ""
+    if path.is_dir() or folder != path.parent:
+        files = list_files(folder)
+    else:
+        try:
+            own = read_headers(path)
+        except OSError as error:
+            raise DecodeError(f"{shown(path)} can't be read: {error.strerror or error}") from error
+        files = list_files(folder)
+        if own:  # [] for a DICOMDIR, which stands for its whole folder
+            only = own[0].series_uid
+            files = [path] if own[0].frame is not None else [file for file in files if file.parent == folder]
+    headers, unreadable = _read_all([file for file in files if not is_volume(file)])
+    groups: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    for header in headers:
+        if only in ("", header.series_uid):
+            groups[header.study_uid, header.series_uid].append(header)
+    kept = {key: _without_localizers(group) for key, group in groups.items()}
+    return Found(_in_order({key: _describe(group) for key, group in kept.items()}), kept, unreadable)
+
+
+def _read_all(files: list[Path]) -> tuple[list[Header], tuple[str, ...]]:
+    """The slices of all DICOM files, and a line for each file that should be one and can't be read."""
+
+    def attempt(file: Path) -> list[Header] | str:
+        try:
+            return read_headers(file)
+        except (DecodeError, OSError) as error:
+            expected = isinstance(error, OSError) or "not a DICOM file" not in str(error)
+            return str(error) if expected or file.suffix.lower() in (".dcm", ".dicom", ".ima") else []
+
+    headers: list[Header] = []
+    unreadable: list[str] = []
+    for answer in in_parallel(attempt, files):
+        if isinstance(answer, str):
+            unreadable.append(answer)
+        else:
+            headers.extend(answer)
+    return headers, tuple(unreadable)
+
+
+def _without_localizers(headers: list[Header]) -> tuple[Header, ...]:
+    """A scout that shares its series with the scan is left out of it."""
+    others = tuple(h for h in headers if not _LOCALIZERS & set(h.image_type))
+    return others or tuple(headers)
+
+
+def _in_order(series: dict[tuple[str, str], Series]) -> dict[tuple[str, str], Series]:
+    longest: dict[str, float] = defaultdict(float)
+    for (study, _), one in series.items():
+        longest[study] = max(longest[study], _length_mm(one) if one.suitable else 0.0)
+    studies = list(dict.fromkeys(study for study, _ in series))
+    return dict(
+        sorted(series.items(), key=lambda i: (studies.index(i[0][0]), not i[1].suitable, _rank(i[1], longest[i[0][0]])))
+    )
+
+
+def _rank(series: Series, longest_mm: float) -> tuple[object, ...]:
+    """Sort key of `choose`: the smallest is the best."""
+    length = _length_mm(series)
+    enough = length >= 0.9 * longest_mm
+    step = round(series.spacing_mm[2], 1) if series.spacing_mm else float("inf")
+    sharp = bool(_SHARP.search(series.kernel.upper()))
+    return (series.derived, not enough, 0.0 if enough else -length, step, sharp, -series.n_slices, series.uid)
+
+
+def _length_mm(series: Series) -> float:
+    return series.spacing_mm[2] * (series.n_slices - 1) if series.spacing_mm else 0.0
+
+
+def _describe(headers: Sequence[Header]) -> Series:
+    """A series from its slices."""
+    first = headers[0]
+    placed = all(has_geometry(h) for h in headers)
+    n_slices, spacing = len(headers), None
+    if placed:
+        z = np.unique(np.round(along_normal(headers), 2))
+        n_slices = len(z)
+        rows, columns = first.spacing_mm or (0.0, 0.0)
+        spacing = (columns, rows, float(np.median(np.diff(z))) if n_slices > 1 else first.thickness_mm or 0.0)
+    reason = _unsuitable(headers, placed, n_slices)
+    if not reason and spacing:
+        length = spacing[2] * (n_slices - 1)
+        kernel = f", kernel {first.kernel}" if first.kernel else ""
+        suitable = f"axial CT, {length:.0f} mm in {n_slices} slices {spacing[2]:.1f} mm apart{kernel}"
+    return Series(
+        uid=first.series_uid,
+        study_uid=first.study_uid,
+        modality=first.modality,
+        description=first.description,
+        files=tuple(dict.fromkeys(h.path for h in headers)),
+        suitable=not reason,
+        reason=reason or suitable,
+        kernel=first.kernel,
+        thickness_mm=first.thickness_mm,
+        spacing_mm=spacing,
+        study_date=first.study_date,
+        n_slices=n_slices,
+        derived=first.image_type[0] == "DERIVED",
+    )
+
+
+def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
+    """Why a series can't be analysed, "" where it can."""
+    first = headers[0]
+    kinds = set(first.image_type)
+    if first.modality != "CT":
+        return _KINDS.get(first.modality, f"modality {first.modality or 'missing'}")
+    if first.sop_class not in _CT_CLASSES:
+        return "secondary capture or another object than a CT image"
+    if _LOCALIZERS & kinds:
+        return "localizer"
+    if kinds & _REFORMATS:
+        return f"derived: {', '.join(sorted(kinds & _REFORMATS)).lower()}"
+    if first.samples != 1:
+        return "colour picture"
+    if first.rescale_type not in ("", "HU", "US", "HU_MOD"):
+        return f"values are {first.rescale_type}, not HU"
+    if not placed:
+        return "slices without position, orientation or pixel spacing"
+    if not is_axial(first):
+        return "not axial"
+    if n_slices < MIN_SLICES:
+        return f"{n_slices} slices, at least {MIN_SLICES} are needed"
+    return ""
+
+
+def headers_of(series: Series) -> tuple[Header, ...]:
+    """The slices of a series, read again from its files.
+
+    Raises:
+        DecodeError: a file is damaged or gone.
+    """
+    headers, unreadable = _read_all(list(series.files))
+    if unreadable:
+        raise DecodeError(unreadable[0])
+    return _without_localizers([h for h in headers if h.series_uid == series.uid])

@@ -1,0 +1,155 @@
+"""Volume files: NIfTI through nibabel, NRRD and MHA through SimpleITK."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import DecodeError, GeometryError, NotCTError
+from monai_lung.io.geometry import MAX_VOXELS, grid_warnings
+from monai_lung.io.paths import shown
+from monai_lung.io.pixels import MAX_HU, MIN_HU
+from monai_lung.io.plane import MIN_SLICES
+
+_RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MAX_NAN_SHARE = 0.01
+_MAX_STORED_BYTES = 2 * 1024**3
+_MM = (0.05, 20.0)
+
+
+def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    """A volume file as HU.
+
+    Its axes are put in the order in which the third is nearest to the patient's long axis; none is flipped. Values
+    that are no numbers become -1024 HU, with a warning, where they are at most 1 %.
+
+    Returns:
+        HU int16 (X, Y, Z) clipped at -1024; affine_lps float64 (4, 4); warnings.
+
+    Raises:
+        DecodeError: the file is damaged or truncated.
+        GeometryError: not three-dimensional, too few slices, too large, or an affine that is singular or sheared.
+        NotCTError: more than 1 % of the values are no numbers.
+    """
+    read = _read_nifti if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk
+    try:
+        hu, affine, warnings = read(path)
+    except (GeometryError, NotCTError):
+        raise
+    except Exception as error:
+        reason = shown(" ".join(str(error).split()))[-160:]
+        raise DecodeError(f"{shown(path)} can't be read, it may be damaged or cut off ({reason})") from error
+    _check_affine(path, affine)
+    hu, affine, turned = _axial(hu, affine)
+    if hu.shape[2] < MIN_SLICES:
+        raise GeometryError(f"{shown(path)} has {hu.shape[2]} slices where at least {MIN_SLICES} are needed")
+    return hu, affine, warnings + turned + grid_warnings(affine)
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    import nibabel
+
+    image: Any = nibabel.load(path, keep_file_open=True)
+    shape = _check_shape(path, image.shape)
+    header = image.header
+    warnings: tuple[str, ...] = ()
+    if not int(header["sform_code"]) and not int(header["qform_code"]):
+        warnings = ("The file says nothing of the patient's orientation: left and right may be exchanged.",)
+    data = image.dataobj
+    if len(image.shape) > 3:
+        data = data.reshape(shape)
+    hu = np.empty(shape[::-1], np.int16).T
+    nan = 0
+    for k in range(shape[2]):  # a slice at a time: nibabel scales to float64
+        nan += _into(np.asarray(data[..., k]), hu[..., k])
+    return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
+
+
+def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetNumberOfComponents() != 1:
+        raise GeometryError(f"{shown(path)} has {reader.GetNumberOfComponents()} values a voxel: it is no CT")
+    size = reader.GetSize()
+    shape = _check_shape(path, size)
+    stored = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    if stored > _MAX_STORED_BYTES:  # it's read as it's stored, in one piece
+        raise GeometryError(f"{shown(path)} holds {stored >> 20} MiB: store it as 16-bit integers")
+    if len(size) > 3:
+        reader.SetExtractSize([*shape, *[0] * (len(size) - 3)])
+    image = reader.Execute()
+    array = sitk.GetArrayViewFromImage(image)
+    hu = np.empty(array.shape, np.int16)
+    nan = sum(_into(array[k], hu[k]) for k in range(len(array)))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return hu.T, affine, _nan_warning(path, nan, hu.size)
+
+
+def _into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
+    """Values to clipped HU in `out`; how many were no numbers."""
+    if values.dtype.kind in "iu":
+        np.clip(values, *_limits(values.dtype), out=out, casting="unsafe")
+        return 0
+    if values.dtype.kind != "f":
+        raise NotCTError(f"voxels of type {values.dtype} are no Hounsfield units")
+    bad = ~np.isfinite(values)
+    count = int(bad.sum())
+    if count:
+        values = np.where(bad, MIN_HU, values)
+    out[...] = np.rint(np.clip(values, MIN_HU, MAX_HU))
+    return count
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return max(MIN_HU, info.min), min(MAX_HU, info.max)
+
+
+def _nan_warning(path: Path, count: int, of: int) -> tuple[str, ...]:
+    if count > _MAX_NAN_SHARE * of:
+        raise NotCTError(f"{100 * count / of:.0f} % of the values of {shown(path)} are no numbers: export it again")
+    return (f"{count} voxels without a number were taken as -1024 HU.",) if count else ()
+
+
+def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The first three sizes, where the others are 1."""
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
+        sizes = " x ".join(map(str, shape))
+        raise GeometryError(f"{shown(path)} is not one three-dimensional image ({sizes}): give one volume")
+    if math.prod(shape) > MAX_VOXELS:
+        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}")
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    if not np.isfinite(affine).all():
+        raise GeometryError(f"the affine of {shown(path)} holds values that are no numbers: export it again")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not ((lengths >= _MM[0]) & (lengths <= _MM[1])).all():
+        sizes = " x ".join(f"{n:.3g}" for n in lengths)
+        raise GeometryError(f"{shown(path)} has voxels of {sizes} mm, which no chest CT has (is its unit mm?)")
+    unit = affine[:3, :3] / lengths
+    if not np.allclose(unit.T @ unit, np.eye(3), atol=0.01):
+        raise GeometryError(f"the axes of {shown(path)} are not at right angles: resample it to a grid that is")
+
+
+def _axial(
+    hu: NDArray[np.int16], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    """Axes in the order in which they follow the patient's; a view, nothing is flipped or resampled."""
+    from nibabel.orientations import io_orientation
+
+    order = np.argsort(io_orientation(affine)[:, 0])
+    if (order == range(3)).all():
+        return hu, affine, ()
+    turned = affine[:, [*order, 3]]
+    return hu.transpose(order), turned, ("The file's slices are not axial: its axes were put in axial order.",)
