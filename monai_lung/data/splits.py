@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from monai_lung.data.lidc.labels import malignancy_labels, size_class
 from monai_lung.errors import InputError, UsageError
 
 SCHEMA = "monai-lung/folds/1"
-SIZE_BOUNDS_MM = (5.0, 10.0, 30.0)
-"""Size classes: < 5, 5-10, 10-30, >= 30 mm."""
 Unit = Literal["patient", "nodule", "mark"]
 Stratum = tuple[str, ...]
 Row = Mapping[str, str]
@@ -223,10 +222,8 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 
 def _stratum(row: Row) -> Stratum:
-    median, diameter_mm = float(row["malignancy_median"]), float(row["diameter_mm"])
-    rated = "benign" if median < 3 else "malignant" if median > 3 else "indeterminate"
-    size = sum(diameter_mm >= bound for bound in SIZE_BOUNDS_MM)
-    return row.get("table", ""), rated, str(size)
+    (malignant,) = malignancy_labels([float(row["malignancy_median"])], "median")
+    return row.get("table", ""), str(malignant), size_class(float(row["diameter_mm"]))
 
 
 def _unevenness(filled: Counter[Stratum], added: Counter[Stratum], totals: Counter[Stratum]) -> float:
