@@ -32,6 +32,7 @@ from monai_lung.report.dicom_source import (
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
+    from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9001
 
@@ -84,8 +85,10 @@ def build(report: Report) -> Segmentation:
     planes = _source_planes(report)
     segments = _segments(report, planes)
     version = algorithm_version(report)
+    headers = source_headers(ct)
+    stand_ins = [_stand_in(source, header) for source, header in zip(ct.slices, headers, strict=True)]
     seg = highdicom.seg.Segmentation(
-        source_images=source_headers(ct),
+        source_images=stand_ins,
         pixel_array=_scaffold(segments, planes),
         segmentation_type="BINARY",
         segment_descriptions=[_description(number, s, version) for number, s in enumerate(segments, 1)],
@@ -102,7 +105,9 @@ def build(report: Report) -> Segmentation:
         series_description="Lungs and lung nodules (monai-lung)",
         specific_character_set=CHARACTER_SET,
     )
-    _put_pixels(seg, segments, planes, [source.sop_instance_uid for source in ct.slices])
+    plane_of = {stand_in.SOPInstanceUID: k for k, stand_in in enumerate(stand_ins)}
+    _put_pixels(seg, segments, planes, plane_of)
+    _restore_references(seg, ct, headers, plane_of)
     return seg
 
 
@@ -121,11 +126,9 @@ def _source_planes(report: Report) -> _Planes:
     """Lungs and nodules on the source instances; each nodule has at least one pixel."""
     ct = report.ct
     lungs, nodules = report.lungs.labels, report.nodule_labels()
+    planes = _Planes(np.ascontiguousarray(lungs.T), np.ascontiguousarray(nodules.T))
     if ct.resampled:
-        indices = [_grid_index(ct, source) for source in ct.slices]
-        planes = _Planes(_sampled(lungs, indices), _sampled(nodules, indices))
-    else:
-        planes = _Planes(np.ascontiguousarray(lungs.T), np.ascontiguousarray(nodules.T))
+        planes = _on_source_slices(ct, planes)
     shown = np.bincount(planes.nodules.ravel(), minlength=max((n.id for n in report.nodules), default=0) + 1)
     for nodule in report.nodules:
         if not shown[nodule.id]:
@@ -153,22 +156,26 @@ def _shown_on(labels: NDArray) -> dict[int, tuple[int, ...]]:
     return {label: tuple(planes) for label, planes in shown.items()}
 
 
-def _grid_index(ct: CT, source: SourceSlice) -> NDArray[np.intp]:
-    """Nearest voxel (3, row, column) of the analysed grid for each pixel of an instance; may lie outside the grid."""
-    to_grid = np.linalg.inv(ct.affine_lps) @ source.affine_lps
-    columns, rows = np.arange(source.shape[0]), np.arange(source.shape[1])[:, None]
-    index = [m[0] * columns + m[1] * rows + m[3] for m in to_grid[:3]]
-    return np.rint(np.stack(index)).astype(np.intp)
-
-
-def _sampled(labels: NDArray, indices: list[NDArray[np.intp]]) -> NDArray:
-    """Labels (plane, row, column) at grid indices, 0 outside the grid."""
-    planes = np.zeros((len(indices), *indices[0].shape[1:]), labels.dtype)
-    limits = np.array(labels.shape)[:, None, None]
-    for plane, index in zip(planes, indices, strict=True):
-        inside = ((index >= 0) & (index < limits)).all(axis=0)
-        plane[inside] = labels[tuple(index[:, inside])]
+def _on_source_slices(ct: CT, grid: _Planes) -> _Planes:
+    """From the planes of the analysed grid to those of the source instances, each pixel from the nearest voxel."""
+    columns, rows = ct.slices[0].shape
+    shape = (len(ct.slices), rows, columns)
+    planes = _Planes(np.zeros(shape, np.uint8), np.zeros(shape, np.uint16))
+    for k, source in enumerate(ct.slices):
+        inside, voxel = _nearest_voxels(ct, source)
+        planes.lungs[k] = grid.lungs.ravel().take(voxel, mode="clip") * inside
+        planes.nodules[k] = grid.nodules.ravel().take(voxel, mode="clip") * inside
     return planes
+
+
+def _nearest_voxels(ct: CT, source: SourceSlice) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """For each pixel (row, column) of an instance: is it in the analysed grid, and where in its planes."""
+    to_grid = np.linalg.inv(ct.affine_lps) @ source.affine_lps
+    column, row = np.arange(source.shape[0]), np.arange(source.shape[1])[:, None]
+    i, j, k = (np.rint(m[0] * column + m[1] * row + m[3]).astype(np.intp) for m in to_grid[:3])
+    x, y, z = ct.hu.shape
+    inside = (i >= 0) & (i < x) & (j >= 0) & (j < y) & (k >= 0) & (k < z)
+    return inside, (k * y + j) * x + i
 
 
 def _nearest_pixel(ct: CT, nodule: Nodule) -> tuple[int, int, int]:
@@ -234,17 +241,56 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
     return description
 
 
-def _put_pixels(seg: Segmentation, segments: list[_Segment], planes: _Planes, instances: list[str]) -> None:
+def _put_pixels(seg: Segmentation, segments: list[_Segment], planes: _Planes, plane_of: dict[str, int]) -> None:
     """Put each frame's pixels in, in the order in which highdicom laid out the frames."""
-    plane_of = {uid: k for k, uid in enumerate(instances)}
     shared = seg.SharedFunctionalGroupsSequence[0]
     frames = []
     for item in seg.PerFrameFunctionalGroupsSequence:
         number = item.get("SegmentIdentificationSequence", shared.get("SegmentIdentificationSequence"))
-        source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        frames.append((segments[number[0].ReferencedSegmentNumber - 1], plane_of[source]))
+        frames.append((segments[number[0].ReferencedSegmentNumber - 1], plane_of[_source_of(item)]))
     seg.PixelData = _packed([segment.pixels(planes, k) for segment, k in frames])
     seg.SegmentsOverlap = "YES" if ((planes.lungs > 0) & (planes.nodules > 0)).any() else "NO"
+
+
+def _source_of(item: Dataset) -> str:
+    """The instance that a frame was derived from."""
+    return str(item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
+
+
+def _stand_in(source: SourceSlice, header: Dataset) -> Dataset:
+    """A slice as a single-frame CT instance of its own, which highdicom takes whatever the slice was stored as."""
+    from pydicom.dataset import Dataset
+    from pydicom.uid import CTImageStorage
+
+    stand_in = Dataset()
+    stand_in.update(header)
+    stand_in.SOPClassUID = CTImageStorage
+    if source.frame is not None:
+        stand_in.SOPInstanceUID = derived_uid("frame", header.SOPInstanceUID, str(source.frame))
+    return stand_in
+
+
+def _restore_references(seg: Segmentation, ct: CT, headers: list[Dataset], plane_of: dict[str, int]) -> None:
+    """Refer to the stored instances (and to their frames) where stand-ins were referred to."""
+    items = seg.PerFrameFunctionalGroupsSequence
+    for item, k in [(item, plane_of[_source_of(item)]) for item in items]:  # looked up first: planes share references
+        reference, frame = item.DerivationImageSequence[0].SourceImageSequence[0], ct.slices[k].frame
+        reference.ReferencedSOPClassUID = headers[k].SOPClassUID
+        reference.ReferencedSOPInstanceUID = headers[k].SOPInstanceUID
+        if frame is not None:
+            reference.ReferencedFrameNumber = frame + 1
+    instances = [_reference(header) for header in {h.SOPInstanceUID: h for h in headers}.values()]
+    seg.SourceImageSequence = instances
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
+
+
+def _reference(header: Dataset) -> Dataset:
+    """Names an instance."""
+    from pydicom.dataset import Dataset
+
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return reference
 
 
 def _packed(frames: list[NDArray[np.bool_]]) -> bytes:

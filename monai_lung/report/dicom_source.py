@@ -180,7 +180,7 @@ def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset) -> Dat
     header = Dataset()
     header.update(shared)
     header.SOPClassUID = _text(first, "SOPClassUID", 64) or CTImageStorage
-    header.SOPInstanceUID = source.sop_instance_uid
+    header.SOPInstanceUID = source.sop_instance_uid or derived_uid("instance", str(source.path.name))
     header.Columns, header.Rows = source.shape
     spacing = np.linalg.norm(source.affine_lps[:3, :2], axis=0)
     axes = source.affine_lps[:3, :2] / spacing

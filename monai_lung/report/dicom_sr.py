@@ -81,11 +81,10 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
             *(_nodule_group(report, nodule, seg, segment_numbers[nodule.tracking_uid]) for nodule in report.nodules),
             _examination_group(report),
         ],
-        referenced_images=None,
     )
     content[0].ContentSequence.extend(_texts(report))
     return highdicom.sr.Comprehensive3DSR(
-        evidence=[*headers, seg],
+        evidence=[seg, *{header.SOPInstanceUID: header for header in headers}.values()],
         content=content,
         series_instance_uid=series_uid(report, "sr"),
         series_number=SERIES_NUMBER,
@@ -147,7 +146,9 @@ def _observer(report: Report) -> ObservationContext:
         model_name=algorithm_version(report),
         serial_number=weights_digest(report),
     )
-    return sr.ObservationContext(observer_device_context=sr.ObserverContext(sr.CodedConcept.from_code(codes.DEVICE), attributes))
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(sr.CodedConcept.from_code(codes.DEVICE), attributes)
+    )
 
 
 def _algorithm(report: Report) -> AlgorithmIdentification:
