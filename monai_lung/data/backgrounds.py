@@ -1,0 +1,101 @@
+"""Whole lungs to set nodules into: scans on the finding network's grid, with what is known of their own nodules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from monai_lung.errors import InputError, UsageError
+from monai_lung.model import CT, Lungs, Point
+
+Box = tuple[Point, Point]
+"""Opposite corners in LPS mm."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """A scan on a regular grid.
+
+    Attributes:
+        hu: int16 (X, Y, Z).
+        depth_mm: uint8 (X, Y, Z), distance to the lungs' border inside them, at least 1; 0 outside.
+        known: bool (X, Y, Z), at and around nodules that someone marked: neither nodule nor background.
+        spacing_mm: of the grid.
+    """
+
+    name: str
+    hu: NDArray[np.int16]
+    depth_mm: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    spacing_mm: NDArray[np.float64]
+
+
+def make_background(ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequence[float]) -> Background:
+    """`ct` resampled to `spacing_mm` along its own axes and cut to the lungs with 20 mm around them.
+
+    `known` are boxes around marked nodules; they are kept out of the loss with 4 mm around them.
+    """
+    target = np.asarray(spacing_mm, float)
+    inside = np.argwhere(lungs.labels > 0)
+    margin = np.ceil(20 / np.array(ct.spacing_mm)).astype(int)
+    low = np.maximum(inside.min(0) - margin, 0)
+    high = np.minimum(inside.max(0) + margin + 1, ct.hu.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    marked = np.zeros(ct.hu.shape, bool)
+    for corners in known:
+        index = ct.to_index(np.array(corners))
+        pad = 4 / np.array(ct.spacing_mm)
+        a = np.maximum(np.floor(index.min(0) - pad), 0).astype(int)
+        b = np.maximum(np.ceil(index.max(0) + pad) + 1, 0).astype(int)
+        marked[tuple(slice(i, j) for i, j in zip(a, b, strict=True))] = True
+    size = [round(n * s / t) for n, s, t in zip(high - low, ct.spacing_mm, target, strict=True)]
+
+    def resize(array: NDArray[np.generic]) -> NDArray[np.float32]:
+        tensor = torch.from_numpy(np.ascontiguousarray(array[box], np.float32))[None, None]
+        return torch.nn.functional.interpolate(tensor, size, mode="trilinear")[0, 0].numpy()
+
+    lung = resize(lungs.labels > 0) >= 0.5
+    depth = ndimage.distance_transform_edt(lung, sampling=target)
+    depth_mm = np.where(lung, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
+    return Background(ct.name, resize(ct.hu).round().astype(np.int16), depth_mm, resize(marked) > 0, target)
+
+
+def save_background(background: Background, folder: Path) -> Path:
+    """Write `folder/NAME.npz` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{background.name}.npz"
+    np.savez_compressed(
+        path,
+        hu=background.hu,
+        depth_mm=background.depth_mm,
+        known=background.known,
+        spacing_mm=background.spacing_mm,
+    )
+    return path
+
+
+def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Background]:
+    """All backgrounds of a folder but those named in `exclude`, sorted by name.
+
+    Raises:
+        UsageError: the folder holds none.
+        InputError: a file is damaged.
+    """
+    paths = [p for p in sorted(Path(folder).glob("*.npz")) if p.stem not in exclude]
+    if not paths:
+        raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with `monai-lung lidc prepare`")
+    result = []
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm")]
+        except Exception as error:  # zipfile, zlib, KeyError and ValueError
+            raise InputError(f"{path}: no background ({error}); make it anew") from error
+        result.append(Background(path.stem, *arrays))
+    return result

@@ -1,0 +1,127 @@
+"""The crop format: a folder with `nodules.csv`, `images/ID.nii.gz` (HU) and `readers/ID.nii.gz` (a bit a reader)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import InputError, UsageError
+
+RATINGS = (
+    "subtlety",
+    "internalStructure",
+    "calcification",
+    "sphericity",
+    "margin",
+    "lobulation",
+    "spiculation",
+    "texture",
+    "malignancy",
+)
+"""The nine ratings of LIDC-IDRI, a value a reader."""
+
+
+@dataclass(frozen=True)
+class CropRow:
+    """A row of `nodules.csv`.
+
+    `ratings` has a tuple a rating, in the order of the readers' bits; `diameter_mm` is the diameter of the sphere of
+    the volume that half of the readers agree on, None where the table doesn't say.
+    """
+
+    id: str
+    patient: str
+    n_readers: int
+    ratings: dict[str, tuple[int, ...]]
+    diameter_mm: float | None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A nodule with its surroundings, on the scan's own grid.
+
+    Attributes:
+        hu: int16 (X, Y, Z).
+        readers: uint8 (X, Y, Z), bit k set where reader k marked the voxel.
+        affine_ras: float64 (4, 4), voxel index to RAS mm.
+    """
+
+    row: CropRow
+    hu: NDArray[np.int16]
+    readers: NDArray[np.uint8]
+    affine_ras: NDArray[np.float64]
+
+    @property
+    def votes(self) -> NDArray[np.uint8]:
+        """How many readers marked each voxel, uint8 (X, Y, Z)."""
+        return np.unpackbits(self.readers[..., None], axis=-1).sum(-1, dtype=np.uint8)
+
+    @property
+    def share(self) -> NDArray[np.float32]:
+        """Share of the readers who marked each voxel, 0...1, float32 (X, Y, Z); the truth is where it's >= 0.5."""
+        return self.votes.astype(np.float32) / self.row.n_readers
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """Voxel size along the three axes."""
+        return np.linalg.norm(self.affine_ras[:3, :3], axis=0)
+
+
+def read_table(folder: Path | str) -> list[CropRow]:
+    """The rows of `folder/nodules.csv`.
+
+    Raises:
+        UsageError: there is no such table.
+        InputError: a row lacks a column or its values don't fit each other.
+    """
+    path = Path(folder) / "nodules.csv"
+    if not path.is_file():
+        raise UsageError(f"{path}: not found; the folder of crops must hold nodules.csv, images/ and readers/")
+    with path.open(newline="") as file:
+        return [_row(path, n, row) for n, row in enumerate(csv.DictReader(file), start=2)]
+
+
+def _row(path: Path, line: int, row: dict[str, str]) -> CropRow:
+    try:
+        n_readers = int(row["n_readers"])
+        ratings = {name: tuple(int(v) for v in row[name].split()) for name in RATINGS if row.get(name)}
+        diameter = float(row["diameter_mm"]) if row.get("diameter_mm") else None
+        result = CropRow(row["id"], row["patient"], n_readers, ratings, diameter)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} line {line}: {type(error).__name__} {error}; see the crop format in docs") from error
+    wrong = [name for name, values in ratings.items() if len(values) != n_readers]
+    if wrong or n_readers < 1:
+        raise InputError(f"{path} line {line}: {', '.join(wrong) or 'n_readers'} must have a value for each reader")
+    return result
+
+
+def select(rows: Iterable[CropRow], patients: Iterable[str]) -> list[CropRow]:
+    """The rows of these patients, in the table's order."""
+    wanted = set(patients)
+    return [row for row in rows if row.patient in wanted]
+
+
+def read_crop(folder: Path | str, row: CropRow) -> Crop:
+    """Image and readers of one row.
+
+    Raises:
+        InputError: a file is missing or damaged, or image and readers differ in shape.
+    """
+    arrays = []
+    for kind in ("images", "readers"):
+        path = Path(folder) / kind / f"{row.id}.nii.gz"
+        try:
+            image = nibabel.load(path)
+            arrays.append(np.asarray(image.dataobj))
+        except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
+            raise InputError(f"{path}: can't be read ({error}); restore the file or take its row out") from error
+    hu, readers = arrays
+    if hu.shape != readers.shape or hu.ndim != 3:
+        raise InputError(f"crop {row.id}: image {hu.shape} and readers {readers.shape} must be the same 3D shape")
+    return Crop(row, hu.astype(np.int16), readers.astype(np.uint8), image.affine.astype(np.float64))

@@ -1,0 +1,120 @@
+"""What the networks are trained on: patches drawn afresh each time, augmented as they are resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from monai_lung.data.crops import Crop, read_crop, read_table, select
+from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+
+WINDOW_HU = (-1000.0, 400.0)
+
+
+def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[Crop]:
+    """The crops of `patients` without those of `exclude`, in memory (840 take 34 MB)."""
+    rows = select(read_table(folder), set(patients) - set(exclude))
+    return [read_crop(folder, row) for row in rows]
+
+
+def to_window(hu: Tensor) -> Tensor:
+    """HU to 0...1 over the lung window, clipped."""
+    low, high = WINDOW_HU
+    return ((hu - low) / (high - low)).clamp(0, 1)
+
+
+def vary_hu(hu: Tensor, rng: np.random.Generator) -> Tensor:
+    """`hu` (X, Y, Z) with another scanner's noise, offset, contrast and sharpness."""
+    if rng.random() < 0.3:  # softer or sharper kernel, along one axis or all
+        blurred = torch.nn.functional.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+        hu = hu + rng.uniform(-0.4, 0.7) * (blurred - hu)
+    if rng.random() < 0.2:  # thicker slices
+        z = torch.nn.functional.pad(hu, (1, 1), mode="replicate")
+        hu = hu + rng.uniform(0, 0.8) * ((z[..., :-2] + z[..., 2:]) / 2 - hu) * 0.66
+    if rng.random() < 0.5:
+        noise = torch.from_numpy(rng.standard_normal(hu.shape, np.float32))
+        hu = hu + rng.uniform(0, 50) * noise
+    return hu * rng.uniform(0.95, 1.05) + rng.uniform(-25, 25)
+
+
+class DelineateDataset(Dataset[dict[str, Tensor]]):
+    """Crops resampled around their nodule, for the network that delineates.
+
+    An item is `image` float32 (1, *size), windowed, and `label` (2, *size): the share of the readers who marked the
+    voxel, and the trust in that (0 outside the crop).
+
+    Args:
+        crops: in memory.
+        spacing_mm: of the network's grid.
+        size: voxels of the patch.
+        seed: items depend on it, on the index and on how often the index was drawn.
+        augment: False gives the plain crop, centred, for validation.
+        jitter_mm: how far the seed may miss the nodule's centre.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Crop],
+        spacing_mm: Sequence[float],
+        size: Sequence[int],
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        jitter_mm: float = 4.0,
+    ) -> None:
+        self.crops = list(crops)
+        self.spacing_mm = np.asarray(spacing_mm, float)
+        self.size = (int(size[0]), int(size[1]), int(size[2]))
+        self.seed, self.augment, self.jitter_mm = seed, augment, jitter_mm
+        self._drawn = np.zeros(len(self.crops), int)
+
+    def __len__(self) -> int:
+        """Crops."""
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The item, drawn afresh."""
+        rng = np.random.default_rng((self.seed, index, self._drawn[index]))
+        self._drawn[index] += self.augment
+        margin = self.spacing_mm[2] * self.size[2] / 2 + self.jitter_mm
+        long = continue_in_z(self.crops[index], margin, rng)
+        frame, shift = np.eye(3), np.zeros(3)
+        if self.augment:
+            wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
+            frame = random_frame(rng, scale=(0.8 * wide, 1.25 * wide), tilt_deg=12)
+            shift = rng.uniform(-1, 1, 3) * self.jitter_mm
+        channels = sample(long.channels, self._to_index(long.spacing_mm, long.origin_mm, frame, shift), self.size)
+        inside = channels[2:3]
+        hu = sample(
+            long.channels[:1],
+            self._to_index(long.spacing_mm, long.origin_mm, frame, shift),
+            self.size,
+            padding="reflection",
+        )[0]
+        if self.augment:
+            hu = vary_hu(hu, rng)
+        return {"image": to_window(hu)[None], "label": torch.cat([channels[1:2], (inside > 0.5).float()])}
+
+    def _to_index(
+        self,
+        spacing_mm: NDArray[np.float64],
+        origin_mm: NDArray[np.float64],
+        frame: NDArray[np.float64],
+        shift: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(3, 4): patch index -> mm about the nodule's centre -> index in the crop."""
+        step = frame @ np.diag(self.spacing_mm)
+        start = shift - step @ ((np.array(self.size) - 1) / 2)
+        return np.concatenate([step, (start - origin_mm)[:, None]], 1) / spacing_mm[:, None]
+
+
+def crop_dataset(folder: str, patients: Sequence[str], exclude: Sequence[str] = (), **options: Any) -> DelineateDataset:
+    """A `DelineateDataset` from a crop folder, for a bundle's config; options as there."""
+    return DelineateDataset(load_crops(folder, patients, exclude), **options)

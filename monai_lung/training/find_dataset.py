@@ -1,0 +1,222 @@
+"""Patches of whole lungs with nodules set into them, for the network that finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from monai_lung.data.backgrounds import Background, read_backgrounds
+from monai_lung.data.crops import Crop
+from monai_lung.training.datasets import load_crops, to_window, vary_hu
+from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+
+DENSE_HU = -400
+"""Denser voxels inside the lungs are vessels, scars, fissures: where false positives come from."""
+
+
+@dataclass(frozen=True)
+class _Donor:
+    crop: Crop
+    radius_mm: float
+    wall: NDArray[np.float64] | None
+    """In-plane direction (2,) to the chest wall that the nodule sits on, None for a free one."""
+
+
+class FindDataset(Dataset[dict[str, Tensor]]):
+    """Patches drawn from backgrounds; about three of four have a nodule of another patient set into them.
+
+    A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
+    the pleura is turned so that its wall faces the lung's border and is set there. A third of the patches is centred on
+    dense voxels in the lungs. An item is `image` float32 (1, *size), windowed, and `label` (2, *size): share of the
+    readers, and trust (0 at seams and at the background's own nodules).
+
+    Args:
+        backgrounds: scans on the network's grid.
+        crops: nodules to set in.
+        size: voxels of a patch.
+        samples: items of an epoch.
+        seed: items depend on it, on the index and on how often the index was drawn.
+    """
+
+    def __init__(
+        self,
+        backgrounds: Sequence[Background],
+        crops: Sequence[Crop],
+        size: Sequence[int],
+        *,
+        samples: int,
+        seed: int = 0,
+    ) -> None:
+        self.backgrounds = list(backgrounds)
+        self.size = (int(size[0]), int(size[1]), int(size[2]))
+        self.samples, self.seed = samples, seed
+        self.donors = [_donor(crop) for crop in crops]
+        self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
+        self._dense = [np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known) for b in self.backgrounds]
+        self._drawn = np.zeros(samples, int)
+
+    def __len__(self) -> int:
+        """Items of an epoch."""
+        return self.samples
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The item, drawn afresh."""
+        rng = np.random.default_rng((self.seed, index, self._drawn[index]))
+        self._drawn[index] += 1
+        hu, depth, known, spacing = self._context(rng)
+        share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
+        for _ in range(rng.choice(3, p=(0.25, 0.6, 0.15))):
+            hu, share, trust = self._set_in(hu, depth, share, trust, spacing, rng)
+        return {"image": to_window(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
+
+    def _context(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
+        which = rng.integers(len(self.backgrounds))
+        b = self.backgrounds[which]
+        pool = self._dense[which] if rng.random() < 1 / 3 and len(self._dense[which]) else self._inside[which]
+        center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
+        scale = rng.uniform(0.85, 1.2)
+        frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
+        center += rng.uniform(-0.25, 0.25, 3) * self.size
+        step = frame @ np.diag(b.spacing_mm) / b.spacing_mm[:, None]
+        half = np.abs(step) @ (np.array(self.size) / 2) + 2
+        low = np.clip(np.floor(center - half), 0, np.array(b.hu.shape) - 2).astype(int)
+        high = np.maximum(np.ceil(center + half).astype(int) + 1, low + 2)
+        box = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
+        start = center - low - step @ ((np.array(self.size) - 1) / 2)
+        channels = np.stack([b.hu[box], b.depth_mm[box], b.known[box]]).astype(np.float32)
+        patch = sample(torch.from_numpy(channels), np.c_[step, start], self.size, padding="border")
+        return patch[0], patch[1], patch[2], b.spacing_mm * scale
+
+    def _set_in(
+        self,
+        hu: Tensor,
+        depth: Tensor,
+        share: Tensor,
+        trust: Tensor,
+        spacing: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        donor = self.donors[rng.integers(len(self.donors))]
+        place = _place(depth.numpy(), donor, rng)
+        if place is None:
+            return hu, share, trust
+        nodule = self._nodule(donor, place, depth.numpy(), spacing, rng)
+        if rng.random() < 0.55:  # alone
+            alpha = (nodule[1] * 2).clamp(0, 1)
+            alpha = torch.maximum(functional.avg_pool3d(alpha[None], 3, 1, 1)[0], nodule[1])
+            value = nodule[0] if donor.wall is None else torch.maximum(nodule[0], hu)
+            seam = torch.zeros_like(alpha, dtype=torch.bool)
+        else:  # with its surroundings
+            alpha, value = nodule[3], nodule[0]
+            seam = ((alpha > 0.02) & (alpha < 0.95)) | ((alpha >= 0.95) & (nodule[2] < 0.5))
+        inside = alpha > 0.02
+        return (
+            hu + alpha * (value - hu),
+            torch.where(inside, nodule[1], share),
+            torch.where(seam, torch.zeros_like(trust), trust),
+        )
+
+    def _nodule(
+        self,
+        donor: _Donor,
+        place: NDArray[np.int64],
+        depth: NDArray[np.float32],
+        spacing: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """(4, X, Y, Z) on the patch's grid with the nodule's centre at `place`: HU, share, trust, soft box."""
+        long = continue_in_z(donor.crop, 8.0, rng)
+        channels = torch.cat([long.channels, _soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
+        frame = random_frame(rng, scale=(0.85, 1.15), tilt_deg=8)
+        if donor.wall is not None:
+            frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
+        step = frame @ np.diag(spacing)
+        start = -step @ place - long.origin_mm
+        to_index = np.c_[step, start] / long.spacing_mm[:, None]
+        nodule = sample(channels, to_index, self.size)
+        nodule[0] = sample(channels[:1], to_index, self.size, padding="border")[0]
+        return nodule
+
+
+def _donor(crop: Crop) -> _Donor:
+    mask = crop.votes > 0
+    center = np.argwhere(mask).mean(0)
+    ring = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
+    dense = np.argwhere(ring & (crop.hu > -300))
+    volume = float((crop.share >= 0.5).sum() * np.prod(crop.spacing_mm))
+    radius = (3 * max(volume, 1.0) / (4 * np.pi)) ** (1 / 3)
+    if len(dense) < 0.25 * ring.sum():
+        return _Donor(crop, radius, None)
+    wall = ((dense - center) * crop.spacing_mm)[:, :2].mean(0)
+    return _Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6))
+
+
+def _place(depth: NDArray[np.float32], donor: _Donor, rng: np.random.Generator) -> NDArray[np.int64] | None:
+    """A voxel for the nodule's centre: anywhere deep enough, or as near the border as one on the pleura sits."""
+    edge = tuple(slice(6, -6) if n > 24 else slice(2, -2) for n in depth.shape)
+    inner = np.zeros(depth.shape, bool)
+    inner[edge] = True
+    if donor.wall is None:
+        fits = inner & (depth >= min(donor.radius_mm, 8.0))
+    else:
+        fits = inner & (depth >= 1) & (depth <= max(2.0, 0.8 * donor.radius_mm))
+    choices = np.flatnonzero(fits)
+    if not len(choices):
+        return None
+    return np.array(np.unravel_index(rng.choice(choices), depth.shape))
+
+
+def _outwards(
+    depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
+    around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
+    local = ndimage.uniform_filter(depth[around], 3)
+    if min(local.shape) < 2:
+        return np.array([1.0, 0.0])
+    slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]
+    return -slope / max(np.linalg.norm(slope), 1e-6)
+
+
+def _turned(
+    frame: NDArray[np.float64], wall: NDArray[np.float64], outwards: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`frame` (patch mm -> crop mm) turned about the crop's z so that `outwards` in the patch is `wall` in the crop."""
+    now = frame[:2, :2] @ outwards
+    angle = np.arctan2(wall[1], wall[0]) - np.arctan2(now[1], now[0])
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ frame
+
+
+def _soft_box(shape: tuple[int, ...], spacing_mm: NDArray[np.float64]) -> Tensor:
+    """1 inside a box of `shape` (X, Y, Z), falling to 0 over the outer 3 mm (5 mm in z)."""
+    ramps = []
+    for n, s, soft in zip(shape, spacing_mm, (3.0, 3.0, 5.0), strict=True):
+        to_edge = torch.minimum(torch.arange(n), torch.arange(n - 1, -1, -1)) * float(s)
+        ramps.append((to_edge / soft).clamp(0, 1))
+    return ramps[0][:, None, None] * ramps[1][None, :, None] * ramps[2][None, None, :]
+
+
+def find_dataset(
+    backgrounds: str,
+    folder: str,
+    patients: Sequence[str],
+    *,
+    size: Sequence[int],
+    samples: int,
+    exclude: Sequence[str] = (),
+    exclude_backgrounds: Sequence[str] = (),
+    seed: int = 0,
+) -> FindDataset:
+    """A `FindDataset` from a folder of backgrounds and a crop folder, for a bundle's config."""
+    crops = load_crops(folder, patients, exclude)
+    return FindDataset(read_backgrounds(backgrounds, exclude_backgrounds), crops, size, samples=samples, seed=seed)

@@ -1,0 +1,114 @@
+"""Nodule crops set into context that they were cut out of: longer in z, or in another patient's lung.
+
+Crops may end in z where the readers' marks end. A network that is trained on them as they are never sees a nodule end,
+and learns to fill the box. Here each crop is continued beyond its ends with its own last slice, the nodule painted over,
+or is set into the lung of a whole scan with a soft edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from monai_lung.data.crops import Crop
+
+LUNG_HU = -850
+"""Typical parenchyma, where nothing nearer tells."""
+
+
+@dataclass(frozen=True)
+class LongCrop:
+    """A crop continued in z: float32 channels (3, X, Y, Z) of HU, readers' share, and trust (0 where made up).
+
+    `origin_mm` is where voxel (0, 0, 0) lies relative to the nodule's centre; the axes are the crop's own.
+    """
+
+    channels: Tensor
+    spacing_mm: NDArray[np.float64]
+    origin_mm: NDArray[np.float64]
+
+
+def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator) -> LongCrop:
+    """`crop` with `margin_mm` more at both ends.
+
+    Three ways, drawn at random, so that none can be told by its look: the last slice with the nodule painted over
+    (half of the draws; there the truth is known, since no reader marked anything beyond), the last slice repeated
+    (truth unknown, trust 0), or plain parenchyma (truth known).
+    """
+    n = max(1, int(np.ceil(margin_mm / crop.spacing_mm[2])))
+    share = crop.share
+    parts = [_beyond(crop.hu[..., 0], share[..., 0], n, rng)]
+    parts.append((crop.hu.astype(np.float32), share, np.ones_like(share)))
+    parts.append(_beyond(crop.hu[..., -1], share[..., -1], n, rng))
+    parts[0] = tuple(a[..., ::-1] for a in parts[0])
+    channels = np.stack([np.concatenate(p, axis=-1) for p in zip(*parts, strict=True)])
+    marked = np.argwhere(share >= 0.5)
+    center = (marked.min(0) + marked.max(0)) / 2 if len(marked) else (np.array(share.shape) - 1) / 2
+    origin = -(center + np.array([0, 0, n])) * crop.spacing_mm
+    return LongCrop(torch.from_numpy(np.ascontiguousarray(channels)), crop.spacing_mm, origin)
+
+
+def _beyond(
+    hu: NDArray[np.int16], share: NDArray[np.float32], n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], ...]:
+    """HU, share and trust (X, Y, n) of `n` slices that follow the slice `hu` outwards."""
+    way = rng.choice(3, p=(0.5, 0.3, 0.2))
+    hu = hu.astype(np.float32)
+    zero = np.zeros((*hu.shape, n), np.float32)
+    if way == 1:
+        return np.repeat(hu[..., None], n, -1), zero, zero
+    clean = paint_over(hu, share > 0, rng) if way == 0 else np.full_like(hu, LUNG_HU)
+    slices = np.repeat(clean[..., None], n, -1) + rng.normal(0, rng.uniform(5, 40), zero.shape)
+    fade = rng.uniform(0, 0.45)  # the nodule's last partial volume, too faint to be marked
+    slices[..., 0] += fade * (hu - clean)
+    return slices.astype(np.float32), zero, np.ones_like(zero)
+
+
+def paint_over(hu: NDArray[np.float32], mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The slice `hu` (X, Y) with `mask`, two voxels wider, replaced by its nearest surroundings, smoothed."""
+    if not mask.any():
+        return hu
+    wide = ndimage.binary_dilation(mask, iterations=2)
+    if wide.all():
+        return np.full_like(hu, LUNG_HU)
+    nearest = ndimage.distance_transform_edt(wide, return_distances=False, return_indices=True)
+    filled = hu[tuple(nearest)]
+    smooth = ndimage.gaussian_filter(filled, 1.5)
+    return np.where(wide, smooth, hu)
+
+
+def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_deg: float) -> NDArray[np.float64]:
+    """A (3, 3) matrix: any turn about z, a tilt of at most `tilt_deg` about x and y, mirrors, a uniform scale."""
+    a = rng.uniform(0, 2 * np.pi)
+    b, c = np.deg2rad(rng.uniform(-tilt_deg, tilt_deg, 2))
+    rz = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    ry = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
+    return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
+
+
+def sample(
+    channels: Tensor, to_index: NDArray[np.float64], shape: tuple[int, int, int], *, padding: str = "zeros"
+) -> Tensor:
+    """Trilinear resampling of `channels` (C, X, Y, Z) onto a grid of `shape`.
+
+    `to_index` (3, 4) takes the new grid's index (i, j, k, 1) to an index of `channels`. `padding` is that of
+    `torch.nn.functional.grid_sample`: zeros, border or reflection.
+    """
+    size = np.array(channels.shape[1:])
+    # grid_sample wants -1...1 over voxel centres (align_corners) and the axes in reverse order
+    scale = 2 / np.maximum(size - 1, 1)
+    unit = np.concatenate([to_index[:, :3] * scale[:, None], (to_index[:, 3] * scale - 1)[:, None]], axis=1)
+    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
+    rows = torch.from_numpy(unit).float()
+    points = [
+        (r[0] * i)[:, None, None] + (r[1] * j)[None, :, None] + (r[2] * k + r[3])[None, None, :] for r in rows.unbind(0)
+    ]
+    grid = torch.stack([points[2], points[1], points[0]], dim=-1)
+    return functional.grid_sample(channels[None].float(), grid[None], padding_mode=padding, align_corners=True)[0]
