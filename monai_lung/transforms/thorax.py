@@ -1,8 +1,9 @@
-"""Which air of a CT is right lung, left lung or something else, on a coarse grid whose axes run along L, P and S.
+"""Which air of a CT is right lung, which is left, which neither: on a coarse grid whose axes run along L, P and S.
 
-Air is eroded until what merely touches falls apart (the lungs at the anterior junction, lung and stomach bubble, lung
-and trachea). Each core that remains is judged as a whole: by its size, its mean HU and by how far the body surrounds
-it. The cores then grow back into the air between them, each into its own part.
+The air is eroded until what merely touches falls apart: the lungs at the anterior junction, lung and stomach bubble.
+Each core that remains is judged as a whole, by whether the body surrounds it and by its HU. The cores then grow back
+into the air between them, each into its own part. Nothing depends on air being left around the body, so a field of
+view that cuts the chest is no special case.
 """
 
 from __future__ import annotations
@@ -14,125 +15,190 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
-from monai_lung.transforms.morphology import Mask, Spacing, dilate, erode
+from monai_lung.transforms.morphology import Mask, Spacing, bounding_box, dilate, erode
 
+OTHER_AIR = 3
+"""Label of air inside or around the body that is no lung."""
 AIR_HU = -400
-"""Half way between lung (about -850) and soft tissue (about 50): where a blurred border lies."""
-GAS_HU = -960
-"""A lung's mean lies above it, even in severe emphysema; that of room air, stomach and bowel gas below."""
+"""Half way between lung (about -850) and soft tissue (about 50): a border blurred by the scanner lies there."""
 PADDING_HU = -1020
-"""Nothing that a scanner measures is as low as this on average: the voxels outside its field of view are."""
+"""No part of an image that was measured is as low as this on average: what is, lies outside the field of view."""
+PARENCHYMA_HU = (-960, -500)
+"""Lung tissue, down to severe emphysema; gas in the room, stomach and bowel lies below."""
 BONE_HU = 250
 CORE_RADII_MM = (4.0, 7.0, 10.0)
-"""Erosions tried one after the other until right and left are apart; the first is half a bronchus' width."""
-SMALLEST_LUNG_ML = 30.0
-"""A core below this is no lung of its own: bowel gas, a bulla, the oesophagus."""
-OTHER = 3
+"""Erosions, tried one after the other until right and left are apart. A diaphragm with stomach wall, and a bronchus
+that joins the trachea to a lung, are narrower than twice the first; an anterior junction than twice the last."""
+CORE_ML = 30.0
+"""A smaller core is no lung of its own. It follows its neighbours, or is bowel gas."""
+BULLA_CONTACT = 0.4
+"""Share of its surface that a bulla, or a piece of lung taken for an airway, has on lung. Airways, stomach and bowel
+are surrounded by tissue."""
 
 
 @dataclass(frozen=True)
 class Thorax:
-    """Labels (X, Y, Z) on the coarse grid, 1 right and 2 left, only their air; and what to tell the reader."""
+    """What the air of the coarse grid is.
+
+    Attributes:
+        labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are no air.
+        outside: bool (X, Y, Z), outside the scanner's field of view.
+        spine: index of the spine along x, fractional.
+        apart: False where right and left hung together and were cut at the spine.
+    """
 
     labels: NDArray[np.uint8]
     outside: Mask
-    warnings: tuple[str, ...] = ()
+    spine: float
+    apart: bool
 
 
-def outside_field_of_view(hu: NDArray[np.float32]) -> Mask:
-    """Padding (X, Y, Z): voxels as low as nothing measured is, connected to the sides of the image."""
+def find_field_of_view(hu: NDArray[np.float32]) -> Mask:
+    """Voxels (X, Y, Z) that the scanner measured: all but the padding that reaches the sides of the image."""
     low = hu <= PADDING_HU
-    return _touching_sides(low) if low.any() else low
+    pieces = cc3d.connected_components(low, connectivity=6)
+    padding = np.zeros(int(pieces.max()) + 1, bool)
+    padding[pieces[[0, -1]].ravel()] = True
+    padding[pieces[:, [0, -1]].ravel()] = True
+    padding[0] = False
+    return ~padding[pieces]
 
 
-def find_thorax(hu: NDArray[np.float32], airways: Mask, spacing_mm: Spacing) -> Thorax:
-    """Tell right lung, left lung and the rest apart.
+def find_body(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Mask, float]:
+    """Where the body surrounds a voxel (X, Y, Z), and the index of the spine along x.
+
+    The body is the largest piece of what is no air after an erosion by 4 mm, which takes off the table's shell. It
+    surrounds a voxel that sees it on at least three of four sides in the axial plane: one side may be beyond the
+    field of view. Air between arm and trunk, and the foam in a table, see it on two at most.
+    """
+    body = cc3d.largest_k(erode(hu > AIR_HU, 4.0, spacing_mm), k=1, connectivity=6) > 0
+    sides = np.zeros(hu.shape, np.uint8)
+    for axis in (0, 1):
+        sides += np.logical_or.accumulate(body, axis)
+        sides += np.flip(np.logical_or.accumulate(np.flip(body, axis), axis), axis)
+    return sides >= 3, _find_spine(hu, body, spacing_mm)
+
+
+def _find_spine(hu: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> float:
+    """Index along x of the 30 mm that hold the most bone in the back half of the body."""
+    depth = np.cumsum(body.sum((0, 2)))
+    middle = int(np.searchsorted(depth, depth[-1] / 2))
+    bone = np.count_nonzero(hu[:, middle:] > BONE_HU, axis=(1, 2))
+    width = max(1, round(30.0 / spacing_mm[0]))
+    column = np.convolve(bone, np.ones(width), "same")
+    return float(np.flatnonzero(column == column.max()).mean())
+
+
+def find_thorax(hu: NDArray[np.float32], airways: Mask, body: tuple[Mask, float], spacing_mm: Spacing) -> Thorax:
+    """Tell right lung, left lung and other air apart.
 
     Args:
         hu: (X, Y, Z) HU on a grid of about 2.5 mm, axes along L, P and S.
-        airways: (X, Y, Z) trachea and main bronchi, not lung.
+        airways: (X, Y, Z), trachea and main bronchi: not lung.
+        body: of `find_body`.
         spacing_mm: of the grid.
-
-    Returns:
-        the labels, empty where no core is a lung.
     """
-    outside = outside_field_of_view(hu)
-    air = (hu < AIR_HU) & ~outside & ~airways
-    enclosed = _sides_of_body(hu, spacing_mm) >= 3
-    spine = _spine_column(hu, spacing_mm)
-    best: tuple[NDArray[np.uint32], dict[int, int]] | None = None
-    for radius in CORE_RADII_MM:
-        cores = cc3d.connected_components(erode(air, radius, spacing_mm), connectivity=6)
-        sides = _judge(cores, hu, enclosed, spine, spacing_mm)
-        if best is None:
-            best = cores, sides
-        if {RIGHT_LUNG, LEFT_LUNG} <= set(sides.values()):
-            best = cores, sides
+    enclosed, spine = body
+    in_view = find_field_of_view(hu)
+    air = (hu < AIR_HU) & in_view & ~airways
+    levels: list[Mask] = []
+    for radius_mm in CORE_RADII_MM:
+        levels.append(erode(air, radius_mm, spacing_mm))
+        pieces = cc3d.connected_components(levels[-1], connectivity=6)
+        cores = _Cores(pieces, hu, enclosed, spine, spacing_mm)
+        if not cores.joint.any():
             break
-    cores, sides = best
-    table = np.full(int(cores.max()) + 1, OTHER, np.uint8)
-    table[0] = 0
-    for core, side in sides.items():
-        table[core] = side
-    return Thorax(_grow_back(table[cores], air), outside)
+    labels = cores.labels()
+    for level in (*levels[-2::-1], air):
+        labels = _grow(labels, level)
+    labels[(labels == 0) & ((hu < AIR_HU) | airways)] = OTHER_AIR
+    _absorb_bullae(labels)
+    return Thorax(labels, ~in_view, spine, not cores.joint.any())
 
 
-def _judge(cores, hu, enclosed, spine, spacing_mm):
-    """Core number to side, for the cores that are lung."""
-    n = int(cores.max()) + 1
-    flat = cores.ravel(order="K")
-    count = np.bincount(flat, minlength=n)
-    ml = count * np.prod(spacing_mm) / 1000
-    safe = np.maximum(count, 1)
-    mean_hu = np.bincount(flat, hu.ravel(order="K"), n) / safe
-    inside = np.bincount(flat, enclosed.ravel(order="K"), n) / safe
-    x = np.bincount(flat, np.broadcast_to(np.arange(hu.shape[0])[:, None, None], hu.shape).ravel(order="K"), n) / safe
-    lung = (ml >= SMALLEST_LUNG_ML) & (mean_hu > GAS_HU) & (inside > 0.5)
-    lung[0] = False
-    sides = {int(c): RIGHT_LUNG if x[c] < spine else LEFT_LUNG for c in np.flatnonzero(lung)}
-    undecided = (ml < SMALLEST_LUNG_ML) & (mean_hu > GAS_HU)
-    return sides | {int(c): 0 for c in np.flatnonzero(undecided) if c > 0}
+class _Cores:
+    """Eroded pieces of air and what each is, indexed by the number of the piece (0 is no air)."""
+
+    def __init__(
+        self, pieces: NDArray[np.uint32], hu: NDArray[np.float32], enclosed: Mask, spine: float, spacing_mm: Spacing
+    ) -> None:
+        self.pieces, self.spine = pieces, spine
+        index = pieces.ravel(order="K")
+        size = int(pieces.max()) + 1
+
+        def count(mask: Mask) -> NDArray[np.int64]:
+            return np.bincount(index[mask.ravel(order="K")], minlength=size)
+
+        voxels = np.maximum(np.bincount(index, minlength=size), 1)
+        tissue = count((hu > PARENCHYMA_HU[0]) & (hu < PARENCHYMA_HU[1])) / voxels
+        right = count(np.broadcast_to(np.arange(hu.shape[0])[:, None, None] < spine, hu.shape)) / voxels
+        # Stomach and bowel gas have a tenth of such voxels, from noise and at their edge; emphysema half.
+        inside = (count(enclosed) / voxels > 0.5) & (tissue > 0.25)
+        large = voxels * np.prod(spacing_mm) / 1000 >= CORE_ML
+        inside[0] = False
+        self.lung = inside & large
+        self.undecided = inside & ~large
+        self.right = right >= 0.5
+        # A lung may reach across the midline before or behind the heart, but not with a quarter of itself.
+        self.joint = self.lung & (right > 0.25) & (right < 0.75)
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Right lung, left lung, other air; what is undecided is left to its neighbours. Joint cores are cut."""
+        kind = np.full(len(self.lung), OTHER_AIR, np.uint8)
+        kind[0] = 0
+        kind[self.undecided] = 0
+        kind[self.lung] = np.where(self.right[self.lung], RIGHT_LUNG, LEFT_LUNG)
+        labels = kind[self.pieces]
+        middle = round(self.spine)
+        joint = self.joint[self.pieces]
+        labels[:middle][joint[:middle]] = RIGHT_LUNG
+        labels[middle:][joint[middle:]] = LEFT_LUNG
+        return labels
 
 
-def _sides_of_body(hu, spacing_mm):
-    """From how many of the four sides in the axial plane a voxel sees the body (X, Y, Z), 0...4."""
-    body = erode(hu > AIR_HU, 4.0, spacing_mm)
-    body = cc3d.largest_k(body, k=1, connectivity=6) > 0
-    count = np.zeros(hu.shape, np.uint8)
-    for axis in (0, 1):
-        count += np.maximum.accumulate(body, axis)
-        count += np.flip(np.maximum.accumulate(np.flip(body, axis), axis), axis)
-    return count
+def _grow(labels: NDArray[np.uint8], air: Mask) -> NDArray[np.uint8]:
+    """Let each label take the air that hangs together with it, all at the same speed, a voxel a step."""
+    lungs = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
+    if not lungs.any():
+        return labels
+    pieces = cc3d.connected_components(air, connectivity=6)
+    reached = np.zeros(int(pieces.max()) + 1, bool)
+    reached[np.unique(pieces[lungs])] = True
+    reached[0] = False
+    box = bounding_box(reached[pieces])
+    grown, free = labels.copy(), reached[pieces[box]] & (labels[box] == 0)
+    view = grown[box]
+    while True:
+        progress = False
+        for value in (RIGHT_LUNG, LEFT_LUNG, OTHER_AIR):
+            new = dilate(view == value, 1, (1, 1, 1)) & free
+            if new.any():
+                view[new] = value
+                free &= ~new
+                progress = True
+        if not progress:
+            return grown
 
 
-def _spine_column(hu, spacing_mm):
-    """Index along x with the most bone around it: the spine's."""
-    bone = (hu > BONE_HU).sum((1, 2)).astype(float)
-    width = max(1, round(30 / spacing_mm[0]))
-    return float(np.argmax(np.convolve(bone, np.ones(width), "same")))
-
-
-def _touching_sides(mask):
-    """The components of `mask` that reach one of the four sides of the image."""
-    labels = cc3d.connected_components(mask, connectivity=6)
-    rim = np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()])
-    keep = np.zeros(int(labels.max()) + 1, bool)
-    keep[rim] = True
-    keep[0] = False
-    return keep[labels]
-
-
-def _grow_back(cores, air, steps: int = 40):
-    """Let each core take the air next to it, a voxel a step."""
-    labels = cores.copy()
-    for _ in range(steps):
-        free = air & (labels == 0)
-        before = np.count_nonzero(free)
-        for value in (RIGHT_LUNG, LEFT_LUNG, OTHER):
-            new = dilate(labels == value, 1.0, (1.0, 1.0, 1.0)) & free
-            labels[new] = value
-            free &= ~new
-        if np.count_nonzero(free) == before:
-            break
-    labels[labels == OTHER] = 0
-    return labels
+def _absorb_bullae(labels: NDArray[np.uint8]) -> None:
+    """Turn other air into lung, in place, where `BULLA_CONTACT` of its surface or more is on a lung."""
+    lungs = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
+    if not lungs.any():
+        return
+    box = bounding_box(lungs, margin=1)
+    inner = labels[box]
+    pieces = cc3d.connected_components(inner == OTHER_AIR, connectivity=6)
+    size = int(pieces.max()) + 1
+    faces = np.zeros((4, size), np.int64)
+    for axis in range(3):
+        ahead = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        behind = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        for here, there in ((ahead, behind), (behind, ahead)):
+            for value in (0, RIGHT_LUNG, LEFT_LUNG):
+                beside = (inner[here] == OTHER_AIR) & (inner[there] == value)
+                faces[value] += np.bincount(pieces[here][beside], minlength=size)
+    on_lung = faces[RIGHT_LUNG] + faces[LEFT_LUNG]
+    bulla = on_lung > BULLA_CONTACT * np.maximum(faces.sum(0), 1)
+    side = np.where(faces[RIGHT_LUNG] >= faces[LEFT_LUNG], RIGHT_LUNG, LEFT_LUNG).astype(np.uint8)
+    inside = (pieces > 0) & bulla[pieces]
+    inner[inside] = side[pieces[inside]]
