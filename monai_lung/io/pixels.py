@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,18 @@ from monai_lung.errors import DecodeError, NotCTError
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
 MIN_HU, MAX_HU = -1024, 32767
 """Everything below air is padding or ringing; above stays what 16 bits hold (metal in extended CT scale)."""
+_JPEG = (
+    "1.2.840.10008.1.2.4.5",
+    "1.2.840.10008.1.2.4.7",
+    "1.2.840.10008.1.2.4.8",
+    "1.2.840.10008.1.2.4.9",
+    "1.2.840.10008.1.2.4.20",
+)
 _THREADS = min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -138,9 +148,25 @@ def _decode(path: Path) -> NDArray[Any]:
     from pydicom import dcmread
 
     try:
-        return np.asarray(dcmread(path, force=True).pixel_array)
+        data = dcmread(path, force=True)
+        if data.file_meta.TransferSyntaxUID.startswith(_JPEG):
+            _check_ends(data)
+        return np.asarray(data.pixel_array)
     except Exception as error:
         raise _undecodable(path, error) from error
+
+
+def _check_ends(data: Dataset) -> None:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without its end marker: decoders fill the rest with anything."""
+    from pydicom import encaps
+
+    count = int(data.get("NumberOfFrames") or 1)
+    if hasattr(encaps, "generate_frames"):
+        frames = encaps.generate_frames(data.PixelData, number_of_frames=count)
+    else:  # pydicom 2
+        frames = encaps.generate_pixel_data_frame(data.PixelData, count)
+    if not all(frame.rstrip(b"\0").endswith(b"\xff\xd9") for frame in frames):
+        raise ValueError("a compressed frame has no end")
 
 
 def _undecodable(path: Path, error: Exception) -> DecodeError:

@@ -1,0 +1,299 @@
+"""Which series are found, which one is chosen, and what the cases are called."""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_series import SeriesBuilder, body_hu, save
+
+from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
+from monai_lung.io import choose, discover, find_cases, read_ct, write_nifti
+from monai_lung.model import Series
+
+
+def series(uid="1", **changes):
+    values = {
+        "uid": uid,
+        "study_uid": "s",
+        "modality": "CT",
+        "description": "",
+        "files": (),
+        "suitable": True,
+        "reason": "",
+        "spacing_mm": (0.7, 0.7, 2.0),
+        "n_slices": 150,
+    }
+    return Series(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({}, {"suitable": False}),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60}, {"derived": True}),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60}, {"spacing_mm": (0.7, 0.7, 0.6), "n_slices": 100}),
+        ({"spacing_mm": (0.7, 0.7, 1.0), "n_slices": 280}, {}),
+        ({"kernel": "B30f"}, {"kernel": "B70f"}),
+        ({"kernel": "STANDARD"}, {"kernel": "LUNG"}),
+        ({"kernel": "B"}, {"kernel": "L"}),
+        ({"kernel": "Br40d"}, {"kernel": "Bl57d"}),
+        ({"n_slices": 151}, {}),
+        ({"uid": "0"}, {}),
+    ],
+)
+def test_choose_by_the_stated_rules(better, worse):
+    good, bad = series(**{"uid": "1", **better}), series(**{"uid": "1.1", **worse})
+    assert choose([good, bad]) is good
+    assert choose([bad, good]) is good
+
+
+def test_choose_by_uid():
+    assert choose([series("1"), series("2", n_slices=20)], "2").uid == "2"
+    with pytest.raises(UsageError, match="no series 3: there are 1, 2"):
+        choose([series("1"), series("2")], "3")
+    with pytest.raises(NoSeriesError, match="localizer"):
+        choose([series("1"), series("2", suitable=False, reason="localizer")], "2")
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"Modality": "PT"}, "PET"),
+        ({"Modality": "MR"}, "MR"),
+        ({"Modality": "SR"}, "report"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]}, "reformatted"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]}, "mip"),
+        ({"RescaleType": "MGML"}, "MGML"),
+        ({"SamplesPerPixel": 3}, "colour"),
+        ({"PixelSpacing": None}, "position"),
+        ({"PixelSpacing": [0, 0.7]}, "position"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "position"),
+    ],
+)
+def test_unsuitable_series_are_set_apart_with_a_reason(tmp_path, elements, reason):
+    SeriesBuilder(seed=1).write(tmp_path / "ct")
+    odd = SeriesBuilder(seed=2, **elements)
+    odd.write(tmp_path / "odd")
+    found = {s.uid: s for s in discover(tmp_path)}
+    assert len(found) == 2
+    assert not found[odd.uid].suitable
+    assert reason in found[odd.uid].reason
+    assert [c.series.uid for c in find_cases(tmp_path)] == [uid for uid in found if uid != odd.uid]
+
+
+def test_best_of_a_study_comes_first_and_others_stay_listed(tmp_path):
+    thick = SeriesBuilder(seed=1, study_uid="1.2", spacing=(0.75, 0.75, 5.0), hu=body_hu(slices=9))
+    thin = SeriesBuilder(seed=2, study_uid="1.2", spacing=(0.75, 0.75, 2.0), hu=body_hu(slices=21))
+    few = SeriesBuilder(seed=3, study_uid="1.2", hu=body_hu(slices=3))
+    for number, builder in enumerate((few, thick, thin)):
+        builder.write(tmp_path / str(number))
+    found = discover(tmp_path)
+    assert [s.uid for s in found] == [thin.uid, thick.uid, few.uid]
+    assert "3 slices, at least 8" in found[2].reason
+    assert found[0].n_slices == 21
+    assert found[0].spacing_mm == (0.75, 0.75, 2.0)
+    assert read_ct(tmp_path).series.uid == thin.uid
+    assert read_ct(tmp_path, series_uid=thick.uid).spacing_mm[2] == pytest.approx(5.0)
+
+
+def test_a_scout_in_the_scans_own_series_is_left_out(tmp_path):
+    builder = SeriesBuilder()
+    scout = SeriesBuilder(
+        hu=body_hu(slices=1, columns=50),
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        orientation=(1, 0, 0, 0, 0, -1),
+        SeriesInstanceUID=builder.uid,
+    )
+    scout.datasets[0].StudyInstanceUID = builder.datasets[0].StudyInstanceUID
+    scout.datasets[0].SOPInstanceUID = "1.2.3"
+    builder.write(tmp_path / "a")
+    scout.write(tmp_path / "b")
+    assert read_ct(tmp_path).hu.shape == builder.hu.shape
+
+
+def test_each_study_is_a_case_named_by_a_hash(tmp_path):
+    first, second = SeriesBuilder(seed=1), SeriesBuilder(seed=2)
+    first.write(tmp_path / "Mueller^Anna")
+    second.write(tmp_path / "b")
+    cases = find_cases(tmp_path)
+    assert [c.name for c in cases] == [hashlib.sha256(b.uid.encode()).hexdigest()[:12] for b in (first, second)]
+    assert all(c.path == tmp_path for c in cases)
+    with pytest.raises(UsageError, match="2 cases"):
+        read_ct(tmp_path)
+    assert read_ct(cases[1]).series.uid == second.uid
+    assert [c.series.uid for c in find_cases(tmp_path, second.uid)] == [second.uid]
+
+
+def test_file_names_and_folders_do_not_matter(tmp_path):
+    builder = SeriesBuilder()
+    names = [f"{'abc'[k % 3]}/{(k * 7) % 12}" + (".ima" if k % 2 else "") for k in range(12)]
+    builder.write(tmp_path, names)
+    (tmp_path / "a" / "notes.txt").write_text("nothing of interest")
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    ct = read_ct(tmp_path)
+    np.testing.assert_array_equal(ct.hu, builder.hu)
+    assert ct.warnings == ()
+
+
+def test_files_without_preamble_are_read(tmp_path):
+    builder = SeriesBuilder()
+    for k, data in enumerate(builder.datasets):
+        del data.file_meta
+        data.save_as(tmp_path / str(k), implicit_vr=True, little_endian=True)
+    np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
+
+
+def test_a_dicom_file_stands_for_its_series(tmp_path):
+    builder = SeriesBuilder(seed=1)
+    builder.write(tmp_path)
+    SeriesBuilder(seed=2).write(tmp_path, [f"other{k}" for k in range(12)])
+    assert read_ct(tmp_path / "0005.dcm").series.uid == builder.uid
+
+
+def test_a_dicomdir_stands_for_its_folder(tmp_path):
+    from pydicom.fileset import FileSet
+
+    builder = SeriesBuilder()
+    files = FileSet()
+    for data in builder.datasets:
+        data.StudyTime, data.StudyID, data.SeriesNumber = "120000", "1", 1
+        save(data, tmp_path / "one.dcm")
+        files.add(tmp_path / "one.dcm")
+    files.write(tmp_path / "media")
+    for path in (tmp_path / "media", tmp_path / "media" / "DICOMDIR"):
+        np.testing.assert_array_equal(read_ct(path).hu, builder.hu)
+
+
+def test_zip_of_a_series_and_of_volumes(tmp_path):
+    builder = SeriesBuilder()
+    builder.write(tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for file in sorted((tmp_path / "in").iterdir()):
+            archive.write(file, f"../../Mueller Anna/{file.name}")
+    ct = read_ct(tmp_path / "scan.zip")
+    np.testing.assert_array_equal(ct.hu, builder.hu)
+    assert ct.path == tmp_path / "scan.zip"
+    assert all(s.path.exists() and "Anna" not in str(s.path) for s in ct.slices)
+    write_nifti(tmp_path / "v.nii.gz", builder.hu, builder.affine)
+    with zipfile.ZipFile(tmp_path / "volumes.zip", "w") as archive:
+        for name in ("a/v.nii.gz", "b/v.nii.gz"):
+            archive.write(tmp_path / "v.nii.gz", name)
+    cases = find_cases(tmp_path / "volumes.zip")
+    assert [c.name for c in cases] == ["v", "v-2"]
+    np.testing.assert_array_equal(read_ct(cases[1]).hu, builder.hu)
+
+
+def test_damaged_zip_and_zip_bomb(tmp_path, monkeypatch):
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(DecodeError, match="can't be unpacked"):
+        read_ct(tmp_path / "x.zip")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"\0" * 300_000)
+    monkeypatch.setattr("monai_lung.io.paths._MAX_UNZIPPED_BYTES", 200_000)
+    with pytest.raises(DecodeError, match="more than"):
+        read_ct(tmp_path / "bomb.zip")
+
+
+def test_deflated_files_are_read_and_a_bomb_is_refused(tmp_path, monkeypatch):
+    builder = SeriesBuilder()
+    for k, data in enumerate(builder.datasets):
+        save(data, tmp_path / f"{k}.dcm", "1.2.840.10008.1.2.1.99")
+    np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
+    monkeypatch.setattr("monai_lung.io.header._MAX_INFLATED_BYTES", 2000)
+    with pytest.raises(NoSeriesError, match="inflates to more"):
+        read_ct(tmp_path)
+
+
+def test_volume_names_are_safe_and_distinct(tmp_path):
+    hu, affine = body_hu(), np.diag([0.75, 0.75, 2.0, 1.0])
+    write_nifti(tmp_path / "scan.nii.gz", hu, affine)
+    names = [b"sub/scan.nii.gz", b"two\nlines.nii.gz", b"caf\xff\xe9.nii.gz", b"..nii.gz", b"SCAN.nrrd"]
+    for name in names:
+        target = os.path.join(os.fsencode(tmp_path), name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.link(os.fsencode(tmp_path / "scan.nii.gz"), target)
+    found = sorted(c.name for c in find_cases(tmp_path))
+    assert sorted(n.lower() for n in found) == sorted({n.lower() for n in found})
+    assert {"scan", "two_lines"} <= {n.lower() for n in found}
+    assert all(n and n.isprintable() and "/" not in n and not n.startswith(".") for n in found)
+    for name in names:
+        path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+        if path.suffix != ".nrrd":
+            assert read_ct(path).hu.shape == hu.shape
+
+
+def test_missing_empty_and_textual_input(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        find_cases(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoSeriesError, match="holds no DICOM series and no NIfTI"):
+        find_cases(tmp_path / "empty")
+    text = tmp_path / "text" / "slice.dcm"
+    text.parent.mkdir()
+    text.write_text("This is not DICOM.\n")
+    with pytest.raises(NoSeriesError, match=r"slice.dcm is not a DICOM file"):
+        find_cases(text.parent)
+    with pytest.raises(DecodeError, match="is not a DICOM file"):
+        find_cases(text)
+
+
+def test_no_ct_in_the_folder(tmp_path):
+    SeriesBuilder(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4").write(tmp_path)
+    with pytest.raises(NotCTError, match="MR"):
+        find_cases(tmp_path)
+
+
+def test_three_slices(tmp_path):
+    SeriesBuilder(hu=body_hu(slices=3)).write(tmp_path)
+    with pytest.raises(NoSeriesError, match="3 slices, at least 8 are needed"):
+        read_ct(tmp_path)
+
+
+def test_text_file_named_dcm_beside_a_scan_is_mentioned(tmp_path):
+    builder = SeriesBuilder()
+    builder.write(tmp_path)
+    (tmp_path / "readme.dcm").write_text("hello")
+    ct = read_ct(tmp_path)
+    np.testing.assert_array_equal(ct.hu, builder.hu)
+    assert any("1 files could not be read" in w for w in ct.warnings)
+
+
+def test_unreadable_files(tmp_path, monkeypatch):
+    SeriesBuilder().write(tmp_path)
+    real = open
+
+    def denied(file, *args, **kwargs):
+        if str(file).endswith(".dcm"):
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", denied)
+    with pytest.raises(NoSeriesError, match="Permission denied"):
+        find_cases(tmp_path)
+    with pytest.raises(DecodeError, match="Permission denied"):
+        find_cases(tmp_path / "0001.dcm")
+
+
+def test_links_in_a_circle_and_pipes_are_passed_over(tmp_path):
+    builder = SeriesBuilder()
+    builder.write(tmp_path / "scan")
+    (tmp_path / "scan" / "loop").symlink_to(tmp_path)
+    (tmp_path / "scan" / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "scan" / "pipe.dcm")
+    np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        find_cases(tmp_path / "scan" / "pipe.dcm")
+
+
+def test_importing_io_and_reading_needs_neither_torch_nor_monai():
+    import subprocess
+    import sys
+
+    code = "import sys, monai_lung.io as io; io.read_ct, io.replacing; print({'torch', 'monai'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
