@@ -7,6 +7,8 @@ the same anatomy: body, two lungs, ellipsoid nodules with long axis 2r (x), shor
 from __future__ import annotations
 
 import datetime
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,10 +274,11 @@ def write_series(
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
     def uid(*parts: object) -> str:
-        return str(generate_uid(prefix=None, entropy_srcs=["phantom", str(folder), *map(str, parts)]))
+        return str(generate_uid(entropy_srcs=["phantom", str(folder), *map(str, parts)]))
 
     folder.mkdir(parents=True, exist_ok=True)
     slices = []
+    step_mm = float(np.linalg.norm(affines[1][:3, 3] - affines[0][:3, 3]))
     for k, (affine, image) in enumerate(zip(affines, images, strict=True)):
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         d = Dataset()
@@ -288,7 +291,7 @@ def write_series(
         d.ReferringPhysicianName = ""
         d.StudyDescription, d.SeriesDescription = "Chest", "Axial"
         d.PatientName, d.PatientID, d.PatientBirthDate, d.PatientSex = patient_name, "PID-4711", "19550102", "F"
-        d.BodyPartExamined, d.SliceThickness, d.KVP = "CHEST", f"{spacing[2]:g}", "120"
+        d.BodyPartExamined, d.SliceThickness, d.KVP = "CHEST", f"{step_mm:g}", "120"
         d.ConvolutionKernel = "STANDARD"
         d.PatientPosition = {"feet-first": "FFS", "prone": "HFP"}.get(layout, "HFS")
         d.StudyInstanceUID, d.SeriesInstanceUID = uid("study"), uid("series")
@@ -321,8 +324,8 @@ def write_series(
         True,
         "axial chest CT",
         "STANDARD",
-        float(spacing[2]),
-        (float(spacing[0]), float(spacing[1]), float(np.linalg.norm(affines[1][:3, 3] - affines[0][:3, 3]))),
+        step_mm,
+        (float(spacing[0]), float(spacing[1]), step_mm),
         datetime.date(2020, 5, 2),
     )
     return series, uid("frame"), tuple(slices)
@@ -400,6 +403,23 @@ def build_report(
         timing_s={"read": 0.51, "lungs": 1.2, "find": 8.0, "delineate": 2.2, "rate": 1.1},
         warnings=warnings,
     )
+
+
+@pytest.fixture
+def assert_dicom_valid() -> Callable[[Path], None]:
+    """`assert_dicom_valid(path)`: dicom3tools' dciodvfy finds no error, and nothing to warn of but private codes."""
+    dciodvfy = shutil.which("dciodvfy")
+    if dciodvfy is None:
+        pytest.skip("dciodvfy isn't installed (Debian's package dicom3tools)")
+
+    def check(path: Path) -> None:
+        result = subprocess.run([dciodvfy, "-new", str(path)], capture_output=True, text=True, timeout=60, check=False)
+        lines = [line for line in result.stderr.splitlines() if line.startswith(("Error", "Warning"))]
+        allowed = ("<99MONAILUNG>", "would be needed to build DICOMDIR")
+        assert [line for line in lines if not any(text in line for text in allowed)] == []
+        assert result.returncode == 0
+
+    return check
 
 
 @pytest.fixture
