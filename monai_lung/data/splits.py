@@ -19,8 +19,10 @@ from typing import Literal, get_args
 
 from monai_lung.data.lidc.labels import malignancy_labels, size_class
 from monai_lung.errors import InputError, UsageError
+from monai_lung.io.output import replacing
 
 SCHEMA = "monai-lung/folds/1"
+_COLUMNS = ("id", "patient", "annotation_ids", "malignancy_median")
 Unit = Literal["patient", "nodule", "mark"]
 Stratum = tuple[str, ...]
 Row = Mapping[str, str]
@@ -149,10 +151,15 @@ def leak(folds: Folds, rows: Iterable[Row]) -> Leak:
     )
 
 
-def write_folds(folds: Folds, path: Path) -> None:
-    """Write the folds as JSON: `schema`, `seed`, `k` and `patients` (or `nodules`, `marks`): key to fold."""
+def write_folds(folds: Folds, path: Path | str) -> None:
+    """Write the folds as JSON: `schema`, `seed`, `k` and `patients` (or `nodules`, `marks`): key to fold.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
     content = {"schema": SCHEMA, "seed": folds.seed, "k": folds.k, f"{folds.unit}s": dict(folds.fold_of)}
-    Path(path).write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
 
 
 def read_folds(path: Path | str) -> Folds:
@@ -210,18 +217,46 @@ def slice_rows(folder: Path | str) -> list[dict[str, str]]:
     return rows
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def table_rows(path: Path | str) -> list[dict[str, str]]:
+    """Rows of all that a path holds: crops, slices, the scans of `lidc prepare`, or a table of `lidc index`.
+
+    Raises:
+        InputError: it holds none of them, or a table lacks a column.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [{**row, "table": "index"} for row in _table(path)]
+    rows: list[dict[str, str]] = []
+    if (path / "nodules.csv").is_file():
+        rows += crop_rows(path)
+    if (path / "slices.csv").is_file():
+        rows += slice_rows(path)
+    if (path / "manifest.csv").is_file():
+        rows += [
+            {"id": row["scan_id"], "patient": row["patient"], "annotation_ids": "", "table": "scans"}
+            for row in _table(path / "manifest.csv", ("scan_id", "patient", "status"))
+            if row["status"] == "done"
+        ]
+    if not rows:
+        raise InputError(f"{path} holds no nodule: give a folder with nodules.csv, slices.csv or manifest.csv")
+    return rows
+
+
+def _table(path: Path, needed: Sequence[str] = _COLUMNS) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}): give a folder that holds it") from None
-    if not rows or not {"id", "patient", "annotation_ids", "malignancy_median"} <= rows[0].keys():
-        raise InputError(f"{path} is no nodule table: it needs id, patient, annotation_ids and malignancy_median")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}): give a folder that holds it") from None
+    lacking = [name for row in rows for name in needed if row.get(name) is None]
+    if lacking:
+        raise InputError(f"{path} is no table of nodules or scans: it lacks {lacking[0]}")
     return rows
 
 
 def _stratum(row: Row) -> Stratum:
+    if "malignancy_median" not in row:
+        return (row.get("table", ""),)
     (malignant,) = malignancy_labels([float(row["malignancy_median"])], "median")
     return row.get("table", ""), str(malignant), size_class(float(row["diameter_mm"]))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from monai_lung.data.lidc.clusters import cluster_annotations
 from monai_lung.data.lidc.index import Annotation, Ratings, Scan
@@ -62,3 +65,20 @@ def marked_nodules(scan: Scan) -> list[MarkedNodule]:
 def agreed_diameter_mm(masks: ReaderMasks, voxel_mm3: float) -> float:
     """Diameter of the sphere of the volume that half of the readers or more marked, to 0.01 mm."""
     return round(sphere_diameter_mm(float(masks.consensus(share=0.5).sum()) * voxel_mm3), 2)
+
+
+def index_rows(scans: Iterable[Scan]) -> list[dict[str, object]]:
+    """A row for each nodule of the scans: the columns of `nodules.csv` with size, spacing and place, without images.
+
+    `diameter_mm` takes the distance of the slices from the index; `x`, `y` (column and row) and `z_mm` (LPS) are the
+    middle of the box that the outlines span.
+    """
+    rows = []
+    for nodule in (nodule for scan in scans for nodule in marked_nodules(scan)):
+        scan, masks = nodule.scan, nodule.masks()
+        diameter_mm = agreed_diameter_mm(masks, scan.pixel_spacing_mm**2 * scan.slice_spacing_mm)
+        x, y, k = (start + (size - 1) / 2 for start, size in zip(masks.offset, masks.bits.shape, strict=True))
+        z_mm = float(np.interp(k, np.arange(len(scan.slice_z_mm)), scan.slice_z_mm))
+        spacing = {"sx": scan.pixel_spacing_mm, "sy": scan.pixel_spacing_mm, "sz": round(scan.slice_spacing_mm, 4)}
+        rows.append({**nodule.row(), "diameter_mm": diameter_mm, **spacing, "x": x, "y": y, "z_mm": round(z_mm, 3)})
+    return rows

