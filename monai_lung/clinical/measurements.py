@@ -1,0 +1,101 @@
+"""Sizes, density and place of one nodule, on the CT's own grid with sub-voxel care.
+
+Where each number comes from: `occupancy` (volume), `axes` (diameters), `texture` (class and solid part), `location`
+(side, third, pleura).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.clinical import location
+from monai_lung.clinical.axes import Axes, axes, max_diameter_3d
+from monai_lung.clinical.occupancy import occupancy
+from monai_lung.clinical.texture import solid_part, texture
+from monai_lung.model import CT, Index, Lungs, Measurements, Outline, Texture
+
+
+def measure(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
+    """Measure an outlined nodule.
+
+    Volume and diameters follow the sub-voxel surface of the outline (`occupancy`); mean and percentiles of the HU are
+    those of the mask's voxels. The solid part is the whole of a solid nodule, none of a ground-glass nodule, and of a
+    part-solid one what is denser than -300 HU.
+
+    Args:
+        outline: mask and probability; a probability that is the mask itself will do.
+        ct: the CT that the outline lies on.
+        lungs: its lungs; the nodule may lie outside.
+
+    Raises:
+        MaskError: the outline is empty or doesn't fit the CT, or the lungs are empty or don't fit it.
+    """
+    location.check_lungs(lungs, ct)
+    share, offset = occupancy(outline, ct)
+    whole = axes(share, offset, ct.affine_lps)
+    volume_mm3 = float(share.sum()) * ct.voxel_mm3
+    kind = texture(outline, ct)
+    solid_mm3, solid = _solid(kind, outline, share, offset, ct, whole)
+    center = _center(share) + offset
+    x, y, z = (float(v) for v in ct.to_world(center))
+    hu = ct.hu[outline.box][outline.mask]
+    p5, p25, p50, p75, p95 = (float(v) for v in np.percentile(hu, (5, 25, 50, 75, 95)))
+    side = location.side(outline, ct, lungs)
+    return Measurements(
+        center_mm=(x, y, z),
+        center_index=_nearest_index(center, ct.hu.shape),
+        bbox_index=_bounding_box(outline),
+        volume_mm3=volume_mm3,
+        long_axis_mm=whole.long_mm,
+        short_axis_mm=whole.short_mm,
+        mean_diameter_mm=whole.mean_mm,
+        max_diameter_3d_mm=max(max_diameter_3d(share, ct.affine_lps), whole.long_mm),
+        equivalent_diameter_mm=equivalent_diameter(volume_mm3),
+        mean_hu=float(hu.mean()),
+        hu_percentiles=(p5, p25, p50, p75, p95),
+        texture=kind,
+        solid_volume_mm3=solid_mm3,
+        solid_diameter_mm=solid.long_mm if solid else 0.0,
+        solid_mean_diameter_mm=solid.mean_mm if solid else 0.0,
+        side=side,
+        third=location.third((x, y, z), side, ct, lungs),
+        pleura_distance_mm=location.pleura_distance(outline, ct, lungs),
+        axes_mm=whole.points_mm,
+    )
+
+
+def equivalent_diameter(volume_mm3: float) -> float:
+    """Diameter in mm of the sphere of that volume."""
+    return math.cbrt(6 * volume_mm3 / math.pi)
+
+
+def _solid(
+    kind: Texture, outline: Outline, share: NDArray[np.float64], offset: Index, ct: CT, whole: Axes
+) -> tuple[float, Axes | None]:
+    """Volume in mm3 and axes of the solid part."""
+    if kind == "solid":
+        return float(share.sum()) * ct.voxel_mm3, whole
+    part = solid_part(outline, share, offset, ct) if kind == "part-solid" else None
+    return (float(part[0].sum()) * ct.voxel_mm3, part[1]) if part else (0.0, None)
+
+
+def _center(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre of mass in index coordinates (3,)."""
+    index = np.argwhere(share > 0)
+    weight = share[share > 0]
+    return np.asarray(weight @ index / weight.sum())
+
+
+def _nearest_index(center: NDArray[np.float64], shape: tuple[int, ...]) -> Index:
+    i, j, k = np.clip(np.rint(center), 0, np.array(shape) - 1).astype(int).tolist()
+    return i, j, k
+
+
+def _bounding_box(outline: Outline) -> tuple[Index, Index]:
+    """Half-open box of the mask's voxels in the CT."""
+    index = np.argwhere(outline.mask) + outline.offset
+    (i0, j0, k0), (i1, j1, k1) = index.min(axis=0).tolist(), (index.max(axis=0) + 1).tolist()
+    return (i0, j0, k0), (i1, j1, k1)
