@@ -1,0 +1,319 @@
+"""The whole way: a CT in, a report out. The only file that knows every stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monai_lung.errors import InputError, UsageError
+from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
+from monai_lung.version import __version__
+
+if TYPE_CHECKING:
+    from monai_lung.inference import Networks
+    from monai_lung.io import Case
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("json", "nifti", "seg", "sr", "html", "figure", "csv")
+"""What `write` can make of a report."""
+DEFAULT_FORMATS = ("json", "nifti", "html")
+SMALLEST_MM = 3.0
+"""Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
+
+Progress = Callable[[str, float], None]
+"""Called with the stage's name and the share of it that is done, 0...1."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose about an analysis.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        person: what is known of the patient, for the guidelines.
+        prior: an earlier CT, or the folder of an earlier result, of the same patient.
+        force: compare with the prior even if it's another patient's.
+        allow_gaps: interpolate missing slices rather than refuse them.
+        series_uid: the DICOM series to read.
+        segmentation_dir, classification_dir: other bundles than the installed ones.
+        trust_config: let those bundles' configs build any class.
+    """
+
+    device: str = "auto"
+    person: Person = field(default_factory=Person)
+    prior: Path | None = None
+    force: bool = False
+    allow_gaps: bool = False
+    series_uid: str | None = None
+    segmentation_dir: Path | None = None
+    classification_dir: Path | None = None
+    trust_config: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """Lungs and nodules of one CT, before any guideline: the nodules largest first."""
+
+    ct: CT
+    lungs: Lungs
+    outlines: tuple[Outline, ...]
+    measurements: tuple[Measurements, ...]
+    ratings: tuple[Rating, ...]
+
+
+def analyze(source: CT | Case | Path | str, options: Options | None = None) -> Report:
+    """Analyse one chest CT.
+
+    Args:
+        source: a CT in memory, a case of `io.find_cases`, or a path that holds one case.
+        options: see `Options`.
+
+    Returns:
+        The report; `write` makes files of it.
+
+    Raises:
+        MonaiLungError: the CT can't be read, has no lungs, the weights or the prior don't fit.
+    """
+    return Analyzer(options).analyze(source)
+
+
+class Analyzer:
+    """Analyses one CT after the other with networks that are loaded once, at the first."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self._networks: Networks | None = None
+
+    @property
+    def networks(self) -> Networks:
+        """The networks, loaded on first use.
+
+        Raises:
+            WeightsError: weights are missing or damaged.
+            UsageError: the device isn't there.
+        """
+        if self._networks is None:
+            from monai_lung.inference import load_networks
+
+            self._networks = load_networks(
+                self.options.device,
+                segmentation_dir=self.options.segmentation_dir,
+                classification_dir=self.options.classification_dir,
+                trust_config=self.options.trust_config,
+            )
+        return self._networks
+
+    def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
+        """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
+        timing: dict[str, float] = {}
+        with _timed("read", timing, progress):
+            ct = self._read(source)
+        networks = self.networks
+        found = self.find(ct, timing, progress)
+        growths, prior, warnings = self._against_prior(found, timing, progress)
+        with _timed("advise", timing, progress):
+            nodules, examination = _advised(found, growths, self.options.person)
+        return Report(
+            ct=ct,
+            lungs=found.lungs,
+            nodules=nodules,
+            guidelines=examination,
+            person=self.options.person,
+            prior=prior,
+            weights=networks.weights,
+            software=software(),
+            timing_s=timing,
+            warnings=(*ct.warnings, *found.lungs.warnings, *warnings),
+        )
+
+    def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
+        """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
+        from monai_lung.clinical.measurements import measure
+        from monai_lung.inference import delineate, find, rate
+        from monai_lung.transforms.lungs import segment_lungs
+
+        timing = {} if timing is None else timing
+        networks = self.networks
+        with _timed("lungs", timing, progress):
+            lungs = segment_lungs(ct.hu, ct.affine_lps)
+        with _timed("find", timing, progress):
+            seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
+        with _timed("delineate", timing, progress):
+            outlines = delineate(ct, seeds, networks)
+        with _timed("rate", timing, progress):
+            ratings = rate(ct, outlines, networks)
+        kept = [
+            (o, r)
+            for o, r in zip(outlines, ratings, strict=True)
+            if r.nodule_probability >= networks.rate_settings.min_nodule
+        ]
+        with _timed("measure", timing, progress):
+            measured = [(o, r, measure(o, ct, lungs)) for o, r in kept]
+        measured = [m for m in measured if m[2].equivalent_diameter_mm >= SMALLEST_MM]
+        measured.sort(key=lambda m: (-m[2].volume_mm3, m[2].center_mm))
+        return Found(
+            ct, lungs, tuple(m[0] for m in measured), tuple(m[2] for m in measured), tuple(m[1] for m in measured)
+        )
+
+    def _read(self, source: CT | Case | Path | str) -> CT:
+        if isinstance(source, CT):
+            return source
+        from monai_lung.io import read_ct
+
+        return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
+
+    def _against_prior(
+        self, found: Found, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
+        """Growth of each nodule, and warnings, against `options.prior`."""
+        if self.options.prior is None:
+            return [None] * len(found.outlines), None, ()
+        from monai_lung.prior import against
+
+        with _timed("prior", timing, progress):
+            return against(found, self.options.prior, self, force=self.options.force)
+
+
+def _advised(
+    found: Found, growths: list[Growth | None], person: Person
+) -> tuple[tuple[Nodule, ...], dict[str, Advice]]:
+    """The nodules with advice, and the advice for the examination."""
+    from monai_lung.clinical.guidelines import advise
+
+    each, examination = advise(found.measurements, growths, person)
+    rows = zip(found.outlines, found.measurements, found.ratings, each, growths, strict=True)
+    nodules = tuple(
+        Nodule(n, tracking_uid(found.ct, m), o, m, r, advice, growth)
+        for n, (o, m, r, advice, growth) in enumerate(rows, start=1)
+    )
+    return nodules, examination
+
+
+def tracking_uid(ct: CT, measurements: Measurements) -> str:
+    """A DICOM UID for a nodule: the same in every run over the same image."""
+    from pydicom.uid import generate_uid
+
+    center = " ".join(f"{v:.1f}" for v in measurements.center_mm)
+    return str(generate_uid(entropy_srcs=["monai-lung", ct.series.uid if ct.series else ct.name, center]))
+
+
+def software() -> dict[str, str]:
+    """Versions of this package and of those that decide its numbers."""
+    from importlib.metadata import version
+
+    return {"monai-lung": __version__, **{name: version(name) for name in ("torch", "monai", "numpy", "SimpleITK")}}
+
+
+def check_formats(formats: Collection[str]) -> tuple[str, ...]:
+    """`formats` in the order of `FORMATS`; "all" is all of them.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    unknown = sorted(set(formats) - {*FORMATS, "all"})
+    if unknown:
+        raise UsageError(f"format {', '.join(unknown)}: unknown; choose from {', '.join(FORMATS)} or all")
+    return FORMATS if "all" in formats else tuple(f for f in FORMATS if f in formats)
+
+
+def write(
+    report: Report, out: Path | str, formats: Collection[str] = DEFAULT_FORMATS, *, show_patient: bool = False
+) -> Path:
+    """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
+
+    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning in the log.
+
+    Returns:
+        The case's folder.
+
+    Raises:
+        UsageError: a format is unknown.
+        OutputError: the folder can't be written.
+    """
+    from monai_lung.io.output import replacing_folder
+
+    wanted = check_formats(formats)
+    folder = Path(out) / report.ct.name
+    with replacing_folder(folder) as temporary:
+        for name in (f for f in _WRITERS if f in wanted):  # what may add a warning comes before what shows it
+            try:
+                _WRITERS[name](report, temporary, show_patient)
+            except InputError as error:
+                if name not in ("seg", "sr"):
+                    raise
+                report = replace(report, warnings=(*report.warnings, f"No DICOM {name.upper()}: {error}"))
+                log.warning("%s: no DICOM %s: %s", report.ct.name, name.upper(), error)
+    return folder
+
+
+def _json(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import findings
+
+    findings.write(report, folder / "findings.json", show_patient)
+
+
+def _nifti(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.io.output import write_nifti
+
+    write_nifti(folder / "lungs.nii.gz", report.lungs.labels, report.ct.affine_lps)
+    write_nifti(folder / "nodules.nii.gz", report.nodule_labels(), report.ct.affine_lps)
+
+
+def _seg(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import dicom_seg
+
+    dicom_seg.write(report, folder / "seg.dcm")
+
+
+def _sr(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import dicom_seg, dicom_sr
+
+    seg = folder / "seg.dcm"
+    dicom_sr.write(report, folder / "sr.dcm", seg if seg.exists() else dicom_seg.build(report))
+
+
+def _html(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import html
+
+    html.write(report, folder / "report.html", show_patient)
+
+
+def _figure(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import figure
+
+    figure.write(report, folder / "figure.png")
+
+
+def _csv(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import table
+
+    table.write_csv(report, folder / "nodules.csv")
+
+
+_WRITERS: dict[str, Callable[[Report, Path, bool], None]] = {
+    "seg": _seg,
+    "sr": _sr,
+    "json": _json,
+    "nifti": _nifti,
+    "html": _html,
+    "figure": _figure,
+    "csv": _csv,
+}
+
+
+@contextmanager
+def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> Iterator[None]:
+    """Add the seconds of a stage to `timing`, and say when it starts and ends."""
+    if progress:
+        progress(stage, 0.0)
+    start = time.perf_counter()
+    yield
+    timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - start
+    if progress:
+        progress(stage, 1.0)

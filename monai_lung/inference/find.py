@@ -1,0 +1,169 @@
+"""Where could nodules be? A network over the lungs, coarse and quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cc3d
+import numpy as np
+import torch
+from monai.inferers import SlidingWindowInferer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_lung.inference.networks import FindSettings, Networks
+from monai_lung.inference.orient import Orientation
+from monai_lung.inference.precision import fast_precision
+from monai_lung.model import CT, Lungs, Point, Seed
+from monai_lung.transforms.rating import LUNG_WINDOW_HU
+
+MARGIN_MM = 12.0
+"""Around the lungs, so that the network sees what the pleura lies on."""
+_NOTHING = -20.0
+"""Logit of windows that hold no lung."""
+
+
+class LungsOnly(nn.Module):
+    """A network that answers "nothing" for windows without lung, for `SlidingWindowInferer(with_coord=True)`.
+
+    Args:
+        network: (N, 1, X, Y, Z) -> logits of that shape.
+        lungs: bool (X, Y, Z), on the grid of the whole image.
+    """
+
+    def __init__(self, network: nn.Module, lungs: Tensor) -> None:
+        super().__init__()
+        self.network, self.lungs = network, lungs
+
+    def forward(self, windows: Tensor, coords: Sequence[Sequence[slice]]) -> Tensor:
+        """Logits (N, 1, X, Y, Z) of the windows at `coords` (slices of batch, channel and the three axes)."""
+        wanted = [n for n, c in enumerate(coords) if bool(self.lungs[tuple(c[-3:])].any())]
+        result = torch.full_like(windows, _NOTHING, dtype=torch.float32)
+        if wanted:
+            chosen = windows[wanted].contiguous(memory_format=torch.channels_last_3d)
+            result[wanted] = self.network(chosen).float()
+        return result
+
+
+def find(ct: CT, lungs: Lungs, networks: Networks, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
+    """Seeds in and at the lungs, best first.
+
+    Args:
+        ct: the CT.
+        lungs: its lungs.
+        networks: with `find` and its settings.
+        progress: called with the share that is done, 0...1.
+    """
+    probability, affine = probability_map(ct, lungs, networks, progress=progress)
+    return seeds_of(probability, affine, networks.find_settings)
+
+
+def probability_map(
+    ct: CT, lungs: Lungs, networks: Networks, *, progress: Callable[[float], None] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Probability of a nodule (X, Y, Z) on the network's grid over the lungs, and that grid's LPS affine."""
+    image, inside, affine = find_grid(ct, lungs, networks.find_settings)
+    settings = networks.find_settings
+    inferer = SlidingWindowInferer(
+        settings.window, sw_batch_size=4, overlap=settings.overlap, mode="gaussian", with_coord=True
+    )
+    with torch.inference_mode(), fast_precision(networks.device):
+        network = _Counting(LungsOnly(networks.find, inside), image, settings, progress)
+        logits = torch.as_tensor(inferer(image.to(networks.device), network))
+        probability = torch.sigmoid(logits[0, 0].float()).cpu()
+    return torch.where(inside, probability, 0).numpy(), affine
+
+
+class _Counting:
+    """Calls `progress` after each batch of windows."""
+
+    def __init__(
+        self, network: nn.Module, image: Tensor, settings: FindSettings, progress: Callable[[float], None] | None
+    ) -> None:
+        self.network, self.progress, self.done = network, progress, 0
+        steps = [max(1, int(w * (1 - settings.overlap))) for w in settings.window]
+        sizes = zip(image.shape[2:], settings.window, steps, strict=True)
+        self.total = int(np.prod([max(0, -(-(n - w) // s)) + 1 for n, w, s in sizes]))
+
+    def __call__(self, windows: Tensor, coords: Sequence[Sequence[slice]]) -> Tensor:
+        result = self.network(windows, coords)
+        self.done += len(windows)
+        if self.progress:
+            self.progress(min(1.0, self.done / self.total))
+        return result
+
+
+def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+    """The lungs on the finding network's grid.
+
+    Returns:
+        image: float32 (1, 1, X, Y, Z), windowed to 0...1, at least a window large.
+        inside: bool (X, Y, Z), the lungs, a voxel wider.
+        affine: (4, 4), index of these to LPS mm.
+    """
+    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
+    hu, labels = orientation.turn(ct.hu), orientation.turn(lungs.labels)
+    affine = orientation.turn_affine(ct.affine_lps)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    margin = np.ceil(MARGIN_MM / spacing).astype(int)
+    low, high = _bounds(labels > 0)
+    low = np.maximum(low - margin, 0)
+    high = np.minimum(high + margin, hu.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    size = np.maximum(np.rint((high - low) * spacing / settings.spacing_mm), 1).astype(int)
+    image = resize(hu[box], size)
+    inside = functional.max_pool3d(resize(labels[box] > 0, size)[None, None], 3, 1, 1)[0, 0] > 0.25
+    low_hu, high_hu = LUNG_WINDOW_HU
+    image = ((image - low_hu) / (high_hu - low_hu)).clamp_(0, 1)
+    short = [max(0, w - n) for w, n in zip(settings.window, image.shape, strict=True)]
+    pad = [0, short[2], 0, short[1], 0, short[0]]
+    step = (high - low) / size
+    grid = np.eye(4)
+    grid[:3, :3] = affine[:3, :3] * step
+    grid[:3, 3] = affine[:3, :3] @ (low + step / 2 - 0.5) + affine[:3, 3]
+    image = functional.pad(image[None, None], pad, mode="constant", value=0)
+    return image, functional.pad(inside, pad), grid
+
+
+def resize(array: NDArray[np.generic], size: NDArray[np.int64]) -> Tensor:
+    """`array` (X, Y, Z) to `size`: averaged along an axis that gets much coarser, linear elsewhere. float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
+    now = [int(n) for n in tensor.shape[2:]]
+    target = [int(n) for n in size]
+    pooled = [t if n >= 1.5 * t else n for n, t in zip(now, target, strict=True)]
+    if pooled != now:
+        tensor = functional.adaptive_avg_pool3d(tensor, (pooled[0], pooled[1], pooled[2]))
+    if pooled != target:
+        tensor = functional.interpolate(tensor, target, mode="trilinear", align_corners=False)
+    return tensor[0, 0]
+
+
+def seeds_of(probability: NDArray[np.float32], affine: NDArray[np.float64], settings: FindSettings) -> list[Seed]:
+    """Connected components above the threshold as seeds, best first; ties by position, so that order is fixed."""
+    labels = cc3d.connected_components(probability >= settings.threshold, connectivity=26)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    seeds = []
+    for n, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], start=1):
+        here = labels[box] == n
+        weight = np.where(here, probability[box], 0)
+        score = float(weight.max())
+        if score < settings.min_score:
+            continue
+        index = np.argwhere(here)
+        center = (index * weight[here][:, None]).sum(0) / weight.sum() + [s.start for s in box]
+        extent = (index.max(0) - index.min(0) + 1) * spacing
+        world = affine[:3, :3] @ center + affine[:3, 3]
+        seeds.append(Seed(_point(world), score, float(extent.max())))
+    return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
+
+
+def _bounds(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest index and one past the highest where `mask` is, (3,) each."""
+    others = ((1, 2), (0, 2), (0, 1))
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in others]
+    return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
+
+
+def _point(world: NDArray[np.float64]) -> Point:
+    return float(world[0]), float(world[1]), float(world[2])

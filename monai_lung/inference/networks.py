@@ -1,0 +1,168 @@
+"""The three networks with their settings, as the installed bundles (or others) define them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_lung import networks
+from monai_lung.errors import ConfigError, UsageError
+from monai_lung.weights import bundle_dir, load_weights
+
+
+@dataclass(frozen=True)
+class FindSettings:
+    """Grid, window and thresholds of the network that finds.
+
+    `threshold` is the voxel probability that makes a seed's component; seeds score the highest probability in it.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    window: tuple[int, int, int]
+    overlap: float
+    threshold: float
+    min_score: float
+
+
+@dataclass(frozen=True)
+class DelineateSettings:
+    """Grid and patch of the network that delineates; `threshold` is the probability that makes a voxel nodule."""
+
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    threshold: float
+
+
+@dataclass(frozen=True)
+class RateSettings:
+    """Grid, region and calibration of the network that rates.
+
+    A malignancy logit x is calibrated to sigmoid(slope x + offset) (Platt 1999); the interval is
+    sigmoid(slope x + offset -+ spread), `spread` being the 90 % quantile of the calibrated logit's distance from the
+    readers' mean rating on validation patients. Below `min_nodule` a seed is called no nodule.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    region: tuple[int, int, int]
+    slope: float
+    offset: float
+    spread: float
+    min_nodule: float
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks on their device, ready to run, and the sha256 of their weights."""
+
+    find: nn.Module
+    delineate: nn.Module
+    rate: nn.Module
+    find_settings: FindSettings
+    delineate_settings: DelineateSettings
+    rate_settings: RateSettings
+    device: torch.device
+    weights: Mapping[str, str]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device, else the CPU.
+
+    Raises:
+        UsageError: the name is unknown or its device isn't there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r}: must be auto, cpu or cuda")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {name}: this torch sees no CUDA device; use --device cpu")
+    return torch.device(name)
+
+
+def load_networks(
+    device: str = "auto",
+    *,
+    segmentation_dir: Path | None = None,
+    classification_dir: Path | None = None,
+    trust_config: bool = False,
+) -> Networks:
+    """The networks of two bundles (default: the installed ones).
+
+    Only literal values and network classes of this package are taken from their `inference.json`; with `trust_config`
+    any `_target_` is built as MONAI does, which can run any code.
+
+    Raises:
+        WeightsError: weights are missing, damaged or not those of the metadata.
+        ConfigError: a config is damaged or asks for foreign code.
+        UsageError: the device isn't there.
+    """
+    target = choose_device(device)
+    segmentation = Path(segmentation_dir or bundle_dir("lung_nodule_segmentation"))
+    classification = Path(classification_dir or bundle_dir("lung_nodule_classification"))
+    seg, cls = _config(segmentation), _config(classification)
+    built, weights = {}, {}
+    for name, bundle, config, key, file in (
+        ("find", segmentation, seg, "find_def", "find.pt"),
+        ("delineate", segmentation, seg, "network_def", "model.pt"),
+        ("rate", classification, cls, "network_def", "model.pt"),
+    ):
+        network = build_network(config, key, bundle, trust_config=trust_config)
+        weights[name] = load_weights(network, bundle, file)
+        built[name] = network.eval().to(device=target, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return Networks(
+        **built,
+        find_settings=_settings(FindSettings, seg, "find_settings", segmentation),
+        delineate_settings=_settings(DelineateSettings, seg, "delineate_settings", segmentation),
+        rate_settings=_settings(RateSettings, cls, "rate_settings", classification),
+        device=target,
+        weights=weights,
+    )
+
+
+def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_config: bool = False) -> nn.Module:
+    """The network that `config[key]` describes: `_target_`, a class of `monai_lung.networks`, and literal arguments.
+
+    Raises:
+        ConfigError: the entry is missing, damaged, or asks for other code without `trust_config`.
+    """
+    definition = config.get(key)
+    if not isinstance(definition, Mapping) or "_target_" not in definition:
+        raise ConfigError(f"{bundle}/configs/inference.json: no network definition {key!r}")
+    if trust_config:
+        from monai.bundle import ConfigParser
+
+        return ConfigParser(dict(config)).get_parsed_content(key)
+    module, _, name = str(definition["_target_"]).rpartition(".")
+    arguments = {k: v for k, v in definition.items() if k != "_target_"}
+    foreign = module != "monai_lung.networks" or name not in networks.__all__ or "$" in json.dumps(arguments)
+    if foreign:
+        raise ConfigError(
+            f"{bundle}/configs/inference.json: {key!r} asks for code that isn't a network of this package "
+            f"({definition['_target_']}); use --trust-config if you trust whoever wrote it"
+        )
+    try:
+        return getattr(networks, name)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {error}") from error
+
+
+def _config(bundle: Path) -> dict[str, Any]:
+    path = bundle / "configs" / "inference.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no readable config ({error})") from error
+
+
+def _settings(kind: type[Any], config: Mapping[str, Any], key: str, bundle: Path) -> Any:
+    values = config.get(key)
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in (values or {}).items()})
+    except TypeError as error:
+        raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit: {error}") from error

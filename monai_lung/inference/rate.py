@@ -1,0 +1,64 @@
+"""Is it a nodule at all, and how likely malignant? A network on the region around each outline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_lung.inference.networks import Networks, RateSettings
+from monai_lung.inference.orient import Orientation
+from monai_lung.inference.precision import fast_precision
+from monai_lung.inference.sampling import patch_affine, sample, unit_axes
+from monai_lung.model import CT, Outline, Rating
+from monai_lung.transforms.rating import TARGETS, region_channels
+
+_BATCH = 8
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
+
+
+def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
+    """The rating of each outline, in order."""
+    return [calibrate(row, networks.rate_settings) for row in rate_logits(ct, outlines, networks)]
+
+
+def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+    """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
+    rows: list[NDArray[np.float64]] = []
+    for batch in (outlines[n : n + _BATCH] for n in range(0, len(outlines), _BATCH)):
+        image = torch.stack([region(ct, outline, networks.rate_settings) for outline in batch])
+        image = image.to(networks.device, memory_format=torch.channels_last_3d)
+        with torch.inference_mode(), fast_precision(networks.device):
+            logits = torch.stack([networks.rate(image.flip(m) if m else image).float() for m in _MIRRORS]).mean(0)
+        rows.extend(logits.double().cpu().numpy())
+    return np.array(rows).reshape(len(rows), len(TARGETS))
+
+
+def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
+    """What the network sees: float32 (3, *region), centred on the middle of the outline's box."""
+    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
+    affine = orientation.turn_affine(ct.affine_lps)
+    index = np.argwhere(outline.mask)
+    center = ct.to_world((index.min(0) + index.max(0)) / 2 + outline.offset)
+    target = patch_affine(center, unit_axes(affine), settings.spacing_mm, settings.region)
+    hu = sample(orientation.turn(ct.hu), affine, target, settings.region, border=True)
+    own = ct.affine_lps.copy()
+    own[:3, 3] = ct.to_world(np.asarray(outline.offset, float))
+    # one empty voxel around the box: sampling fades to 0 there, not beyond
+    mask = np.pad(outline.mask, 1)
+    own[:3, 3] -= own[:3, :3].sum(1)
+    return region_channels(hu, sample(mask, own, target, settings.region, border=True))
+
+
+def calibrate(logits: NDArray[np.float64], settings: RateSettings) -> Rating:
+    """Logits (T,) to calibrated probabilities with an interval (`RateSettings` says how)."""
+    x = settings.slope * logits[TARGETS.index("malignancy")] + settings.offset
+    low, middle, high = (float(_sigmoid(x + d)) for d in (-settings.spread, 0.0, settings.spread))
+    return Rating(float(_sigmoid(logits[TARGETS.index("nodule")])), middle, (low, high))
+
+
+def _sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(x, -60, 60))))
