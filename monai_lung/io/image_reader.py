@@ -43,24 +43,20 @@ class CTReader(ImageReader):
         """True: what a file holds is decided by its content."""
         return True
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
-        """The path to read.
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> tuple[Path, ...]:
+        """The paths that were given; nothing is opened yet."""
+        return tuple(Path(path) for path in ensure_tuple(data))
 
-        Raises:
-            UsageError: more than one path is given.
-        """
-        paths = ensure_tuple(data)
-        if len(paths) != 1:
-            raise UsageError(f"CTReader reads one CT at a time, {len(paths)} paths were given")
-        return Path(paths[0])
-
-    def get_data(self, img: Path) -> tuple[NDArray[np.int16], dict[str, Any]]:
+    def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[np.int16], dict[str, Any]]:
         """HU int16 (X, Y, Z) and MONAI's metadata.
 
         Raises:
+            UsageError: more than one path was given.
             MonaiLungError: as `read_ct`.
         """
-        ct = read_ct(img, series_uid=self.series_uid, allow_gaps=self.allow_gaps)
+        if len(img) != 1:
+            raise UsageError(f"CTReader reads one CT at a time, {len(img)} paths were given")
+        ct = read_ct(img[0], series_uid=self.series_uid, allow_gaps=self.allow_gaps)
         return ct.hu, _metadata(ct)
 
 

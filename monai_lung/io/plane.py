@@ -57,11 +57,12 @@ def has_geometry(header: Header) -> bool:
 
 
 def is_regular_grid(z: NDArray[np.float64]) -> bool:
-    """Whether ordered positions lie on a regular grid, but for rounding to 0.1 mm (at the ends too) or 3 % of a step."""
+    """Whether ordered positions lie on a regular grid, but for rounding to 0.1 mm or 3 % of a step."""
     if len(z) < 2 or z[-1] <= z[0]:
         return False
     even = np.linspace(z[0], z[-1], len(z))
     step = even[1] - even[0]
+    # The first and the last may be rounded too, hence twice half of 0.1 mm.
     no_gap = np.abs(np.diff(z) - step).max() < 0.5 * step
     return bool(no_gap and np.abs(z - even).max() <= max(0.101, 0.03 * step))
 

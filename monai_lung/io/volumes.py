@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
 
 
 def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # SimpleITK ends the whole process at such a name
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, "volume" + path.suffix)
+            link.symlink_to(path.absolute())
+            return _read_itk(link)
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()

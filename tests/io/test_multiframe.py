@@ -23,10 +23,11 @@ def enhanced(builder, order):
     first = builder.datasets[0]
     data = Dataset()
     data.file_meta = first.file_meta
-    for name in (
-        "StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PatientID StudyDate Rows Columns SamplesPerPixel "
-        "PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation Modality"
-    ).split():
+    same = "StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PatientID StudyDate Modality"
+    pixel = (
+        "Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation"
+    )
+    for name in f"{same} {pixel}".split():
         setattr(data, name, getattr(first, name))
     data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2.1", "1.2.3.4"
     data.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]

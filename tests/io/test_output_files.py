@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -59,9 +60,14 @@ def test_a_ct_that_was_written_reads_back(tmp_path):
 def test_replacing_keeps_what_was_there_when_the_block_fails(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert target.read_text() == "old"
     with replacing(target) as temporary:
         temporary.write_text("new")
@@ -77,9 +83,14 @@ def test_replacing_folder_swaps_the_whole_folder(tmp_path):
         with replacing_folder(target) as temporary:
             (temporary / f"{text}.txt").write_text(text)
     assert [p.name for p in target.iterdir()] == ["2.txt"]
-    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as temporary:
-        (temporary / "3.txt").write_text("3")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with replacing_folder(target) as temporary:
+            (temporary / "3.txt").write_text("3")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [p.name for p in target.iterdir()] == ["2.txt"]
     assert hidden(target.parent) == []
 
@@ -113,13 +124,17 @@ def test_a_disk_that_is_really_full(tmp_path):
     """/dev/full refuses each write: a write that buffers is caught as well as one that doesn't."""
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
+    full = Path("/dev/full")
+
+    def half_a_folder():
+        with replacing_folder(tmp_path / "b") as temporary:
+            (temporary / "first").write_text("1")
+            full.write_text("x")
+
     with pytest.raises(OutputError, match="no space left"), replacing(tmp_path / "a"):
-        with open("/dev/full", "w") as file:
-            file.write("x" * 100_000)
-    with pytest.raises(OutputError, match="no space left"), replacing_folder(tmp_path / "b") as temporary:
-        (temporary / "first").write_text("1")
-        with open("/dev/full", "w") as file:
-            file.write("x")
+        full.write_text("x" * 100_000)
+    with pytest.raises(OutputError, match="no space left"):
+        half_a_folder()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -137,7 +152,7 @@ def test_things_in_the_way(tmp_path):
 
 def test_errors_that_are_not_the_outputs_pass(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
-        open(tmp_path / "missing_input")
+        (tmp_path / "missing_input").read_text()
 
 
 def test_leftovers_of_dead_processes_are_removed_and_those_of_others_kept(tmp_path):
