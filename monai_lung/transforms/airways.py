@@ -52,9 +52,7 @@ def find_airways(hu: NDArray[np.float32], enclosed: Mask, spine: float, spacing_
     return dilate(airways, WALL_MM, spacing_mm) if airways.any() else airways
 
 
-def _islands(
-    hu: NDArray[np.float32], level_hu: float, enclosed: Mask, cut: list[int], spacing_mm: Spacing
-) -> Mask:
+def _islands(hu: NDArray[np.float32], level_hu: float, enclosed: Mask, cut: list[int], spacing_mm: Spacing) -> Mask:
     """Dark islands on the axial slices, of an airway's area, with tissue all round; none that goes on beyond `cut`."""
     in_slice = np.zeros((3, 3, 3), bool)
     in_slice[1, :, 1] = in_slice[:, 1, 1] = True

@@ -1,4 +1,4 @@
-"""The lungs of a chest CT by thresholds and morphology, coarse to fine."""
+"""The lungs of a chest CT by thresholds and morphology, from a coarse grid to the CT's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.errors import LungsNotFoundError
+from monai_lung.errors import InputError, LungsNotFoundError
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
 from monai_lung.transforms.airways import find_airways
 from monai_lung.transforms.morphology import Mask, Spacing, bounding_box, dilate, erode
@@ -18,33 +18,65 @@ COARSE_MM = 2.5
 SMALLEST_LUNGS_ML = 200.0
 """Less is no chest CT: the bases of the lungs on an abdomen."""
 SMALLEST_LUNG_ML = 30.0
+CUT_MM2 = 1000.0
+"""A lung that meets the edge of the field of view, or the first or last slice, over a larger area is cut by it."""
+
+Factors = tuple[int, int, int]
 
 
 def segment_lungs(hu: NDArray[np.int16], affine_lps: NDArray[np.float64]) -> Lungs:
-    """Segment the right and the left lung of a chest CT.
+    """Segment the right and the left lung of a chest CT, vessels, nodules and masses on the pleura included.
+
+    The way of Yu et al. (BMC Bioinformatics 22:314, 2021): binarize, take away the air around the body and the table,
+    fill the holes of vessels and nodules, repair the border. What is lung is decided on a grid of about 2.5 mm by
+    pieces of air (`thorax`), airways taken out (`airways`) and the border repaired there (`pleura`). The border with
+    the air of the lung is then drawn by the CT's own voxels, at half way between lung and soft tissue. Trachea, main
+    bronchi, stomach and bowel are left out; the hila belong to the lungs as far as vessels are narrower than 18 mm.
+
+    Args:
+        hu: (X, Y, Z) Hounsfield units; what lies outside the field of view is -1024.
+        affine_lps: (4, 4), voxel index to LPS mm. It alone says which side is the patient's right.
+
+    Returns:
+        the lungs on the same grid, with warnings where one is missing or cut, or both could not be told apart surely.
+
+    Raises:
+        InputError: `hu` isn't three-dimensional.
+        LungsNotFoundError: less than 200 ml of lung.
     """
+    if hu.ndim != 3:
+        raise InputError(f"an array of shape {hu.shape} has no lungs: give one volume of shape (X, Y, Z)")
     orientation = nib.orientations.io_orientation(affine_lps)
-    view = nib.orientations.apply_orientation(hu, orientation)
-    spacing = np.linalg.norm(affine_lps[:3, :3], axis=0)[np.argsort(orientation[:, 0])]
-    factors = np.maximum(1, np.rint(COARSE_MM / spacing).astype(int))
-    x, y, z = spacing * factors
-    coarse_mm = (float(x), float(y), float(z))
-    thorax, filled = _coarse_lungs(_shrink(view, factors), coarse_mm)
-    labels = np.zeros(view.shape, np.uint8)
-    for side in (RIGHT_LUNG, LEFT_LUNG):
-        _refine(view, thorax, filled, side, factors, labels)
-    voxel_ml = abs(np.linalg.det(affine_lps[:3, :3])) / 1000
-    right_ml, left_ml = (float(np.count_nonzero(labels == side) * voxel_ml) for side in (RIGHT_LUNG, LEFT_LUNG))
+    view = _along_lps(hu, orientation)
+    axes = np.argsort(orientation[:, 0])
+    spacing = np.linalg.norm(affine_lps[:3, :3], axis=0)[axes]
+    x, y, z = np.maximum(1, np.rint(COARSE_MM / spacing).astype(int))
+    factors = (int(x), int(y), int(z))
+    coarse_mm = (float(spacing[0] * x), float(spacing[1] * y), float(spacing[2] * z))
+    thorax, filled = _find_coarse_lungs(_shrink(view, factors), coarse_mm)
+
+    labels = np.zeros_like(hu, dtype=np.uint8)
+    voxel_ml = float(np.prod(spacing)) / 1000
+    right_ml, left_ml = (
+        _refine(view, thorax.labels, filled, side, factors, _along_lps(labels, orientation)) * voxel_ml
+        for side in (RIGHT_LUNG, LEFT_LUNG)
+    )
     if right_ml + left_ml < SMALLEST_LUNGS_ML:
         raise LungsNotFoundError(
-            f"only {right_ml + left_ml:.0f} ml of lung in the image, less than {SMALLEST_LUNGS_ML:.0f} ml: "
+            f"only {right_ml + left_ml:.0f} ml of lung in the image, {SMALLEST_LUNGS_ML:.0f} ml is the least: "
             "give a CT of the chest in Hounsfield units"
         )
-    back = nib.orientations.ornt_transform(nib.orientations.io_orientation(np.eye(4)), orientation)
-    return Lungs(np.ascontiguousarray(nib.orientations.apply_orientation(labels, back)), right_ml, left_ml)
+    return Lungs(labels, right_ml, left_ml, _warnings(thorax, filled, (right_ml, left_ml), coarse_mm))
 
 
-def _coarse_lungs(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Thorax, NDArray[np.uint8]]:
+def _along_lps(array: NDArray, orientation: NDArray[np.float64]) -> NDArray:
+    """A view of `array` (X, Y, Z) whose axes run along L, P and S."""
+    axes = np.argsort(orientation[:, 0])
+    flips = tuple(slice(None, None, int(orientation[axis, 1])) for axis in axes)
+    return array.transpose(axes)[flips]
+
+
+def _find_coarse_lungs(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Thorax, NDArray[np.uint8]]:
     """What the air is, and the lungs with all that is inside of them, on the coarse grid."""
     body = find_body(hu, spacing_mm)
     airways = find_airways(hu, *body, spacing_mm)
@@ -52,45 +84,74 @@ def _coarse_lungs(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Thorax,
     return thorax, fill_lungs(thorax.labels, thorax.spine, spacing_mm)
 
 
-def _refine(view, thorax, filled, side, factors, labels):
-    """Write one lung into `labels` on the CT's own grid.
+def _refine(
+    hu: NDArray[np.int16],
+    air: NDArray[np.uint8],
+    filled: NDArray[np.uint8],
+    side: int,
+    factors: Factors,
+    labels: NDArray[np.uint8],
+) -> int:
+    """Write one lung into `labels` on the CT's own grid and count its voxels.
 
-    Inside, the lung is what the coarse grid says, for all that is denser than air is filled there. Within a coarse
+    Inside, a lung is what the coarse grid says, for there all that is denser than air is filled. Within a coarse
     voxel of its border with air the CT's own voxels decide.
     """
-    lung = thorax.labels == side
+    lung, whole = air == side, filled == side
     if not lung.any():
-        return
-    whole = filled == side
-    step = (1.0, 1.0, 1.0)
-    core = erode(whole, 1, step) | (whole & ~lung)
-    border = dilate(lung, 1, step) & ((thorax.labels == 0) | lung)
+        return 0
+    one_voxel = (1.0, 1.0, 1.0)
+    core = erode(whole, 1, one_voxel) | (whole & ~lung)
+    border = dilate(lung, 1, one_voxel) & ((air == 0) | lung)
     coarse_box = bounding_box(whole | border)
-    box = tuple(slice(s.start * f, s.stop * f) for s, f in zip(coarse_box, factors, strict=True))
-    shape = labels[box].shape
-    mask = _expand(border[coarse_box], factors, shape)
-    mask &= view[box] < AIR_HU
-    mask |= _expand(core[coarse_box], factors, shape)
-    labels[box][mask & (labels[box] == 0)] = side
+    x, y, z = (slice(s.start * f, s.stop * f) for s, f in zip(coarse_box, factors, strict=True))
+    inside = labels[x, y, z]
+    mask = _expand(border[coarse_box], factors, inside.shape)
+    mask &= hu[x, y, z] < AIR_HU
+    mask |= _expand(core[coarse_box], factors, inside.shape)
+    mask &= inside == 0
+    inside[mask] = side
+    return int(np.count_nonzero(mask))
 
 
-def _shrink(view, factors):
-    """Mean of blocks."""
-    pad = [(0, -n % f) for n, f in zip(view.shape, factors)]
-    if any(after for _, after in pad):
-        view = np.pad(view, pad, mode="edge")
-    fx, fy, fz = factors
-    total = np.zeros(tuple(n // f for n, f in zip(view.shape, factors)), np.int32)
-    for i in range(fx):
-        for j in range(fy):
-            for k in range(fz):
-                total += view[i::fx, j::fy, k::fz]
-    return (total / np.float32(fx * fy * fz)).astype(np.float32)
+def _shrink(hu: NDArray[np.int16], factors: Factors) -> NDArray[np.float32]:
+    """Means of blocks of `factors` voxels; the last block of an axis is filled up with its last voxels."""
+    padding = [(0, -size % factor) for size, factor in zip(hu.shape, factors, strict=True)]
+    if any(after for _, after in padding):
+        hu = np.pad(hu, padding, mode="edge")
+    x, y, z = factors
+    total = np.zeros_like(hu[::x, ::y, ::z], dtype=np.int32)
+    for i, j, k in np.ndindex(factors):
+        total += hu[i::x, j::y, k::z]
+    return np.ascontiguousarray(total, dtype=np.float32) / np.float32(x * y * z)
 
 
-def _expand(mask, factors, shape):
-    """Nearest."""
-    for axis, f in enumerate(factors):
-        if f > 1:
-            mask = np.repeat(mask, f, axis)
-    return mask[tuple(slice(n) for n in shape)]
+def _expand(mask: Mask, factors: Factors, shape: tuple[int, ...]) -> Mask:
+    """Blocks of `factors` voxels for each voxel of `mask`, cut to `shape`."""
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            mask = np.repeat(mask, factor, axis)
+    return mask[tuple(slice(size) for size in shape)]
+
+
+def _warnings(
+    thorax: Thorax, filled: NDArray[np.uint8], sides_ml: tuple[float, float], spacing_mm: Spacing
+) -> tuple[str, ...]:
+    """What a reader of the results must know of the lungs, a sentence each."""
+    warnings = [
+        f"No {name} lung was found ({volume_ml:.0f} ml)."
+        for name, volume_ml in zip(("right", "left"), sides_ml, strict=True)
+        if volume_ml < SMALLEST_LUNG_ML
+    ]
+    if not thorax.apart:
+        warnings.append("The right and the left lung hang together and were cut at the spine: sides may be wrong.")
+    lungs = filled > 0
+    x_mm, y_mm, z_mm = spacing_mm
+    edge = thorax.outside.copy()
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    if np.count_nonzero(lungs & dilate(edge, 1, (1.0, 1.0, 9.0))) * x_mm * z_mm > CUT_MM2:
+        warnings.append("The field of view cuts the lungs at the side.")
+    for k, name in ((-1, "above"), (0, "below")):
+        if np.count_nonzero(lungs[:, :, k]) * x_mm * y_mm > CUT_MM2:
+            warnings.append(f"The lungs go on {name} the scan.")
+    return tuple(warnings)

@@ -120,7 +120,12 @@ class _Cores:
     """Eroded pieces of air and what each is, indexed by the number of the piece (0 is no air)."""
 
     def __init__(
-        self, pieces: NDArray[np.uint32], hu: NDArray[np.float32], enclosed: Mask, spine: float, spacing_mm: Spacing
+        self,
+        pieces: NDArray[np.unsignedinteger],
+        hu: NDArray[np.float32],
+        enclosed: Mask,
+        spine: float,
+        spacing_mm: Spacing,
     ) -> None:
         self.pieces, self.spine = pieces, spine
         index = pieces.ravel(order="K")

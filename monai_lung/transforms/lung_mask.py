@@ -1,0 +1,98 @@
+"""The lungs as MONAI transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+
+from monai_lung.errors import InputError, MaskError
+from monai_lung.transforms.lungs import segment_lungs
+
+AIR_HU = -1024
+
+
+class LungMask(Transform):
+    """Lungs of a CT: `segment_lungs` between MetaTensors."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """Segment the lungs.
+
+        Args:
+            image: (1, X, Y, Z) HU, with its RAS affine.
+
+        Returns:
+            uint8 (1, X, Y, Z) on the same grid: 0 outside, 1 right lung, 2 left lung.
+
+        Raises:
+            InputError: the image is no MetaTensor (the affine alone says which side is right), or has more channels.
+            LungsNotFoundError: less than 200 ml of lung.
+        """
+        if not isinstance(image, MetaTensor):
+            raise InputError("an image without an affine has no right and left lung: load it as a MetaTensor")
+        if image.ndim != 4 or image.shape[0] != 1:
+            raise InputError(f"an image of shape {tuple(image.shape)} can't be segmented: give (1, X, Y, Z)")
+        hu = np.rint(image[0].cpu().numpy()).astype(np.int16)
+        affine_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine.cpu().numpy()
+        labels = torch.from_numpy(segment_lungs(hu, affine_lps).labels)[None]
+        return MetaTensor(labels, affine=image.affine, applied_operations=list(image.applied_operations))
+
+
+class LungMaskd(MapTransform):
+    """Add the lungs of the image `keys` (one key) as the item `mask_key`."""
+
+    def __init__(self, keys: KeysCollection, mask_key: str = "lungs", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if len(self.keys) != 1:
+            raise ValueError(f"lungs are found on one image: give one key, not {self.keys}")
+        self.mask_key = mask_key
+        self.mask = LungMask()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add uint8 (1, X, Y, Z) labels, see `LungMask`."""
+        items = dict(data)
+        for key in self.key_iterator(items):
+            items[self.mask_key] = self.mask(items[key])
+        return items
+
+
+class LungParenchyma(Transform):
+    """The lungs alone: every voxel outside becomes -1024 HU."""
+
+    def __call__(self, image: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Empty everything outside.
+
+        Args:
+            image: (C, X, Y, Z) HU.
+            lungs: (1, X, Y, Z), above 0 inside.
+
+        Returns:
+            (C, X, Y, Z) HU.
+
+        Raises:
+            MaskError: the mask has another shape.
+        """
+        if lungs.shape[1:] != image.shape[1:]:
+            raise MaskError(f"lungs of shape {tuple(lungs.shape)} don't fit an image of shape {tuple(image.shape)}")
+        return image.masked_fill(~(torch.as_tensor(lungs) > 0), AIR_HU)
+
+
+class LungParenchymad(MapTransform):
+    """`LungParenchyma` of the items `keys` with the lungs `mask_key`."""
+
+    def __init__(self, keys: KeysCollection, mask_key: str = "lungs", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.parenchyma = LungParenchyma()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Empty everything outside the lungs."""
+        items = dict(data)
+        for key in self.key_iterator(items):
+            items[key] = self.parenchyma(items[key], items[self.mask_key])
+        return items
