@@ -264,9 +264,9 @@ def _stand_in(source: SourceSlice, header: Dataset) -> Dataset:
 
     stand_in = Dataset()
     stand_in.update(header)
-    stand_in.SOPClassUID = CTImageStorage
+    stand_in.add_new("SOPClassUID", "UI", CTImageStorage)  # new elements: those of the header are shared
     if source.frame is not None:
-        stand_in.SOPInstanceUID = derived_uid("frame", header.SOPInstanceUID, str(source.frame))
+        stand_in.add_new("SOPInstanceUID", "UI", derived_uid("frame", header.SOPInstanceUID, str(source.frame)))
     return stand_in
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import uuid
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -97,10 +98,8 @@ def source_headers(ct: CT) -> list[Dataset]:
 
 
 def derived_uid(*parts: str) -> str:
-    """A UID that is the same for the same parts."""
-    from pydicom.uid import generate_uid
-
-    return str(generate_uid(prefix=None, entropy_srcs=["monai-lung", *parts]))
+    """A UID that is the same for the same parts: a name-based UUID (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(('monai-lung', *parts))).int}"
 
 
 def series_uid(report: Report, kind: str) -> str:
