@@ -25,9 +25,7 @@ def ellipsoid_share(
 ) -> NDArray[np.float64]:
     """Share of each voxel within an ellipsoid: exact along z, up to 6 x 6 samples within the slice."""
     fine = [min(6, max(3, int(np.ceil(s / 0.12)))) for s in spacing[:2]]
-    x, y = (
-        ((np.arange(shape[a] * fine[a]) + 0.5) / fine[a] - 0.5) * spacing[a] - center_mm[a] for a in (0, 1)
-    )
+    x, y = (((np.arange(shape[a] * fine[a]) + 0.5) / fine[a] - 0.5) * spacing[a] - center_mm[a] for a in (0, 1))
     room = 1 - (x[:, None] / semi_mm[0]) ** 2 - (y[None, :] / semi_mm[1]) ** 2
     height = semi_mm[2] * np.sqrt(np.clip(room, 0, None))
     edges = (np.arange(shape[2] + 1) - 0.5) * spacing[2] - center_mm[2]
