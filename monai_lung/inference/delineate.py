@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_lung.inference.networks import DelineateSettings, Networks
+from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.sampling import patch_affine, sample, unit_axes
@@ -23,7 +23,7 @@ _LOOKS = 3
 _BATCH = 8
 
 
-def delineate(ct: CT, seeds: Sequence[Seed], networks: Networks) -> list[Outline]:
+def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline]:
     """The outline of each seed that has one, in the seeds' order; of two that overlap the first stays.
 
     A nodule that fills its patch is looked at again on a grid 1.5 times coarser, up to twice.
@@ -32,7 +32,7 @@ def delineate(ct: CT, seeds: Sequence[Seed], networks: Networks) -> list[Outline
     return without_doubles(outlines, ct)
 
 
-def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Networks) -> list[Outline | None]:
+def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline | None]:
     """The outline of each seed, None where the network sees no nodule."""
     settings = networks.delineate_settings
     width = min(n * s for n, s in zip(settings.patch, settings.spacing_mm, strict=True))
@@ -52,7 +52,7 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Networks) -> list[Ou
     return outlines
 
 
-def run(patches: Sequence[Patch], networks: Networks) -> list[Tensor]:
+def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
     """Probability (X, Y, Z) for each patch, averaged over the image and its mirror in each axis pair."""
     image = torch.stack([p.image for p in patches])[:, None].to(networks.device, memory_format=torch.channels_last_3d)
     with torch.inference_mode(), fast_precision(networks.device):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_lung.inference.networks import FindSettings, Networks
+from monai_lung.inference.networks import Finder, FindSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.model import CT, Lungs, Point, Seed
@@ -46,7 +46,7 @@ class LungsOnly(nn.Module):
         return result
 
 
-def find(ct: CT, lungs: Lungs, networks: Networks, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
+def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
     """Seeds in and at the lungs, best first.
 
     Args:
@@ -60,7 +60,7 @@ def find(ct: CT, lungs: Lungs, networks: Networks, *, progress: Callable[[float]
 
 
 def probability_map(
-    ct: CT, lungs: Lungs, networks: Networks, *, progress: Callable[[float], None] | None = None
+    ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Probability of a nodule (X, Y, Z) on the network's grid over the lungs, and that grid's LPS affine."""
     image, inside, affine = find_grid(ct, lungs, networks.find_settings)

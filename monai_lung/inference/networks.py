@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from torch import nn
 from monai_lung import networks
 from monai_lung.errors import ConfigError, UsageError
 from monai_lung.weights import bundle_dir, load_weights
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,29 @@ class RateSettings:
 
 
 @dataclass(frozen=True)
-class Networks:
-    """Networks on their device, ready to run, and the sha256 of their weights."""
+class Finder:
+    """What `find` needs: its network and settings, on a device."""
 
     find: nn.Module
-    delineate: nn.Module
-    rate: nn.Module
     find_settings: FindSettings
-    delineate_settings: DelineateSettings
-    rate_settings: RateSettings
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Delineator:
+    """What `delineate` needs: its network and settings, on a device."""
+
+    delineate: nn.Module
+    delineate_settings: DelineateSettings
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Networks(Finder, Delineator):
+    """Networks on their device, ready to run, and the sha256 of their weights."""
+
+    rate: nn.Module
+    rate_settings: RateSettings
     weights: Mapping[str, str]
 
 
@@ -117,9 +132,9 @@ def load_networks(
         built[name] = network.eval().to(device=target, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return Networks(
         **built,
-        find_settings=_settings(FindSettings, seg, "find_settings", segmentation),
-        delineate_settings=_settings(DelineateSettings, seg, "delineate_settings", segmentation),
-        rate_settings=_settings(RateSettings, cls, "rate_settings", classification),
+        find_settings=settings(FindSettings, seg.get("find_settings"), segmentation),
+        delineate_settings=settings(DelineateSettings, seg.get("delineate_settings"), segmentation),
+        rate_settings=settings(RateSettings, cls.get("rate_settings"), classification),
         device=target,
         weights=weights,
     )
@@ -160,9 +175,13 @@ def _config(bundle: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no readable config ({error})") from error
 
 
-def _settings(kind: type[Any], config: Mapping[str, Any], key: str, bundle: Path) -> Any:
-    values = config.get(key)
+def settings(kind: type[Settings], values: Mapping[str, Any] | None, bundle: Path) -> Settings:
+    """The settings that a bundle's config gives as an object, lists as tuples.
+
+    Raises:
+        ConfigError: a value is missing or unknown.
+    """
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in (values or {}).items()})
     except TypeError as error:
-        raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit: {error}") from error
+        raise ConfigError(f"{bundle}/configs/inference.json: no {kind.__name__}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.orient import Orientation
@@ -31,10 +31,14 @@ def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDAr
     for batch in (outlines[n : n + _BATCH] for n in range(0, len(outlines), _BATCH)):
         image = torch.stack([region(ct, outline, networks.rate_settings) for outline in batch])
         image = image.to(networks.device, memory_format=torch.channels_last_3d)
-        with torch.inference_mode(), fast_precision(networks.device):
-            logits = torch.stack([networks.rate(image.flip(m) if m else image).float() for m in _MIRRORS]).mean(0)
-        rows.extend(logits.double().cpu().numpy())
+        rows.extend(mirrored_logits(image, networks.rate).double().cpu().numpy())
     return np.array(rows).reshape(len(rows), len(TARGETS))
+
+
+def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
+    """Logits (n, T), float32, of regions (n, 3, X, Y, Z), averaged over four mirrors."""
+    with torch.inference_mode(), fast_precision(regions.device):
+        return torch.stack([network(regions.flip(m) if m else regions).float() for m in _MIRRORS]).mean(0)
 
 
 def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
