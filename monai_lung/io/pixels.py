@@ -22,6 +22,7 @@ from monai_lung.io.paths import shown
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
 MIN_HU, MAX_HU = -1024, 32767
 """Everything below air is padding or ringing; above stays what 16 bits hold (metal in extended CT scale)."""
@@ -32,6 +33,8 @@ _JPEG = (
     "1.2.840.10008.1.2.4.9",
     "1.2.840.10008.1.2.4.20",
 )
+_PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom", "pillow", "gdcm")
+"""Decoders in the order of preference. gdcm comes last, it ends the whole process at some damaged streams."""
 _THREADS = min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -151,9 +154,26 @@ def _decode(path: Path) -> NDArray[Any]:
         data = dcmread(path, force=True)
         if data.file_meta.TransferSyntaxUID.startswith(_JPEG):
             _check_ends(data)
+        if hasattr(data, "pixel_array_options"):  # pydicom 3
+            data.pixel_array_options(decoding_plugin=_plugin(data.file_meta.TransferSyntaxUID))
         return np.asarray(data.pixel_array)
     except Exception as error:
         raise _undecodable(path, error) from error
+
+
+def _plugin(syntax: UID) -> str:
+    """One decoder, "" to let pydicom say what is missing.
+
+    The strictest that is there, and no other after it: left to itself pydicom hands a damaged stream on until one
+    decoder makes something of it.
+    """
+    from pydicom.pixels import get_decoder
+
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return ""
+    return next((name for name in _PLUGINS if name in available), "")
 
 
 def _check_ends(data: Dataset) -> None:

@@ -154,6 +154,19 @@ def test_truncated_compressed_file(tmp_path, syntax, cut):
     assert "\n" not in str(info.value)
 
 
+def test_a_damaged_stream_is_not_handed_on_to_a_laxer_decoder(tmp_path):
+    """pydicom tries all decoders: some end the process at a damaged JPEG-LS frame, others make up its pixels."""
+    builder = SeriesBuilder()
+    for k, data in enumerate(builder.datasets):
+        data.compress(JPEGLSLossless, generate_instance_uid=False)
+        if k == 3:  # the sample precision of the frame header (SOF55)
+            at = data.PixelData.index(b"\xff\xf7") + 4
+            data.PixelData = data.PixelData[:at] + b"\x65" + data.PixelData[at + 1 :]
+        save(data, tmp_path / f"{k:04d}.dcm")
+    with pytest.raises(DecodeError, match="0003.dcm can't be decoded"):
+        read_ct(tmp_path)
+
+
 def test_missing_decoder_names_the_extra(tmp_path, monkeypatch):
     import pydicom
 
