@@ -163,7 +163,7 @@ def test_a_damaged_stream_is_not_handed_on_to_a_laxer_decoder(tmp_path):
             at = data.PixelData.index(b"\xff\xf7") + 4
             data.PixelData = data.PixelData[:at] + b"\x65" + data.PixelData[at + 1 :]
         save(data, tmp_path / f"{k:04d}.dcm")
-    with pytest.raises(DecodeError, match="0003.dcm can't be decoded"):
+    with pytest.raises(DecodeError, match=r"0003.dcm can't be decoded"):
         read_ct(tmp_path)
 
 
