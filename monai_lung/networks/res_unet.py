@@ -82,18 +82,10 @@ class ResUNet3d(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """float (N, in_channels, X, Y, Z) -> logits (N, out_channels, X, Y, Z)."""
         x_size, y_size, z_size = image.shape[2], image.shape[3], image.shape[4]
-        x = functional.pad(
-            image,
-            [
-                0,
-                (self.multiple[2] - z_size % self.multiple[2]) % self.multiple[2],
-                0,
-                (self.multiple[1] - y_size % self.multiple[1]) % self.multiple[1],
-                0,
-                (self.multiple[0] - x_size % self.multiple[0]) % self.multiple[0],
-            ],
-            mode="replicate",
-        )
+        # at least two voxels at the bottom, the fewest that can be normalised
+        x_pad = max(-x_size % self.multiple[0], 2 * self.multiple[0] - x_size)
+        pads = [0, -z_size % self.multiple[2], 0, -y_size % self.multiple[1], 0, x_pad]
+        x = functional.pad(image, pads, mode="replicate")
         x = self._fold(x)
         skips: list[Tensor] = []
         for unit in self.encoder:
