@@ -24,6 +24,7 @@ from monai_lung.report.dicom_source import (
     algorithm_version,
     check_source,
     derived_uid,
+    nameless,
     require_highdicom,
     series_uid,
     source_headers,
@@ -108,6 +109,7 @@ def build(report: Report) -> Segmentation:
     plane_of = {stand_in.SOPInstanceUID: k for k, stand_in in enumerate(stand_ins)}
     _put_pixels(seg, segments, planes, plane_of)
     _restore_references(seg, ct, headers, plane_of)
+    seg.PatientName = headers[0].PatientName
     return seg
 
 
@@ -129,9 +131,9 @@ def _source_planes(report: Report) -> _Planes:
     planes = _Planes(np.ascontiguousarray(lungs.T), np.ascontiguousarray(nodules.T))
     if ct.resampled:
         planes = _on_source_slices(ct, planes)
-    shown = np.bincount(planes.nodules.ravel(), minlength=max((n.id for n in report.nodules), default=0) + 1)
+    shown = _shown_on(planes.nodules)
     for nodule in report.nodules:
-        if not shown[nodule.id]:
+        if nodule.id not in shown:
             planes.nodules[_nearest_pixel(ct, nodule)] = nodule.id
     return planes
 
@@ -259,11 +261,9 @@ def _source_of(item: Dataset) -> str:
 
 def _stand_in(source: SourceSlice, header: Dataset) -> Dataset:
     """A slice as a single-frame CT instance of its own, which highdicom takes whatever the slice was stored as."""
-    from pydicom.dataset import Dataset
     from pydicom.uid import CTImageStorage
 
-    stand_in = Dataset()
-    stand_in.update(header)
+    stand_in = nameless(header)
     stand_in.add_new("SOPClassUID", "UI", CTImageStorage)  # new elements: those of the header are shared
     if source.frame is not None:
         stand_in.add_new("SOPInstanceUID", "UI", derived_uid("frame", header.SOPInstanceUID, str(source.frame)))

@@ -92,9 +92,22 @@ def source_headers(ct: CT) -> list[Dataset]:
     Raises:
         InputError: an instance can't be read (any more).
     """
-    first = _read(ct.slices[0])
-    shared = _shared(ct, first)
-    return [_header(ct, source, shared, first) for source in ct.slices]
+    from pydicom import config
+
+    with config.disable_value_validation():  # its warnings quote what they find odd, a patient's name for one
+        first = _read(ct.slices[0])
+        shared = _shared(ct, first)
+        return [_header(ct, source, shared, first) for source in ct.slices]
+
+
+def nameless(header: Dataset) -> Dataset:
+    """A header without the patient's name: highdicom quotes names that it finds odd in warnings and logs."""
+    from pydicom.dataset import Dataset
+
+    copy = Dataset()
+    copy.update(header)
+    copy.add_new("PatientName", "PN", "")  # a new element: the others are shared
+    return copy
 
 
 def derived_uid(*parts: str) -> str:
@@ -155,7 +168,8 @@ def _shared(ct: CT, first: Dataset) -> Dataset:
     frame = _text(first, "FrameOfReferenceUID", 64) or ct.frame_of_reference_uid
     shared.FrameOfReferenceUID = frame or derived_uid("frame of reference", series)
     for keyword in _NAMES:
-        setattr(shared, keyword, _text(first, keyword, 324))
+        groups = _text(first, keyword, 1000).split("=")  # alphabetic, ideographic, phonetic
+        setattr(shared, keyword, "=".join(group[:64] for group in groups[:3]))
     for keyword, longest in _TEXT:
         setattr(shared, keyword, _text(first, keyword, longest))
     for keyword, longest in _OPTIONAL:

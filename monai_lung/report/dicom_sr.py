@@ -22,6 +22,7 @@ from monai_lung.report.dicom_source import (
     algorithm_version,
     check_source,
     derived_uid,
+    nameless,
     require_highdicom,
     series_uid,
     source_headers,
@@ -83,8 +84,8 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
         ],
     )
     content[0].ContentSequence.extend(_texts(report))
-    return highdicom.sr.Comprehensive3DSR(
-        evidence=[seg, *{header.SOPInstanceUID: header for header in headers}.values()],
+    sr = highdicom.sr.Comprehensive3DSR(
+        evidence=[nameless(seg), *{header.SOPInstanceUID: header for header in headers}.values()],
         content=content,
         series_instance_uid=series_uid(report, "sr"),
         series_number=SERIES_NUMBER,
@@ -101,6 +102,8 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
         specific_character_set=CHARACTER_SET,
         coding_schemes=_coding_schemes(),
     )
+    sr.PatientName = headers[0].PatientName
+    return sr
 
 
 def _segmentation(seg: Path | Dataset) -> Dataset:

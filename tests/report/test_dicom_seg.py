@@ -19,7 +19,7 @@ from pydicom.sr.codedict import codes as dictionary  # noqa: E402
 
 from monai_lung.errors import InputError, MaskError  # noqa: E402
 from monai_lung.model import CT, Lungs, Report  # noqa: E402
-from monai_lung.report import codes, dicom_seg  # noqa: E402
+from monai_lung.report import codes, dicom_seg, dicom_sr  # noqa: E402
 
 MakeReport = Callable[..., Report]
 UPRIGHT = ("plain", "feet-first", "flipped", "prone", "oblique", "non-square")
@@ -291,6 +291,7 @@ def test_missing_odd_and_private_tags(make_report: MakeReport, assert_dicom_vali
             delattr(d, keyword)
         del d.FrameOfReferenceUID, d.ReferringPhysicianName, d.SliceThickness, d.PositionReferenceIndicator
         d.PatientSex = "FEMALE"
+        del d.StudyDate
         with pydicom.config.disable_value_validation():
             d.StudyDate = "2020/05/"
         tag = Tag(0x0009, 0x1001)
@@ -323,6 +324,26 @@ def test_names_in_any_alphabet(make_report: MakeReport, tmp_path: Path, name: st
     assert seg.SpecificCharacterSet == "ISO_IR 192"
 
 
+def test_no_warning_and_no_log_quotes_the_patient(
+    make_report: MakeReport, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def edit(d: Dataset) -> None:
+        del d.PatientName, d.PatientBirthDate
+        with pydicom.config.disable_value_validation():
+            d.PatientName = "Geheimnis" * 12
+            d.PatientBirthDate = "Geheimnis"
+
+    report = make_report(1, edit=edit)
+    recwarn.clear()
+    caplog.clear()
+    caplog.set_level("DEBUG")
+    seg = dicom_seg.build(report)
+    sr = dicom_sr.build(report, seg)
+    assert str(seg.PatientName) == str(sr.PatientName) == ("Geheimnis" * 12)[:64]
+    assert not [w for w in recwarn if "Geheimnis" in str(w.message)]
+    assert "Geheimnis" not in caplog.text
+
+
 def test_a_volume_file_has_no_dicom_objects(make_report: MakeReport, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no DICOM objects") as caught:
         dicom_seg.write(make_report(1, nifti=True), tmp_path / "seg.dcm")
@@ -349,8 +370,15 @@ def test_instances_that_are_gone(make_report: MakeReport) -> None:
         dicom_seg.build(report)
 
 
+def cpu_s(function: Callable[[], object]) -> float:
+    """Processor time of a call: the machine may be busy with other things."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
 def test_time_and_size_of_a_full_chest(make_report: MakeReport, tmp_path: Path) -> None:
-    """512 x 512 x 133 with ten nodules; the time against packing the same bits with nothing of DICOM around them."""
+    """512 x 512 x 133 with ten nodules; the time against looking at the whole volume once for each segment."""
     report = make_report(10)
     factor = np.array([512, 512, 133]) // np.array(report.ct.hu.shape)
     labels = np.pad(
@@ -365,15 +393,11 @@ def test_time_and_size_of_a_full_chest(make_report: MakeReport, tmp_path: Path) 
         source.affine_lps[2, 3] = k
     ct = replace(report.ct, hu=np.zeros((512, 512, 133), np.int16), affine_lps=np.eye(4), slices=slices)
     report = replace(report, ct=ct, lungs=Lungs(labels, 1.0, 1.0))
-    start = time.perf_counter()
-    path = dicom_seg.write(report, tmp_path / "seg.dcm")
-    took_s = time.perf_counter() - start
-    planes = np.ascontiguousarray(labels.T)
-    start = time.perf_counter()
-    for label in (1, 2):
-        np.packbits(planes == label).tobytes()
-    plain_s = time.perf_counter() - start
-    assert took_s < 50 * plain_s
+    path = tmp_path / "seg.dcm"
+    planes = np.ascontiguousarray(labels.T).astype(np.uint16)
+    took_s = cpu_s(lambda: dicom_seg.write(report, path))
+    looks_s = min(cpu_s(lambda: [(planes == n).any() for n in range(12)]) for _ in range(2))
+    assert took_s < 20 * looks_s, f"{took_s:.2f} s against {looks_s:.2f} s"
     frames = int(pydicom.dcmread(path, stop_before_pixels=True).NumberOfFrames)
     assert path.stat().st_size < frames * (512 * 512 / 8 + 1500) + 100_000
 

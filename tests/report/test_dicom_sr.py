@@ -149,8 +149,8 @@ def test_the_same_result_has_the_same_uid(make_report: MakeReport) -> None:
     assert dicom_sr.build(advised, seg).SOPInstanceUID != first.SOPInstanceUID
 
 
-def test_thirty_nodules(make_report: MakeReport, tmp_path: Path) -> None:
-    report = make_report(30)
+def test_twenty_nodules(make_report: MakeReport, tmp_path: Path) -> None:
+    report = make_report(20)
     groups = saved(report, tmp_path).content.get_volumetric_roi_measurement_groups()
     assert [g.tracking_uid for g in groups] == [n.tracking_uid for n in report.nodules]
 
