@@ -110,7 +110,7 @@ def _checked(headers: Sequence[Header]) -> tuple[Header, ...]:
         "orientations": [h.orientation for h in headers],
     }.items():
         array = np.array(values, float)
-        tolerance = 1e-3 * float(np.abs(array[0]).max())
+        tolerance = 1e-3 * min(1.0, float(np.abs(array[0]).max()))
         odd = np.abs(array - np.median(array, axis=0)).max(axis=1) > tolerance
         if odd.any():
             where = shown(headers[int(np.argmax(odd))].path)

@@ -203,6 +203,14 @@ def test_changes_within_a_series_are_refused(tmp_path, changes, match):
     assert "\n" not in str(info.value)
 
 
+def test_large_images_that_differ_by_one_row(tmp_path):
+    builder = SeriesBuilder(body_hu(rows=1100, columns=16), spacing=(0.3, 0.3, 2.0))
+    builder.datasets[3].Rows = 1099
+    builder.write(tmp_path)
+    with pytest.raises(GeometryError, match="mixes image sizes"):
+        read_ct(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("spacing", "match"),
     [((0.01, 0.01, 2.0), "no chest CT"), ((30, 30, 2.0), "no chest CT"), ((0.7, 0.7, 40), "no chest")],
