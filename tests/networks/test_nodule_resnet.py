@@ -33,5 +33,5 @@ def test_reduced_strides_keep_a_small_nodules_voxels() -> None:
 
 @pytest.mark.parametrize("bad", [{"late_kernel": 2}, {"blocks": (3, 4)}, {"strides": (1, 1)}])
 def test_wrong_arguments_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="must be|are needed"):
+    with pytest.raises(ValueError, match=r"must be|are needed"):
         NoduleResNet50(width=4, **bad)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from crop_builder import ball_crop
+
+from monai_lung.data.backgrounds import Background
+from monai_lung.training.datasets import DelineateDataset
+from monai_lung.training.find_dataset import FindDataset, _donor, _outwards, _turned
+from monai_lung.training.rate_dataset import RateDataset
+from monai_lung.transforms.rating import TARGETS
+
+
+def test_the_plain_patch_shows_the_ball_where_the_label_is() -> None:
+    dataset = DelineateDataset([ball_crop()], (0.625, 0.625, 1.25), (48, 48, 24), augment=False)
+    item = dataset[0]
+    assert item["image"].shape == (1, 48, 48, 24)
+    assert item["label"].shape == (2, 48, 48, 24)
+    inside = item["label"][0] >= 0.75
+    assert item["image"][0][inside].mean() > 0.6
+    volume = (item["label"][0] >= 0.5).sum() * 0.625**2 * 1.25
+    assert abs(volume / (4 / 3 * np.pi * 4**3) - 1) < 0.1
+    assert all(torch.equal(item[key], dataset[0][key]) for key in item)
+
+
+def test_augmented_items_differ_and_are_reproducible() -> None:
+    first, again = (DelineateDataset([ball_crop()], (0.7, 0.7, 1.25), (32, 32, 16), seed=5) for _ in range(2))
+    a, b = first[0], first[0]
+    assert not torch.equal(a["image"], b["image"])
+    assert torch.equal(again[0]["image"], a["image"])
+    assert torch.equal(again[0]["image"], b["image"])
+
+
+def test_nodules_are_set_into_lung_and_seams_are_not_trusted(background: Background) -> None:
+    dataset = FindDataset([background], [ball_crop(), ball_crop(wall=True)], (48, 48, 24), samples=40, seed=1)
+    items = [dataset[n] for n in range(40)]
+    with_nodule = [item for item in items if item["label"][0].max() > 0.5]
+    assert 15 < len(with_nodule) < 40
+    for item in with_nodule:
+        core = (item["label"][0] > 0.9) & (item["label"][1] > 0)
+        if core.sum() > 20:
+            assert item["image"][0][core].mean() > 0.55  # about 40 HU in the lung window, less where slices fade
+    assert any(item["label"][1].min() == 0 for item in items)
+
+
+def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:
+    everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.ones(3))
+    item = FindDataset([everywhere], [ball_crop()], (32, 32, 16), samples=1)[0]
+    assert item["label"][1].max() == 0
+
+
+def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
+    donor = _donor(ball_crop(wall=True))
+    assert donor.wall is not None
+    np.testing.assert_allclose(donor.wall, [1, 0], atol=0.1)
+    assert _donor(ball_crop()).wall is None
+    depth = np.tile(np.arange(20, dtype=np.float32)[None, :, None], (20, 1, 20))  # the border is at y = 0
+    outwards = _outwards(depth, np.array([10, 3, 10]), np.ones(3))
+    np.testing.assert_allclose(outwards, [0, -1], atol=0.05)
+    frame = _turned(np.eye(3), donor.wall, outwards)
+    np.testing.assert_allclose(frame[:2, :2] @ outwards, donor.wall, atol=1e-6)
+
+
+def test_rated_items_have_targets_and_what_is_no_nodule_has_only_that(background: Background) -> None:
+    dataset = RateDataset([ball_crop()], [background], (0.75, 0.75, 1.5), (32, 32, 16), others=3)
+    nodule, other = dataset[0], dataset[2]
+    assert nodule["image"].shape == (3, 32, 32, 16)
+    assert nodule["label"][0, 0] == 1
+    assert abs(nodule["label"][0, TARGETS.index("malignancy")] - 0.75) < 1e-6
+    assert nodule["image"][2].sum() > 50
+    assert other["label"][0, 0] == 0
+    assert other["label"][1].tolist() == [1] + [0] * (len(TARGETS) - 1)
