@@ -174,10 +174,21 @@ class Analyzer:
         """Growth of each nodule, and warnings, against `options.prior`."""
         if self.options.prior is None:
             return [None] * len(found.outlines), None, ()
-        from monai_lung.prior import against
+        from monai_lung.clinical.growth import check_prior, compare
+        from monai_lung.prior import find_prior, read_prior
 
         with _timed("prior", timing, progress):
-            return against(found, self.options.prior, self, force=self.options.force)
+            earlier, ct = read_prior(self.options.prior, self.options)
+            check_prior(found.ct, earlier, force=self.options.force)
+            if ct is not None:
+                earlier = find_prior(earlier, self.find(ct))
+            growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
+        warnings = [f"Prior: {text}" for text in (ct.warnings if ct else ())]
+        if prior.source == "result":
+            warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
+        if prior.study_date is None or found.ct.study_date is None:
+            warnings.append("No doubling times: a date of examination is missing.")
+        return list(growths), prior, tuple(warnings)
 
 
 def _advised(
@@ -186,7 +197,7 @@ def _advised(
     """The nodules with advice, and the advice for the examination."""
     from monai_lung.clinical.guidelines import advise
 
-    each, examination = advise(found.measurements, growths, person)
+    each, examination = advise(found.measurements, person, growths)
     rows = zip(found.outlines, found.measurements, found.ratings, each, growths, strict=True)
     nodules = tuple(
         Nodule(n, tracking_uid(found.ct, m), o, m, r, advice, growth)
