@@ -1,14 +1,15 @@
 """LIDC-IDRI as downloaded to a folder of training data, scan by scan, in parallel and resumable.
 
-    OUT/manifest.csv                       a row for each scan of LIDC-IDRI: done, failed (why) or missing
-    OUT/nodules.csv images/ readers/       nodule crops: OUT is a folder in the crop format
-    OUT/backgrounds.csv backgrounds/       patches without any mark
-    OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), sub-cases, record.json
+OUT/manifest.csv                       a row for each scan of LIDC-IDRI: done, failed (why) or missing
+OUT/nodules.csv images/ readers/       nodule crops: OUT is a folder in the crop format
+OUT/backgrounds.csv backgrounds/       patches without any mark
+OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), record.json, subcases/N_image and N_mask
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -104,13 +105,18 @@ def _all(
         for scan, folder in todo:
             yield scan, _attempt(scan, folder, out, settings)
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _use_one_thread) as pool:
         futures = {pool.submit(_attempt, scan, folder, out, settings): scan for scan, folder in todo}
         try:
             for future in as_completed(futures):
                 yield futures[future], _result(future)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """Keep the workers from taking each other's cores; runs before torch is imported, which reads it."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _result(future: Future[Record | str]) -> Record | str:
@@ -153,6 +159,6 @@ def _write_tables(
     ]
     for name, rows in (("manifest", manifest), ("nodules", nodules), ("backgrounds", backgrounds)):
         write_table(out / f"{name}.csv", rows)
-    named = {scan_name(scans[uid]): reason for uid, reason in failed.items()}
+    named = {scan_name(scan): failed[uid] for uid, scan in scans.items() if uid in failed}
     missing = sum(row["status"] == "missing" for row in manifest)
     return Outcome(len(records), named | unreadable, missing, found.others, len(nodules))

@@ -25,8 +25,6 @@ MARGIN_MM = 15.0
 """Least context of a crop on each of its six sides, as far as the scan reaches."""
 BACKGROUND_MM = 64.0
 """Edge of a background patch."""
-PAPER_READERS = 3
-"""Readers who make a voxel nodule in the sub-cases' masks (Yu 2021)."""
 _TRIES = 50
 
 Row = Mapping[str, object]
@@ -85,15 +83,18 @@ def prepare_scan(scan: Scan, source: Path, out: Path, settings: Settings) -> Rec
     slice_of = slice_finder(ct)
     nodules = [(nodule, draw_masks(nodule.annotations, slice_of)) for nodule in marked_nodules(scan)]
     votes = _votes(ct, nodules)
+    from monai_lung.data.lidc.paper_subcases import write_subcases  # seconds, which bad scans needn't wait for
+
     with replacing_folder(out / "scans" / scan_name(scan)) as folder:
         lungs = segment_lungs(ct.hu, ct.affine_lps)
         for name, array in (("ct", ct.hu), ("lungs", lungs.labels), ("votes", votes)):
             write_nifti(folder / f"{name}.nii.gz", array, ct.affine_lps)
+        subcases = write_subcases(ct, lungs, votes, folder / "subcases")
         crops = [_write_crop(ct, *n, out) for n in nodules if n[1].n_readers >= settings.min_readers]
         starts = _background_starts(ct, lungs, votes > 0, scan.series_uid, settings.backgrounds)
         patches = [_write_background(ct, scan, n, start, out) for n, start in enumerate(starts)]
-        about = {**_about(ct, lungs), "nodules": len(nodules), "crops": len(crops), "backgrounds": len(patches)}
-        record = Record(settings, about, crops, patches)
+        counts = {"nodules": len(nodules), "crops": len(crops), "backgrounds": len(patches), "subcases": subcases}
+        record = Record(settings, {**_about(ct, lungs), **counts}, crops, patches)
         (folder / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
     return record
 
