@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lung_builder import BALLS, two_lungs
+
+from monai_lung.inference import Networks, delineate, find, rate
+from monai_lung.inference.delineate import component_at, without_doubles
+from monai_lung.inference.find import find_grid, probability_map
+from monai_lung.model import CT, Lungs, Seed
+
+
+def test_seeds_lie_on_the_balls(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
+    seeds = find(*ct_and_lungs, networks)
+    for center, radius in BALLS:
+        near = [s for s in seeds if np.linalg.norm(np.subtract(s.center_mm, center)) < 1.5]
+        assert len(near) == 1
+        assert near[0].diameter_mm == pytest.approx(2 * radius, abs=3)
+
+
+def test_windows_without_lung_are_not_computed(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
+    seen = []
+
+    class Counting(type(networks.find)):  # type: ignore[misc]
+        def forward(self, image):  # type: ignore[no-untyped-def]
+            seen.append(len(image))
+            return super().forward(image)
+
+    ct, lungs = ct_and_lungs
+    probability_map(ct, lungs, replace(networks, find=Counting()))
+    both = sum(seen)
+    seen.clear()
+    right = Lungs(np.where(lungs.labels == 1, lungs.labels, 0).astype(np.uint8), 0.0, 0.0)
+    corners = right.labels.copy()
+    corners[-25:-20, 20:25, 20:25] = 2
+    probability_map(ct, Lungs(corners, 0.0, 0.0), replace(networks, find=Counting()))
+    assert 0 < sum(seen) < 0.75 * both
+
+
+def test_the_grid_knows_where_it_lies(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
+    ct, lungs = ct_and_lungs
+    image, inside, affine = find_grid(ct, lungs, networks.find_settings)
+    center, _ = BALLS[1]
+    index = np.rint(np.linalg.inv(affine) @ [*center, 1])[:3].astype(int)
+    assert image[0, 0][tuple(index)] > 0.7
+    assert inside[tuple(index)]
+    np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), (1, 1, 2), rtol=0.02)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 2.0), (0.8, 0.8, 1.0), (1.0, 1.0, 5.0)])
+def test_outlines_are_the_balls(spacing: tuple[float, float, float], networks: Networks) -> None:
+    ct, _ = two_lungs(spacing)
+    seeds = [Seed((c[0] + 1, c[1] - 1, c[2] + 1), 0.9, 2 * r) for c, r in BALLS]
+    outlines = delineate(ct, seeds, networks)
+    assert len(outlines) == 3
+    truth = ct.hu > -300
+    for outline, (center, _) in zip(outlines, BALLS, strict=True):
+        index = np.rint(ct.to_index(center)).astype(int)
+        assert outline.mask[tuple(index - outline.offset)]
+        here = truth[outline.box]
+        dice = 2 * (outline.mask & here).sum() / (outline.mask.sum() + here.sum())
+        assert dice > (0.95 if spacing[2] < 5 else 0.85)
+
+
+def test_a_nodule_larger_than_the_patch_is_looked_at_on_a_coarser_grid(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    center, radius = BALLS[2]
+    (outline,) = delineate(ct, [Seed(center, 0.9, 1.0)], networks)  # the seed says nothing of its size
+    assert outline.mask.sum() * ct.voxel_mm3 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
+
+
+def test_no_outline_where_there_is_nothing(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    assert delineate(ct, [Seed((-40.0, -20.0, 20.0), 0.9, 5.0)], networks) == []
+
+
+def test_two_seeds_of_one_nodule_give_one_outline(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    (x, y, z), _ = BALLS[1]
+    assert len(delineate(ct, [Seed((x, y, z), 0.9, 10), Seed((x + 3, y, z), 0.8, 10)], networks)) == 1
+
+
+def test_mirrored_and_turned_storage_gives_the_very_same(networks: Networks) -> None:
+    ct, lungs = two_lungs()
+    flip = np.diag([1.0, -1.0, -1.0, 1.0])
+    flip[1, 3], flip[2, 3] = ct.hu.shape[1] - 1, ct.hu.shape[2] - 1
+    order = [2, 0, 1]
+    turn = np.eye(4)[:, [*order, 3]]
+    other = replace(ct, hu=ct.hu[:, ::-1, ::-1].transpose(order), affine_lps=ct.affine_lps @ flip @ turn)
+    other_lungs = replace(lungs, labels=lungs.labels[:, ::-1, ::-1].transpose(order))
+    seeds, other_seeds = find(ct, lungs, networks), find(other, other_lungs, networks)
+    assert [(s.score, s.diameter_mm) for s in seeds] == [(s.score, s.diameter_mm) for s in other_seeds]
+    np.testing.assert_allclose([s.center_mm for s in seeds], [s.center_mm for s in other_seeds], atol=1e-6)
+    ours, theirs = delineate(ct, seeds, networks), delineate(other, other_seeds, networks)
+    for a, b in zip(ours, theirs, strict=True):
+        mask, turned = np.zeros(ct.hu.shape, bool), np.zeros(other.hu.shape, bool)
+        mask[a.box], turned[b.box] = a.mask, b.mask
+        np.testing.assert_array_equal(mask[:, ::-1, ::-1].transpose(order), turned)
+    for a, b in zip(rate(ct, ours, networks), rate(other, theirs, networks), strict=True):
+        assert a.malignancy_probability == pytest.approx(b.malignancy_probability, abs=1e-6)
+
+
+def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    outlines = delineate(ct, [Seed(c, 0.9, 2 * r) for c, r in BALLS], networks)
+    ratings = rate(ct, outlines, networks)
+    probabilities = [r.malignancy_probability for r in ratings]
+    assert probabilities == sorted(probabilities)
+    for rating in ratings:
+        low, high = rating.malignancy_interval
+        assert 0 < low < rating.malignancy_probability < high < 1
+    shifted = replace(networks, rate_settings=replace(networks.rate_settings, offset=1.0))
+    assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
+
+
+def test_the_component_at_the_seed_is_taken() -> None:
+    mask = np.zeros((20, 20, 20), bool)
+    mask[2:5, 2:5, 2:5] = True
+    mask[10:16, 10:16, 10:16] = True
+    spacing = np.ones(3)
+    assert component_at(mask, np.array([3.0, 3, 3]), spacing).sum() == 27
+    assert component_at(mask, np.array([9.0, 9, 9]), spacing).sum() == 216
+    assert not component_at(mask, np.array([3.0, 18, 3]), spacing).any()
+
+
+def test_doubles_keep_the_first(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    outlines = delineate(ct, [Seed(BALLS[0][0], 0.9, 8), Seed(BALLS[1][0], 0.8, 13)], networks)
+    assert without_doubles([*outlines, outlines[0]], ct) == outlines
