@@ -13,14 +13,16 @@ from monai_lung.transforms.morphology import Mask, Spacing, bounding_box, close,
 
 CLOSING_MM = 9.0
 """Half the width of the vessels at the hilum, and of what is filled on the pleura anywhere."""
-MASS_NECKS_MM = (6.0, 12.0)
-"""Half the width of the bridge by which a mass may hang on chest wall or mediastinum: of a small one, a large one."""
-MASS_MM3 = 1000.0
-"""What is smaller is closed by `CLOSING_MM`."""
+NODULE_NECK_MM = 3.5
+"""Half the width of the bridge by which a nodule on the pleura may hang on what is around the lungs."""
+MASS_NECK_MM = 12.0
+"""The same of a mass, after vessels and recesses beside it have been closed."""
 MASS_CONTACT = 0.4
 """Least share of a mass's surface that is on lung."""
 MIDLINE_MM = 25.0
 """Half the width of the spine with what lies before it: no mass there."""
+BULGE_MM = 8.0
+"""How far the chest wall bulges out behind a mass: 60 mm of a circle of 60 mm radius."""
 
 
 def fill_lungs(labels: NDArray[np.uint8], spine: float, spacing_mm: Spacing) -> NDArray[np.uint8]:
@@ -32,7 +34,7 @@ def fill_lungs(labels: NDArray[np.uint8], spine: float, spacing_mm: Spacing) -> 
         spacing_mm: of the grid.
     """
     filled = _close(labels, spacing_mm)
-    masses = _find_masses(filled, labels, spine, spacing_mm)
+    masses = _find_masses(labels, filled, spine, spacing_mm)
     if not masses.any():
         return filled
     with_masses = labels.copy()
@@ -60,33 +62,44 @@ def _fill_holes(mask: Mask) -> Mask:
     return ~(cc3d.largest_k(around, k=1, connectivity=6) > 0)[1:-1, 1:-1, 1:-1]
 
 
-def _find_masses(filled: NDArray[np.uint8], labels: NDArray[np.uint8], spine: float, spacing_mm: Spacing) -> Mask:
+def _find_masses(labels: NDArray[np.uint8], filled: NDArray[np.uint8], spine: float, spacing_mm: Spacing) -> Mask:
     """Lumps of tissue inside the convex hull of both lungs that lung surrounds on more sides than not.
 
     What remains of a lump after an erosion must not reach the spine (then it is mediastinum) nor the last slices
-    (then it may be liver or spleen). Grown back, about half of its surface has to be on lung: a mass on the pleura
-    has lung on all sides but the chest wall's; the cut-off edge of a liver or an aorta hasn't.
+    (then it may be liver or spleen). Grown back, nearly half of its surface has to be on lung: a mass on the pleura
+    has lung on all sides but the chest wall's; the heart, an aorta or a dome of the diaphragm has less.
     """
-    lungs = filled > 0
+    air = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
     both = np.flatnonzero((filled == RIGHT_LUNG).any((0, 1)) & (filled == LEFT_LUNG).any((0, 1)))
-    masses = np.zeros(filled.shape, bool)
+    masses = np.zeros(labels.shape, bool)
     if len(both) == 0:
         return masses
-    hull = _hull_of_slices(lungs, both)
-    tissue = hull & ~lungs & (labels == 0)
+    hull = _hull_of_slices(filled > 0, both) & (labels == 0)
     reach = round(MIDLINE_MM / spacing_mm[0])
     midline = slice(max(0, round(spine) - reach), round(spine) + reach + 1)
-    for neck_mm in MASS_NECKS_MM:
+    for neck_mm, lungs in ((NODULE_NECK_MM, air), (MASS_NECK_MM, filled > 0)):
+        tissue = hull & ~lungs
         pieces = cc3d.connected_components(erode(tissue, neck_mm, spacing_mm) & tissue, connectivity=6)
         excluded = {0, *np.unique(pieces[midline]), *np.unique(pieces[:, :, both[[0, -1]]])}
-        margin = 2 + round(neck_mm / min(spacing_mm))
+        margin = 2 + round((neck_mm + BULGE_MM) / min(spacing_mm))
         for piece in set(np.unique(pieces)) - excluded:
             box = bounding_box(pieces == piece, margin)
             lump = dilate(pieces[box] == piece, neck_mm, spacing_mm) & tissue[box]
             shell = dilate(lump, 1, (1, 1, 1)) & ~lump
-            if lump.sum() * np.prod(spacing_mm) >= MASS_MM3 and lungs[box][shell].mean() >= MASS_CONTACT:
-                masses[box] |= lump
+            if lungs[box][shell].mean() >= MASS_CONTACT:
+                masses[box] |= lump | _bulge(lump, lungs[box], labels[box], spacing_mm)
     return masses
+
+
+def _bulge(lump: Mask, lungs: Mask, labels: NDArray[np.uint8], spacing_mm: Spacing) -> Mask:
+    """Tissue next to a lump (X, Y, Z) that lies in the convex hull of it and the lung around: the wall is curved."""
+    points = np.argwhere(dilate(lungs | lump, 1, (1, 1, 1)) & ~erode(lungs | lump, 1, (1, 1, 1)) & (lungs | lump))
+    near = dilate(lump, BULGE_MM, spacing_mm) & (labels == 0) & ~lump
+    voxels = np.argwhere(near)
+    hull = ConvexHull(points)
+    inside = np.all(voxels @ hull.equations[:, :3].T + hull.equations[:, 3] <= 1e-6, axis=1)
+    near[tuple(voxels[~inside].T)] = False
+    return near
 
 
 def _hull_of_slices(mask: Mask, slices: NDArray[np.int64]) -> Mask:

@@ -112,7 +112,7 @@ def find_thorax(hu: NDArray[np.float32], airways: Mask, body: tuple[Mask, float]
     for level in (*levels[-2::-1], air):
         labels = _grow(labels, level)
     labels[(labels == 0) & ((hu < AIR_HU) | airways)] = OTHER_AIR
-    _absorb_bullae(labels)
+    _absorb_bullae(labels, in_view)
     return Thorax(labels, ~in_view, spine, not cores.joint.any())
 
 
@@ -185,14 +185,14 @@ def _grow(labels: NDArray[np.uint8], air: Mask) -> NDArray[np.uint8]:
             return grown
 
 
-def _absorb_bullae(labels: NDArray[np.uint8]) -> None:
-    """Turn other air into lung, in place, where `BULLA_CONTACT` of its surface or more is on a lung."""
+def _absorb_bullae(labels: NDArray[np.uint8], in_view: Mask) -> None:
+    """Turn other air in the field of view into lung, in place, where `BULLA_CONTACT` of its surface is on a lung."""
     lungs = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
     if not lungs.any():
         return
     box = bounding_box(lungs, margin=1)
     inner = labels[box]
-    pieces = cc3d.connected_components(inner == OTHER_AIR, connectivity=6)
+    pieces = cc3d.connected_components((inner == OTHER_AIR) & in_view[box], connectivity=6)
     size = int(pieces.max()) + 1
     faces = np.zeros((4, size), np.int64)
     for axis in range(3):
@@ -200,7 +200,7 @@ def _absorb_bullae(labels: NDArray[np.uint8]) -> None:
         behind = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
         for here, there in ((ahead, behind), (behind, ahead)):
             for value in (0, RIGHT_LUNG, LEFT_LUNG):
-                beside = (inner[here] == OTHER_AIR) & (inner[there] == value)
+                beside = (pieces[here] > 0) & (inner[there] == value)
                 faces[value] += np.bincount(pieces[here][beside], minlength=size)
     on_lung = faces[RIGHT_LUNG] + faces[LEFT_LUNG]
     bulla = on_lung > BULLA_CONTACT * np.maximum(faces.sum(0), 1)
