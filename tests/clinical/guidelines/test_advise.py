@@ -137,7 +137,7 @@ def test_solid_part_of_a_part_solid_nodule_is_used() -> None:
         (7.6, "solid", grown(6.0, None), "4A"),
         (7.6, "solid", grown(9.0, 300, "shrinking"), "3"),
         (31, "ground-glass", grown(24, 300, "growing", 270.0), "4X"),  # doubles within a year
-        (31, "ground-glass", grown(29, 300), "2"),
+        (31, "ground-glass", grown(30, 300), "2"),
         (20, "ground-glass", grown(15, 300, "growing", 240.0), "2"),
     ],
 )
