@@ -17,7 +17,7 @@ from monai_lung.data.phantom_anatomy import AIR_HU, MAIN_AIRWAYS, lung_distance,
 from monai_lung.data.phantom_canvas import Canvas, Field, tube_distance
 from monai_lung.data.phantom_files import write_phantom
 from monai_lung.data.phantom_nodules import TrueNodule, paint_nodule, place
-from monai_lung.data.phantom_shapes import Contour, PhantomNodule, read_contour
+from monai_lung.data.phantom_shapes import Contour, PhantomNodule, parse_nodule, read_contour
 from monai_lung.data.phantom_spec import PhantomSpec, axes, offsets
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
 
@@ -28,6 +28,7 @@ __all__ = [
     "PhantomSpec",
     "TrueNodule",
     "make_phantom",
+    "parse_nodule",
     "read_contour",
     "write_phantom",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,3 +186,39 @@ def read_contour(crops: Path | str, nodule_id: str) -> Contour:
     mask = np.flip(mask, tuple(axis for axis in range(3) if steps[axis] < 0))
     x, y, z = (float(v) for v in np.abs(steps))
     return Contour(mask, (x, y, z), nodule_id)
+
+
+def parse_nodule(text: str, crops: Path | None = None) -> PhantomNodule:
+    """A nodule from a line of text: "X,Y,Z,SIZE[,WORD...]".
+
+    SIZE is a diameter in mm or, with `crops`, the id of a nodule there; the words are those of texture and shape, and
+    "pleural".
+
+    Raises:
+        UsageError: the text says something else, or there are no such crops.
+        InputError: no such nodule in the crops.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    way_out = "give X,Y,Z,MM and words such as ground-glass, lobulated, pleural"
+    try:
+        x, y, z = (float(part) for part in parts[:3])
+        size = parts[3]
+    except (ValueError, IndexError) as error:
+        raise UsageError(f"nodule {text!r}: {way_out}") from error
+    how: dict[str, Any] = {}
+    for word in parts[4:]:
+        if word in get_args(Texture):
+            how["texture"] = word
+        elif word in get_args(Shape) and word != "contour":
+            how["shape"] = word
+        elif word == "pleural":
+            how["pleural"] = True
+        else:
+            raise UsageError(f"nodule {text!r}: {word!r} is unknown; {way_out}")
+    try:
+        how["diameter_mm"] = float(size)
+    except ValueError as error:
+        if crops is None:
+            raise UsageError(f"nodule {text!r}: {size!r} is no diameter in mm; an id needs --crops") from error
+        how |= {"shape": "contour", "contour": read_contour(crops, size)}
+    return PhantomNodule((x, y, z), **how)

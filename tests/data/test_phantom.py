@@ -117,7 +117,7 @@ def test_pleural_nodule_sits_on_the_wall():
 
 
 def test_nodule_outside_the_lungs_is_refused():
-    with pytest.raises(UsageError, match="nodule 1 .* outside the lungs"):
+    with pytest.raises(UsageError, match=r"nodule 1 .* outside the lungs"):
         make_phantom(with_nodule(center_mm=(0, 60, 0)))
 
 

@@ -1,0 +1,369 @@
+"""The command line: one thin function a command.
+
+Exit codes: 0 done, 1 a case failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monai_lung.data.lidc.cli import lidc
+from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.terminal import PROGRAM, case_progress, report_text, series_text, set_up_logging, show_error, table
+from monai_lung.version import __version__
+
+if TYPE_CHECKING:
+    from monai_lung.io import Case
+
+log = logging.getLogger(__name__)
+
+_PATH = click.Path(path_type=Path)
+_FORMATS = "json,nifti,seg,sr,html,figure,csv"
+_DEVICES = click.Choice(["auto", "cpu", "cuda"])
+
+
+@dataclass
+class _Session:
+    """What the options that every command knows have set."""
+
+    debug: bool = False
+    verbosity: int = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    session = _Session()
+    try:
+        return cli.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=session) or 0
+    except click.ClickException as error:
+        show_error(error.format_message())
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        show_error("interrupted; finished cases are kept, run again for the rest")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if session.debug:
+            log.error("traceback", exc_info=True)
+        show_error(_message(error))
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _message(error: Exception) -> str:
+    """An error as a sentence; those that aren't ours say that they are unexpected."""
+    if isinstance(error, MonaiLungError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory: close other programs or analyse fewer slices"
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options -v, -q and --debug, for the program and for each command."""
+
+    def noted(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        session = context.ensure_object(_Session)
+        if parameter.name == "debug":
+            session.debug = session.debug or value
+        elif value:
+            session.verbosity += value if parameter.name == "verbose" else -1
+        level = logging.WARNING - 10 * min(max(session.verbosity, -1), 2)
+        set_up_logging(logging.DEBUG if session.verbosity > 1 else level)
+
+    how: dict[str, Any] = {"expose_value": False, "callback": noted}
+    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.", **how)(command)
+    command = click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.", **how)(command)
+    return click.option("-v", "--verbose", count=True, help="More on stderr; -vv for all.", **how)(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name=PROGRAM)
+@_common
+def cli() -> None:
+    """Lungs, nodules and malignancy on chest CT. Research use; decision support, not a diagnosis."""
+
+
+cli.add_command(lidc)
+
+
+@dataclass
+class _Batch:
+    """What became of the cases of one run."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+@cli.command()
+@click.argument("inputs", metavar="CT...", type=_PATH, nargs=-1, required=True)
+@click.option("-o", "--output", metavar="OUT", type=_PATH, required=True, help="Results go to OUT/<case>/.")
+@click.option("--format", "formats", metavar="LIST", help=f"Of {_FORMATS}, or all. Default: json,nifti,html.")
+@click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
+@click.option("--prior", metavar="PATH", type=_PATH, help="Earlier CT, or its result, of the same patient.")
+@click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
+@click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
+@click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
+@click.option("--force", is_flag=True, help="Compare with the prior even if it is another patient's.")
+@click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
+@click.option("--age", type=click.IntRange(0, 120), help="Of the patient, in years; for the guidelines.")
+@click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Of the patient.")
+@click.option("--emphysema/--no-emphysema", default=None, help="Known of the patient.")
+@click.option("--family-history/--no-family-history", default=None, help="Of lung cancer.")
+@click.option("--spiculation/--no-spiculation", default=None, help="Seen at the nodules.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_common
+def analyze(inputs: tuple[Path, ...], output: Path, formats: str | None, as_json: bool, **options: Any) -> None:
+    """Find, measure and rate the nodules of each CT.
+
+    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case.
+    """
+    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, write
+    from monai_lung.report.findings import to_dict
+
+    show_patient = options.pop("show_patient")
+    wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
+    batch = _Batch()
+    cases = _cases(inputs, options["series_uid"], batch)
+    analyzer = Analyzer(_options(**options))
+    for number, case in enumerate(cases, start=1):
+        try:
+            with case_progress(case.name, number, len(cases)) as progress:
+                report = analyzer.analyze(case, progress)
+                folder = write(report, output, wanted, show_patient=show_patient)
+        except Exception as error:
+            _failed(batch, case.name, error)
+            continue
+        batch.done.append({"case": case.name, "folder": str(folder), "findings": to_dict(report, show_patient)})
+        if not as_json:
+            click.echo(("\n" if len(batch.done) > 1 else "") + report_text(report, folder))
+    _end(batch, as_json)
+
+
+def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> list[Case]:
+    """The cases of all inputs; what holds none is noted as failed. A path that isn't there ends the run."""
+    from monai_lung.io import distinct, find_cases
+    from monai_lung.io.paths import check_exists
+
+    for path in inputs:
+        check_exists(path)
+    found: list[Case] = []
+    for path in inputs:
+        try:
+            found += find_cases(path, series_uid)
+        except UsageError:
+            raise
+        except Exception as error:
+            _failed(batch, str(path), error)
+    return distinct(found)
+
+
+def _options(**values: Any) -> Any:
+    """`analysis.Options` from the command's options."""
+    from monai_lung.analysis import Options
+    from monai_lung.model import Person
+
+    sex = values.pop("sex")
+    known = {name: values.pop(name) for name in ("age", "emphysema", "family_history", "spiculation")}
+    if values["prior"] is not None:
+        from monai_lung.io.paths import check_exists
+
+        check_exists(values["prior"])
+    return Options(person=Person(sex=sex and sex.upper(), **known), **values)
+
+
+def _failed(batch: _Batch, name: str, error: Exception) -> None:
+    """Note a case that failed; errors of the call itself, of weights or configs would hit every case: they end all."""
+    from monai_lung.errors import ConfigError, WeightsError
+
+    if isinstance(error, UsageError | WeightsError | ConfigError):
+        raise error
+    log.debug("%s", name, exc_info=error)
+    context = click.get_current_context().find_object(_Session)
+    if context and context.debug:
+        log.error("traceback", exc_info=error)
+    batch.failed.append((name, _message(error)))
+
+
+def _end(batch: _Batch, as_json: bool) -> None:
+    """Print JSON if asked, list what failed, and leave with 1 if anything did."""
+    if as_json:
+        failures = [{"case": name, "error": reason} for name, reason in batch.failed]
+        click.echo(json.dumps({"cases": batch.done, "failed": failures}, indent=1))
+    total = len(batch.done) + len(batch.failed)
+    if batch.failed and total > 1:
+        show_error(f"{len(batch.failed)} of {total} cases failed:")
+    for name, reason in batch.failed:
+        show_error(f"{name}: {reason}" if name not in reason else reason)
+    if batch.failed:
+        click.get_current_context().exit(1)
+
+
+@cli.command()
+@click.argument("ct", metavar="CT", type=_PATH)
+@click.option("-o", "--output", metavar="MASK", type=_PATH, required=True, help="A .nii.gz: 1 right, 2 left lung.")
+@click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
+@click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_common
+def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_json: bool) -> None:
+    """Write the lung mask of one CT."""
+    from monai_lung.io import find_cases, read_ct, write_nifti
+    from monai_lung.transforms.lungs import segment_lungs
+
+    if not output.name.lower().endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{output}: the mask is NIfTI, give a name that ends with .nii.gz")
+    cases = find_cases(ct, series_uid)
+    if len(cases) > 1:
+        raise UsageError(f"{ct} holds {len(cases)} cases: give the folder or file of one, or --series-uid")
+    volume = read_ct(cases[0], series_uid=series_uid, allow_gaps=allow_gaps)
+    found = segment_lungs(volume.hu, volume.affine_lps)
+    write_nifti(output, found.labels, volume.affine_lps)
+    warnings = (*volume.warnings, *found.warnings)
+    if as_json:
+        result = {"mask": str(output), "right_ml": found.right_ml, "left_ml": found.left_ml, "warnings": warnings}
+        click.echo(json.dumps(result, indent=1))
+        return
+    click.echo(table(("lung", "ml"), [("right", f"{found.right_ml:.0f}"), ("left", f"{found.left_ml:.0f}")], "lr"))
+    for warning in warnings:
+        click.echo(f"Note: {warning}")
+    click.echo(f"-> {output}")
+
+
+@cli.command()
+@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_common
+def inspect(folder: Path, as_json: bool) -> None:
+    """List the DICOM series (or volume files) of a folder, and say which would be analysed, and why."""
+    from monai_lung.errors import InputError
+    from monai_lung.io import discover, find_cases
+    from monai_lung.io.paths import check_exists
+
+    check_exists(folder)
+    series = discover(folder) if folder.is_dir() else []
+    try:
+        cases = find_cases(folder)
+    except InputError:
+        if not series:
+            raise
+        cases = []
+    chosen = {case.series.uid for case in cases if case.series}
+    if as_json:
+        rows = [_series_row(s, s.uid in chosen) for s in series]
+        volumes = [str(case.path) for case in cases if case.series is None]
+        click.echo(json.dumps({"series": rows, "volumes": volumes}, indent=1))
+        return
+    shown = series or [case.series for case in cases if case.series]
+    if shown:
+        click.echo(series_text(shown, chosen))
+    for case in cases:
+        if case.series is None:
+            click.echo(f"* volume file {case.path}")
+    click.echo("* is what gets analysed" if cases else "nothing here can be analysed")
+
+
+def _series_row(series: Any, chosen: bool) -> dict[str, Any]:
+    return {
+        "series_uid": series.uid,
+        "study_uid": series.study_uid,
+        "study_date": series.study_date and series.study_date.isoformat(),
+        "modality": series.modality,
+        "description": series.description,
+        "kernel": series.kernel,
+        "files": len(series.files),
+        "thickness_mm": series.thickness_mm,
+        "spacing_mm": series.spacing_mm,
+        "suitable": series.suitable,
+        "reason": series.reason,
+        "chosen": chosen,
+    }
+
+
+@cli.command()
+@click.argument("out", metavar="OUT", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_common
+def summarize(out: Path, as_json: bool) -> None:
+    """Make one table of all results in OUT."""
+    from monai_lung.io.paths import check_exists
+    from monai_lung.report.table import summarize as summarize_all
+
+    check_exists(out)
+    click.echo(summarize_all(out, as_json=as_json))
+
+
+@cli.command()
+@click.option("-o", "--output", metavar="DIR", type=_PATH, required=True, help="Gets dicom/ and truth/.")
+@click.option("--size", type=int, default=256, show_default=True, help="Columns and rows.")
+@click.option("--slices", type=int, default=60, show_default=True, help="Number of slices.")
+@click.option("--pixel-mm", type=float, help="Distance of pixels. Default: 384 mm over the image.")
+@click.option("--spacing-mm", type=float, help="Distance of slices. Default: 300 mm over the scan.")
+@click.option("--thickness-mm", type=float, help="Of a slice. Default: the distance of slices.")
+@click.option("--noise-hu", type=float, default=15, show_default=True, help="Standard deviation.")
+@click.option("--kernel", type=click.Choice(["smooth", "standard", "sharp"]), default="standard", show_default=True)
+@click.option("--contrast", is_flag=True, help="Blood of 250 HU.")
+@click.option("--position", type=click.Choice(["HFS", "FFS", "HFP", "FFP"]), default="HFS", show_default=True)
+@click.option("--tilt-deg", type=float, default=0, show_default=True, help="Of the gantry.")
+@click.option("--padding-hu", type=click.IntRange(-3100, -1024), help="Value outside a round field of view.")
+@click.option("--nodule", "nodules", metavar="SPEC", multiple=True, help="X,Y,Z,MM[,WORD...], see above.")
+@click.option("--crops", metavar="FOLDER", type=_PATH, help="Readers' contours: then MM may be an id of its table.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of branches and noise.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@_common
+def phantom(
+    output: Path, nodules: tuple[str, ...], crops: Path | None, contrast: bool, as_json: bool, **grid: Any
+) -> None:
+    """Write a synthetic chest CT as DICOM, with the truth about its nodules beside it.
+
+    A nodule is X,Y,Z (LPS mm from a point between the lungs), its diameter in mm, and words: solid, part-solid or
+    ground-glass; sphere, ellipsoid or lobulated; pleural. Example: --nodule 80,40,10,8,ground-glass. Without any there
+    is one of each kind. A phantom is good for trying and testing; it measures no accuracy.
+    """
+    from monai_lung.data.phantom import PhantomSpec, make_phantom, parse_nodule, write_phantom
+
+    chosen: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
+    chosen.setdefault("pixel_mm", 384 / max(chosen["size"], 1))
+    chosen.setdefault("spacing_mm", 300 / max(chosen["slices"], 1))
+    if nodules:
+        chosen["nodules"] = tuple(parse_nodule(text, crops) for text in nodules)
+    made = make_phantom(PhantomSpec(blood_hu=250.0 if contrast else 45.0, **chosen))
+    folder = write_phantom(made, output)
+    if as_json:
+        click.echo((output / "truth" / "nodules.json").read_text(encoding="utf-8").strip())
+        return
+    rows = [
+        (
+            t.id,
+            " ".join(f"{v:.0f}" for v in t.center_mm),
+            f"{t.diameter_mm:.1f}",
+            f"{t.volume_mm3:.0f}",
+            t.nodule.texture,
+            t.nodule.shape + (", pleural" if t.nodule.pleural else ""),
+        )
+        for t in made.nodules
+    ]
+    click.echo(table(("#", "centre LPS mm", "mm", "mm3", "texture", "shape"), rows, "rlrrll"))
+    click.echo(f"-> {folder}, the truth in {output / 'truth'}")

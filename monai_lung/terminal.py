@@ -1,0 +1,154 @@
+"""What the command line shows: errors, logs, progress and tables of at most 80 columns.
+
+Results go to stdout, everything else to stderr; progress only where stderr is a terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from monai_lung.model import Report, Series
+
+PROGRAM = "monai-lung"
+WIDTH = 80
+_STAGES = ("read", "lungs", "find", "delineate", "rate", "measure", "prior", "advise")
+Progress = Callable[[str, float], None]
+
+
+def show_error(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"{PROGRAM}: error: {' '.join(message.split())}", err=True)
+
+
+def set_up_logging(level: int) -> None:
+    """Send the package's log to stderr, a line a record; of other libraries only errors, unless debugging."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if level <= logging.DEBUG else logging.ERROR)
+    logging.getLogger("monai_lung").setLevel(level)
+
+
+class _Lines(logging.Formatter):
+    """`monai-lung: warning: what`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{PROGRAM}: {record.levelname.lower()}: {text}"
+
+
+@contextmanager
+def case_progress(name: str, number: int, total: int) -> Iterator[Progress | None]:
+    """Show the stages of one case as a bar while the block runs; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        prefix = f"{number}/{total} {name}" if total > 1 else name
+        task = bar.add_task(prefix, total=len(_STAGES))
+
+        def advance(stage: str, done: float) -> None:
+            at = _STAGES.index(stage) if stage in _STAGES else 0
+            bar.update(task, completed=at + done, description=f"{prefix}: {stage}")
+
+        yield advance
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = "") -> str:
+    """Rows in columns as wide as their content, two spaces apart.
+
+    Args:
+        header: names of the columns.
+        rows: cells, as many as there are names.
+        right: a letter a column, "r" where it's set to the right; missing ones are left.
+    """
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    sides = right.ljust(len(header), "l")
+    lines = [
+        "  ".join(c.rjust(w) if s == "r" else c.ljust(w) for c, w, s in zip(row, widths, sides, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)
+
+
+def report_text(report: Report, folder: Path) -> str:
+    """What an analysis found: lungs, a row a nodule, advice for the examination, warnings, and where the files are."""
+    import textwrap
+
+    lungs = report.lungs
+    lines = [f"{report.ct.name}: lungs {lungs.right_ml:.0f} ml right, {lungs.left_ml:.0f} ml left; "]
+    count = len(report.nodules)
+    lines[0] += "no nodules" if not count else f"{count} nodule{'s' if count > 1 else ''}"
+    if count:
+        lines += ["", _nodule_table(report), ""]
+    for title, advice in (("Fleischner 2017", "fleischner_2017"), ("Lung-RADS v2022", "lung_rads_2022")):
+        if advice in report.guidelines:
+            text = f"{title}: {report.guidelines[advice].advice}"
+            lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+    for warning in report.warnings:
+        lines += textwrap.wrap(f"Note: {warning}", WIDTH, subsequent_indent="  ")
+    page = folder / "report.html"
+    lines.append(f"-> {page if page.exists() else folder}")
+    return "\n".join(lines)
+
+
+def _nodule_table(report: Report) -> str:
+    rows = []
+    for nodule in report.nodules:
+        m, rating = nodule.measurements, nodule.rating
+        low, high = rating.malignancy_interval
+        rows.append(
+            (
+                nodule.id,
+                f"{m.side} {m.third}",
+                f"{m.long_axis_mm:.1f} x {m.short_axis_mm:.1f}",
+                f"{m.volume_mm3:.0f}",
+                m.texture,
+                f"{100 * rating.malignancy_probability:.0f} ({100 * low:.0f}-{100 * high:.0f})",
+                _category(nodule.guidelines, "lung_rads_2022"),
+                _category(nodule.guidelines, "fleischner_2017"),
+            )
+        )
+    header = ("#", "lung, third", "size mm", "mm3", "texture", "malignant %", "L-RADS", "Fl.")
+    return table(header, rows, "rlrrlrll")
+
+
+def _category(guidelines: object, name: str) -> str:
+    """The category of one guideline; "-" where it has none."""
+    advice = guidelines.get(name) if hasattr(guidelines, "get") else None
+    category = getattr(advice, "category", None)
+    return {None: "-", "not-applicable": "n/a"}.get(category, str(category) + getattr(advice, "modifier", ""))
+
+
+def series_text(series: Sequence[Series], chosen: set[str]) -> str:
+    """The series of a folder, a block each, study by study; those that would be analysed carry an asterisk."""
+    lines: list[str] = []
+    study = None
+    for one in sorted(series, key=lambda s: (str(s.study_date or ""), s.study_uid)):
+        if one.study_uid != study:
+            study = one.study_uid
+            lines.append(f"Study of {one.study_date or 'unknown date'}")
+        mark = "*" if one.uid in chosen else " "
+        spacing = " x ".join(f"{v:.2f}" for v in one.spacing_mm) + " mm" if one.spacing_mm else "no spacing"
+        lines.append(f"{mark} {one.modality or '?':<4} {len(one.files):>4} files  {spacing}  {one.kernel}".rstrip())
+        lines.append(f"       {one.description}"[:WIDTH].rstrip() if one.description else "")
+        lines.append(f"       {one.uid}")
+        lines.append(f"       {'' if one.suitable else 'not analysed: '}{one.reason}"[: 2 * WIDTH].rstrip())
+    return "\n".join(line for line in lines if line)
