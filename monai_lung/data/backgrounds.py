@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class Background:
         depth_mm: uint8 (X, Y, Z), distance to the lungs' border inside them, at least 1; 0 outside.
         known: bool (X, Y, Z), at and around nodules that someone marked: neither nodule nor background.
         spacing_mm: of the grid.
+        hard: int (n, 3), voxels where a trained network found what nobody marked (`training.mining`).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Background:
     depth_mm: NDArray[np.uint8]
     known: NDArray[np.bool_]
     spacing_mm: NDArray[np.float64]
+    hard: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
 def make_background(ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequence[float]) -> Background:
@@ -76,6 +78,7 @@ def save_background(background: Background, folder: Path) -> Path:
         depth_mm=background.depth_mm,
         known=background.known,
         spacing_mm=background.spacing_mm,
+        hard=background.hard,
     )
     return path
 
@@ -94,7 +97,7 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     for path in paths:
         try:
             with np.load(path, allow_pickle=False) as data:
-                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm")]
+                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm", "hard")]
         except Exception as error:  # zipfile, zlib, KeyError and ValueError
             raise InputError(f"{path}: no background ({error}); make it anew") from error
         result.append(Background(path.stem, *arrays))

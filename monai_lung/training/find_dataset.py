@@ -34,8 +34,8 @@ class FindDataset(Dataset[dict[str, Tensor]]):
     """Patches drawn from backgrounds; about three of four have a nodule of another patient set into them.
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
-    the pleura is turned so that its wall faces the lung's border and is set there. A third of the patches is centred on
-    dense voxels in the lungs. An item is `image` float32 (1, *size), windowed, and `label` (2, *size): share of the
+    the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
+    the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is `image` float32 (1, *size), windowed, and `label` (2, *size): share of the
     readers, and trust (0 at seams and at the background's own nodules).
 
     Args:
@@ -61,11 +61,16 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         self.donors = [_donor(crop) for crop in crops]
         self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
         self._dense = [np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known) for b in self.backgrounds]
+        self._hard = [np.ravel_multi_index(tuple(b.hard.T), b.hu.shape) for b in self.backgrounds]
         self._drawn = np.zeros(samples, int)
 
     def __len__(self) -> int:
         """Items of an epoch."""
         return self.samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in the epoch of this number, from 0."""
+        self._drawn[:] = epoch
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
@@ -81,7 +86,11 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
         which = rng.integers(len(self.backgrounds))
         b = self.backgrounds[which]
-        pool = self._dense[which] if rng.random() < 1 / 3 and len(self._dense[which]) else self._inside[which]
+        pool = self._inside[which]
+        if rng.random() < 0.5 and len(self._hard[which]):
+            pool = self._hard[which]
+        elif rng.random() < 1 / 3 and len(self._dense[which]):
+            pool = self._dense[which]
         center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
         scale = rng.uniform(0.85, 1.2)
         frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
