@@ -60,9 +60,19 @@ def index(output: Path, database: Path | None) -> None:
 @lidc.command()
 @click.argument("download", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training data.")
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes; each needs about 2 GB.")
-@click.option("--min-readers", type=int, default=3, show_default=True, help="Least marks of a nodule that is cut out.")
-@click.option("--backgrounds", type=int, default=8, show_default=True, help="Patches without a mark for each scan.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; each needs about 2 GB."
+)
+@click.option(
+    "--min-readers",
+    type=click.IntRange(1, 8),
+    default=3,
+    show_default=True,
+    help="Least marks of a nodule that is cut out.",
+)
+@click.option(
+    "--backgrounds", type=click.IntRange(0), default=8, show_default=True, help="Patches without a mark for each scan."
+)
 @_database
 @click.pass_context
 def prepare(
@@ -123,7 +133,11 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
 @lidc.command()
 @click.argument("ct", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The SEG file.")
-@click.option("--at-least", type=int, help="Readers who make the consensus; default: half of those of the nodule.")
+@click.option(
+    "--at-least",
+    type=click.IntRange(1, 8),
+    help="Readers who make the consensus; default: half of those of the nodule.",
+)
 @_database
 def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> None:
     """Write the readers' contours of a CT (a DICOM folder of LIDC-IDRI) as DICOM SEG."""

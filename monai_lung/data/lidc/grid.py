@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from monai_lung.data.lidc.index import Scan
+from monai_lung.data.lidc.nodules import MarkedNodule, marked_nodules
+from monai_lung.data.lidc.votes import ReaderMasks, draw_masks
 from monai_lung.errors import InputError
 from monai_lung.model import CT
 
@@ -30,21 +30,26 @@ def check_scan(ct: CT, scan: Scan) -> None:
         raise InputError(f"{missing} of {where} are missing: download {scan.patient} again")
 
 
-def slice_finder(ct: CT) -> Callable[[float], int]:
-    """A function that gives the slice index k of a contour's z position in mm.
+def draw_nodules(ct: CT, scan: Scan) -> list[tuple[MarkedNodule, ReaderMasks]]:
+    """The scan's nodules with their readers' masks on the CT's own grid.
 
-    It raises InputError where the CT has no slice there.
+    Raises:
+        InputError: the CT isn't the scan (see `check_scan`), or an outline lies outside it.
     """
+    check_scan(ct, scan)
     z_mm = np.array([source.affine_lps[2, 3] for source in ct.slices])
-    tolerance_mm = _tolerance_mm(ct)
 
     def slice_of(position_mm: float) -> int:
         k = int(np.abs(z_mm - position_mm).argmin())
-        if abs(z_mm[k] - position_mm) > tolerance_mm:
+        if abs(z_mm[k] - position_mm) > _tolerance_mm(ct):
             raise InputError(f"{ct.name} has no slice at z = {position_mm} mm, where a reader drew: download it again")
         return k
 
-    return slice_of
+    nodules = [(nodule, draw_masks(nodule.annotations, slice_of)) for nodule in marked_nodules(scan)]
+    for nodule, masks in nodules:
+        if min(masks.offset) < 0 or (np.add(masks.offset, masks.bits.shape) > ct.hu.shape).any():
+            raise InputError(f"{nodule.id}: an outline lies outside the image {ct.hu.shape}: download the series again")
+    return nodules
 
 
 def _tolerance_mm(ct: CT) -> float:

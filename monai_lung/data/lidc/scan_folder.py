@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.data.lidc.grid import check_scan, slice_finder
+from monai_lung.data.lidc.grid import draw_nodules
 from monai_lung.data.lidc.index import Scan
-from monai_lung.data.lidc.nodules import MarkedNodule, agreed_diameter_mm, marked_nodules
-from monai_lung.data.lidc.votes import ReaderMasks, draw_masks
+from monai_lung.data.lidc.nodules import MarkedNodule, agreed_diameter_mm
+from monai_lung.data.lidc.votes import ReaderMasks
 from monai_lung.data.lidc.xml import check_ratings, read_xml
 from monai_lung.io import read_ct, replacing_folder, write_nifti
 from monai_lung.model import CT, Index, Lungs
@@ -79,9 +79,7 @@ def prepare_scan(scan: Scan, source: Path, out: Path, settings: Settings) -> Rec
     for xml in sorted(source.glob("*.xml")):
         check_ratings(scan, read_xml(xml))
     ct = read_ct(source, series_uid=scan.series_uid)
-    check_scan(ct, scan)
-    slice_of = slice_finder(ct)
-    nodules = [(nodule, draw_masks(nodule.annotations, slice_of)) for nodule in marked_nodules(scan)]
+    nodules = draw_nodules(ct, scan)
     votes = _votes(ct, nodules)
     from monai_lung.data.lidc.paper_subcases import write_subcases  # seconds, which bad scans needn't wait for
 
@@ -113,10 +111,11 @@ def _about(ct: CT, lungs: Lungs) -> Row:
 
 
 def _votes(ct: CT, nodules: Marked) -> NDArray[np.uint8]:
+    """The most votes that any nodule has in each voxel of the CT."""
     votes = np.zeros(ct.hu.shape, np.uint8)
     for _, masks in nodules:
-        box = votes[_box(masks.offset, _index(np.array(masks.bits.shape)))]
-        np.maximum(box, masks.votes()[tuple(slice(n) for n in box.shape)], out=box)
+        box = votes[_box(masks.offset, masks.bits.shape)]
+        np.maximum(box, masks.votes(), out=box)
     return votes
 
 
@@ -174,7 +173,7 @@ def _affine_at(ct: CT, start: Index) -> NDArray[np.float64]:
     return affine
 
 
-def _box(start: Index, shape: Index) -> tuple[slice, ...]:
+def _box(start: Index, shape: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(first, first + n) for first, n in zip(start, shape, strict=True))
 
 

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.data.lidc.grid import check_scan, slice_finder
+from monai_lung.data.lidc.grid import draw_nodules
 from monai_lung.data.lidc.index import Scan
-from monai_lung.data.lidc.nodules import marked_nodules
-from monai_lung.data.lidc.votes import ReaderMasks, draw_masks
 from monai_lung.errors import InputError
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Index
@@ -69,7 +67,6 @@ def build(ct: CT, scan: Scan, *, at_least: int | None = None) -> Segmentation:
     """
     highdicom = require_highdicom()
     check_source(ct)
-    check_scan(ct, scan)
     segments = _segments(ct, scan, at_least)
     if not segments:
         raise InputError(f"{scan.patient}, scan {scan.id}: no reader marked a nodule: there is no SEG to write")
@@ -98,11 +95,8 @@ def build(ct: CT, scan: Scan, *, at_least: int | None = None) -> Segmentation:
 
 def _segments(ct: CT, scan: Scan, at_least: int | None) -> list[_Segment]:
     """A segment for each reader of each nodule and for the consensus; empty masks are left out."""
-    slice_of = slice_finder(ct)
     found = []
-    for nodule in marked_nodules(scan):
-        masks = draw_masks(nodule.annotations, slice_of)
-        _check_inside(ct, scan, masks)
+    for nodule, masks in draw_nodules(ct, scan):
         name = f"Nodule {nodule.cluster}"
         for reader, annotation in enumerate(nodule.annotations):
             described = f"annotation {annotation.id}, named {annotation.nodule_id} by the reader"
@@ -113,12 +107,6 @@ def _segments(ct: CT, scan: Scan, at_least: int | None) -> list[_Segment]:
         agreed = masks.consensus(at_least=at_least, share=share)
         found.append(_Segment(nodule.id, f"{name} consensus", rule, agreed, masks.offset))
     return [segment for segment in found if segment.mask.any()]
-
-
-def _check_inside(ct: CT, scan: Scan, masks: ReaderMasks) -> None:
-    for start, size, limit in zip(masks.offset, masks.bits.shape, ct.hu.shape, strict=True):
-        if start < 0 or start + size > limit:
-            raise InputError(f"{scan.patient}: an outline lies outside the image: download the series again")
 
 
 def _pixels(ct: CT, segments: list[_Segment], planes: list[int]) -> NDArray[np.uint8]:
