@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,24 @@ def bundle_dir(name: str) -> Path:
         if (folder / "configs" / "metadata.json").is_file() or (folder / "configs" / "train.json").is_file():
             return folder
     raise WeightsError(f"bundle {name}: not found beside the package {package}; reinstall monai-lung")
+
+
+def running_bundle(name: str) -> Path:
+    """Folder of the bundle whose config is being run, for a config to find its own root.
+
+    That is the bundle around the first `--config_file` of the command line; where there is none (the config is used
+    from Python), the installed one.
+
+    Raises:
+        WeightsError: there is no such bundle.
+    """
+    arguments = " ".join(sys.argv[1:])
+    given = re.search(r"--config_file[ =][\[('\" ]*([^'\",\])]+?\.(?:json|ya?ml))", arguments)
+    if given:
+        configs = Path(given[1]).resolve().parent
+        if configs.name == "configs" and configs.parent.name == name:
+            return configs.parent
+    return bundle_dir(name)
 
 
 def sha256(path: Path) -> str:
@@ -59,6 +79,48 @@ def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
         network.load_state_dict({key: value.float() for key, value in state.items()})
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError …
         raise WeightsError(f"{path}: not weights of {type(network).__name__}; reinstall monai-lung") from error
+    return digest
+
+
+def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str:
+    """Store weights as `bundle/models/file`, in half precision, with their sha256 in the bundle's metadata.
+
+    Args:
+        source: a network, or the path of a training checkpoint (`{"model": …}` or a bare state dict).
+        bundle: folder of the bundle.
+        file: `model.pt` or `find.pt`.
+
+    Returns:
+        The sha256.
+
+    Raises:
+        WeightsError: the checkpoint is missing or damaged, or a weight isn't finite in half precision.
+        OutputError: the files can't be written.
+    """
+    import torch
+
+    from monai_lung.io.output import replacing
+
+    if isinstance(source, Path | str):
+        try:
+            state = torch.load(source, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise WeightsError(f"{source}: no weights to store ({error}); give a training checkpoint") from error
+        state = state.get("model", state)
+    else:
+        state = source.state_dict()
+    half = {k: v.detach().cpu().half() if v.is_floating_point() else v.detach().cpu() for k, v in state.items()}
+    wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
+    with replacing(bundle / "models" / file) as temporary:
+        torch.save(half, temporary)
+    digest = sha256(bundle / "models" / file)
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["weights_sha256"] = {**metadata.get("weights_sha256", {}), file: digest}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n")
     return digest
 
 

@@ -120,7 +120,7 @@ def load_networks(
     target = choose_device(device)
     segmentation = Path(segmentation_dir or bundle_dir("lung_nodule_segmentation"))
     classification = Path(classification_dir or bundle_dir("lung_nodule_classification"))
-    seg, cls = _config(segmentation), _config(classification)
+    seg, cls = read_config(segmentation), read_config(classification)
     built, weights = {}, {}
     for name, bundle, config, key, file in (
         ("find", segmentation, seg, "find_def", "find.pt"),
@@ -167,7 +167,12 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_co
         raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {error}") from error
 
 
-def _config(bundle: Path) -> dict[str, Any]:
+def read_config(bundle: Path) -> dict[str, Any]:
+    """A bundle's `inference.json` as it's written: nothing in it is run.
+
+    Raises:
+        ConfigError: it's missing or no JSON.
+    """
     path = bundle / "configs" / "inference.json"
     try:
         return json.loads(path.read_text())

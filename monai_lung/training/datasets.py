@@ -79,6 +79,10 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         """Crops."""
         return len(self.crops)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in the epoch of this number, from 0."""
+        self._drawn[:] = epoch
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._drawn[index]))

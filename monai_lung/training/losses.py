@@ -11,14 +11,23 @@ class TrustedBceDice(nn.Module):
     """Binary cross-entropy plus soft Dice, both counted only where the label is trusted.
 
     Args:
-        bce_weight: factor of the cross-entropy; Dice has 1.
+        bce_weight: factor of the cross-entropy.
+        dice_weight: factor of Dice.
         positive_weight: factor of nodule voxels within the cross-entropy.
         batch: one Dice over the batch (True), where patches without a nodule are common, or one a patch.
     """
 
-    def __init__(self, bce_weight: float = 1.0, positive_weight: float = 1.0, *, batch: bool = False) -> None:
+    def __init__(
+        self,
+        bce_weight: float = 1.0,
+        positive_weight: float = 1.0,
+        *,
+        dice_weight: float = 1.0,
+        batch: bool = False,
+    ) -> None:
         super().__init__()
         self.bce_weight, self.positive_weight, self.batch = bce_weight, positive_weight, batch
+        self.dice_weight = dice_weight
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """Logits (N, 1, X, Y, Z), label (N, 2, X, Y, Z) of target in 0...1 and trust in 0...1 -> a scalar."""
@@ -34,7 +43,7 @@ class TrustedBceDice(nn.Module):
         overlap = (p * t).sum(axes)
         # squares keep soft targets unbiased: the minimum is at p == t
         dice = 1 - (2 * overlap + 1) / ((p * p).sum(axes) + (t * t).sum(axes) + 1)
-        return self.bce_weight * bce + dice.mean()
+        return self.bce_weight * bce + self.dice_weight * dice.mean()
 
 
 class WeightedBce(nn.Module):
@@ -45,3 +54,17 @@ class WeightedBce(nn.Module):
         target, weight = label[:, 0], label[:, 1]
         bce = functional.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="sum")
         return bce / weight.sum().clamp(min=1e-6)
+
+
+class MalignancyNll(nn.Module):
+    """The paper's loss of a rating: negative log-likelihood of benign or malignant, nothing else.
+
+    Malignant is a target above 0.5 (the readers' mean rating above 3); 0.5, and what isn't rated, is left out.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Logits (N, T), label (N, 2, T) of target and weight, malignancy second of T -> a scalar."""
+        logit, target, weight = logits[:, 1].float(), label[:, 0, 1], label[:, 1, 1]
+        known = (weight > 0) & ((target - 0.5).abs() > 1e-6)
+        nll = functional.binary_cross_entropy_with_logits(logit, (target > 0.5).float(), reduction="none")
+        return (nll * known).sum() / known.sum().clamp(min=1)

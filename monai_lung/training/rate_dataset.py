@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, read_backgrounds
-from monai_lung.data.crops import Crop
+from monai_lung.data.crops import Crop, CropRow
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 from monai_lung.transforms.rating import TARGETS, region_channels
@@ -61,6 +61,10 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         """Nodules and others."""
         return len(self.crops) + self.others
 
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in the epoch of this number, from 0."""
+        self._drawn[:] = epoch
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._drawn[index]))
@@ -71,7 +75,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
             weight[0] = 1
         else:
             hu, mask = self._nodule(self.crops[index], rng)
-            target, weight = targets(self.crops[index])
+            target, weight = rating_targets(self.crops[index].row)
         if self.augment:
             hu = vary_hu(hu, rng)
         return {"image": region_channels(hu, mask), "label": torch.stack([target, weight])}
@@ -126,7 +130,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         )
 
 
-def targets(crop: Crop) -> tuple[Tensor, Tensor]:
+def rating_targets(row: CropRow) -> tuple[Tensor, Tensor]:
     """Soft targets and weights, each (T,), in the order of `TARGETS`: nodule, then the ratings on 0...1.
 
     Calcification (6 is absent) becomes its presence; internal structure isn't learned (nearly always soft tissue).
@@ -134,7 +138,7 @@ def targets(crop: Crop) -> tuple[Tensor, Tensor]:
     target, weight = torch.zeros(len(TARGETS)), torch.zeros(len(TARGETS))
     target[0], weight[0] = 1.0, 1.0
     for k, name in enumerate(TARGETS[1:], start=1):
-        values = np.array(crop.row.ratings.get(name, ()), float)
+        values = np.array(row.ratings.get(name, ()), float)
         if not len(values):
             continue
         soft = (values < 6).mean() if name == "calcification" else ((values - 1) / 4).mean()

@@ -1,0 +1,175 @@
+"""Ignite handlers that MONAI lacks."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+
+from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.io.output import replacing
+
+log = logging.getLogger(__name__)
+
+
+class SwitchLoss:
+    """Gives the trainer another loss after some epochs: binary cross-entropy for three, then Dice, say.
+
+    It looks at each epoch's start, so a resumed training has the right one.
+
+    Args:
+        loss_function: from epoch `after + 1` on.
+        after: epochs with the trainer's own loss.
+    """
+
+    def __init__(self, loss_function: Callable[..., torch.Tensor], after: int) -> None:
+        self.loss_function, self.after = loss_function, after
+
+    def attach(self, engine: Engine) -> None:
+        """Look at each epoch's start."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Switch if it's time."""
+        if engine.state.epoch > self.after:
+            engine.loss_function = self.loss_function  # type: ignore[attr-defined]
+
+
+class SeedEpochs:
+    """Seeds torch anew at each epoch, so that a resumed training draws the same as one that wasn't interrupted.
+
+    Args:
+        seed: of the run.
+        dataset: with `set_epoch(epoch)`, from 0.
+    """
+
+    def __init__(self, seed: int, dataset: object = None) -> None:
+        self.seed, self.dataset = seed, dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Seed before each epoch's data are ordered."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed for the epoch that starts."""
+        epoch = engine.state.epoch - 1
+        torch.manual_seed(self.seed * 100_003 + epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+
+class StopAtNan:
+    """Ends a training whose loss isn't finite, before the weights are saved."""
+
+    def attach(self, engine: Engine) -> None:
+        """Look at each iteration's loss."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Look at the loss.
+
+        Raises:
+            MonaiLungError: it's infinite or no number.
+        """
+        loss = _loss(engine)
+        if not math.isfinite(loss):
+            state = engine.state
+            raise MonaiLungError(
+                f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}: "
+                "lower the learning rate, or look for damaged crops; the last checkpoint is sound"
+            )
+
+
+class LossCurve:
+    """Writes `loss.csv` (epoch, mean loss) after each epoch, and its picture `loss.png` where matplotlib is installed.
+
+    Args:
+        output_dir: where to; a table that is there is continued.
+    """
+
+    def __init__(self, output_dir: Path | str) -> None:
+        self.output_dir = Path(output_dir)
+        self._sum, self._count = 0.0, 0
+
+    def attach(self, engine: Engine) -> None:
+        """Sum up iterations, write after epochs."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _add(self, engine: Engine) -> None:
+        self._sum, self._count = self._sum + _loss(engine), self._count + 1
+
+    def __call__(self, engine: Engine) -> None:
+        """Write table and picture.
+
+        Raises:
+            OutputError: they can't be written.
+        """
+        path = self.output_dir / "loss.csv"
+        rows = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                rows = [(int(r["epoch"]), float(r["loss"])) for r in csv.DictReader(file)]
+        rows = [r for r in rows if r[0] < engine.state.epoch]
+        rows.append((engine.state.epoch, self._sum / max(self._count, 1)))
+        self._sum, self._count = 0.0, 0
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerows([("epoch", "loss"), *rows])
+        _draw(rows, self.output_dir / "loss.png")
+
+
+def lr_schedule(optimizer: Optimizer, kind: str, rate: float, steps: int) -> LRScheduler:
+    """The learning rate over `steps` iterations.
+
+    Args:
+        optimizer: whose rate it is.
+        kind: "one-cycle" rises to `rate` and falls (Smith 2019); "thirds" starts at `rate` and divides it by ten after
+            each third, as in Yu 2021 (which doesn't say when).
+        rate: the highest.
+        steps: iterations of the whole training.
+
+    Raises:
+        UsageError: another kind.
+    """
+    if kind == "one-cycle":
+        return OneCycleLR(optimizer, max_lr=rate, total_steps=steps + 1, pct_start=0.08)
+    if kind == "thirds":
+        return MultiStepLR(optimizer, [max(1, steps // 3), max(2, 2 * steps // 3)], gamma=0.1)
+    if kind == "constant":
+        return MultiStepLR(optimizer, [])
+    raise UsageError(f"learning-rate schedule {kind!r}: must be one-cycle, thirds or constant")
+
+
+def last_checkpoint(output_dir: Path | str) -> str:
+    """The newest `resume_*.pt` of a training that was interrupted, "" where there is none."""
+    found = sorted(Path(output_dir).glob("resume_*.pt"), key=lambda p: p.stat().st_mtime)
+    return str(found[-1]) if found else ""
+
+
+def _loss(engine: Engine) -> float:
+    """Mean loss of the iteration's items."""
+    output = engine.state.output
+    losses = [item["loss"] for item in output] if isinstance(output, list) else [output["loss"]]  # type: ignore[index]
+    return sum(float(loss) for loss in losses) / len(losses)
+
+
+def _draw(rows: list[tuple[int, float]], path: Path) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    picture = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = picture.subplots()
+    axes.plot(*zip(*rows, strict=True), marker=".")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    with replacing(path) as temporary:
+        picture.savefig(temporary, dpi=120)

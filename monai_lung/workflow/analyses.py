@@ -1,0 +1,81 @@
+"""The whole analysis as an Ignite engine, for the bundle `lung_nodule_analysis`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.engines import Workflow
+
+from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, Options, check_formats, write
+from monai_lung.errors import MonaiLungError
+from monai_lung.inference.networks import choose_device
+
+log = logging.getLogger(__name__)
+
+
+class AnalysisEngine(Workflow):
+    """Analyses one case after the other and writes `output_dir/<case>/`, as `monai-lung analyze` does.
+
+    A case that fails is logged and passed over; when all are done, the run ends with an error that lists them.
+
+    Args:
+        data: items of `ct_items`.
+        output_dir: where to.
+        formats: of `analysis.FORMATS`, a list or a text with commas; "all" is all of them.
+        device: auto, cpu or cuda.
+        segmentation_dir, classification_dir: other bundles than the installed ones; "" for those.
+        allow_gaps: interpolate missing slices rather than refuse them.
+
+    Raises:
+        UsageError: a format or the device is unknown.
+    """
+
+    def __init__(
+        self,
+        data: list[dict[str, Any]],
+        output_dir: Path | str,
+        *,
+        formats: str | Collection[str] = DEFAULT_FORMATS,
+        device: str = "auto",
+        segmentation_dir: Path | str = "",
+        classification_dir: Path | str = "",
+        allow_gaps: bool = False,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.formats = check_formats(formats.split(",") if isinstance(formats, str) else formats)
+        options = Options(
+            device=device,
+            allow_gaps=allow_gaps,
+            segmentation_dir=Path(segmentation_dir) if segmentation_dir else None,
+            classification_dir=Path(classification_dir) if classification_dir else None,
+        )
+        self.analyzer = Analyzer(options)
+        self.failed: list[str] = []
+        super().__init__(
+            device=choose_device(device),
+            max_epochs=1,
+            data_loader=data,
+            prepare_batch=lambda item, *_args, **_kwargs: item,
+            iteration_update=self._analyze,
+        )
+        self.add_event_handler(Events.STARTED, lambda: self.failed.clear())
+        self.add_event_handler(Events.COMPLETED, self._check)
+
+    def _analyze(self, engine: Engine, item: dict[str, Any]) -> Path | None:
+        try:
+            folder = write(self.analyzer.analyze(item["image"]), self.output_dir, self.formats)
+        except MonaiLungError as error:
+            log.error("%s: %s", item["case"], error)
+            self.failed.append(item["case"])
+            return None
+        log.info("%s: done", folder)
+        return folder
+
+    def _check(self) -> None:
+        """Raise an error that lists the cases that failed."""
+        if self.failed:
+            raise MonaiLungError(f"{len(self.failed)} cases failed ({', '.join(self.failed)}); the log says why")

@@ -1,0 +1,152 @@
+"""Whole CTs in a bundle: what there is to run on, how it's read, where the results go."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+
+from monai_lung.errors import MaskError, UsageError
+from monai_lung.io import find_cases, read_ct, replacing, write_nifti
+from monai_lung.model import CT, Rating
+
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MASK_FILE = "nodules.nii.gz"
+"""Label map of one case in a folder of results: k where nodule k is, on the CT's own grid."""
+
+
+def ct_items(dataset_dir: Path | str, series_uid: str | None = None) -> list[dict[str, Any]]:
+    """An item for each case of `find_cases`: `image` (what `ReadCTd` reads) and `case` (its name).
+
+    Raises:
+        MonaiLungError: as `find_cases`.
+    """
+    return [{"image": case, "case": case.name} for case in find_cases(dataset_dir, series_uid)]
+
+
+def masked_items(dataset_dir: Path | str, mask_dir: Path | str, series_uid: str | None = None) -> list[dict[str, Any]]:
+    """The items of `ct_items` that have nodules, with a `mask`, the path `mask_dir/<case>/nodules.nii.gz`.
+
+    Raises:
+        UsageError: a case has no mask.
+        MaskError: a mask can't be read.
+        MonaiLungError: as `find_cases`.
+    """
+    items = ct_items(dataset_dir, series_uid)
+    for item in items:
+        item["mask"] = Path(mask_dir) / item["case"] / MASK_FILE
+        if not item["mask"].is_file():
+            raise UsageError(f"{item['mask']}: not found; run lung_nodule_segmentation on the same CTs first")
+    return [item for item in items if _labels(item["mask"])[0].any()]
+
+
+def read_mask(path: Path, ct: CT) -> NDArray[np.integer[Any]]:
+    """Labels (X, Y, Z) on the grid of `ct`.
+
+    Raises:
+        MaskError: the mask can't be read, or isn't on that grid.
+    """
+    labels, affine = _labels(path)
+    if labels.shape != ct.hu.shape or not np.allclose(_LPS_RAS @ affine, ct.affine_lps, atol=1e-2):
+        raise MaskError(f"{path}: {labels.shape} isn't on the grid of its CT {ct.hu.shape}; make it from this very CT")
+    return labels.astype(np.int64)
+
+
+def _labels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    try:
+        image: Any = nibabel.load(path)
+        return np.asarray(image.dataobj), image.affine
+    except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
+        raise MaskError(f"{path}: can't be read ({error}); make it anew") from error
+
+
+class ReadCTd(MapTransform):
+    """Read a CT with all checks of `read_ct`: a path or a case becomes int16 HU (1, X, Y, Z) with its RAS affine."""
+
+    def __init__(self, keys: KeysCollection = "image", allow_gaps: bool = False) -> None:
+        super().__init__(keys)
+        self.allow_gaps = allow_gaps
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the items.
+
+        Raises:
+            MonaiLungError: as `read_ct`.
+        """
+        items = dict(data)
+        for key in self.key_iterator(items):
+            items[key] = image_of(read_ct(items[key], allow_gaps=self.allow_gaps))
+        return items
+
+
+def image_of(ct: CT) -> MetaTensor:
+    """HU int16 (1, X, Y, Z) with the CT's RAS affine."""
+    affine = torch.from_numpy(_LPS_RAS @ ct.affine_lps)
+    return MetaTensor(torch.from_numpy(ct.hu[None]), affine=affine, meta={"filename_or_obj": str(ct.path)})
+
+
+def ct_of(image: torch.Tensor, affine_ras: torch.Tensor) -> CT:
+    """HU (X, Y, Z) as the CT that the stages take; values below -1024 are clipped."""
+    hu = np.rint(image.detach().cpu().numpy()).astype(np.int16)
+    affine = affine_ras.detach().cpu().numpy().astype(np.float64)
+    return CT(np.maximum(hu, -1024), _LPS_RAS @ affine, name="image", path=Path("image"))
+
+
+class SaveLabels:
+    """Ignite handler: writes each item's `pred` as a label map, on its image's grid, complete or not at all.
+
+    Args:
+        output_dir: where to.
+        file: path below it; `{}` stands for the item's name.
+        key: the item's name in the batch.
+        dtype: of the stored voxels.
+    """
+
+    def __init__(self, output_dir: Path | str, file: str, key: str, dtype: str = "uint16") -> None:
+        self.output_dir, self.file, self.key, self.dtype = Path(output_dir), file, key, np.dtype(dtype)
+
+    def attach(self, engine: Engine) -> None:
+        """Write after each iteration."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the items of one iteration.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        for item, output in item_pairs(engine):
+            path = self.output_dir / self.file.format(item[self.key])
+            labels = output["pred"][0].cpu().numpy().astype(self.dtype)
+            write_nifti(path, labels, _LPS_RAS @ output["image"].affine.cpu().numpy())
+
+
+def item_pairs(engine: Engine) -> list[tuple[Any, Any]]:
+    """What went in and what came out of an engine's iteration, an item at a time."""
+    batch: Any = engine.state.batch
+    output: Any = engine.state.output
+    return list(zip(batch, output, strict=True))
+
+
+def write_predictions(path: Path | str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], Rating]]) -> None:
+    """Write `predictions.csv`: `columns`, which identify a nodule, then `malignancy_probability, low, high`.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*columns, "malignancy_probability", "low", "high"])
+        for key, rating in rows:
+            values = (rating.malignancy_probability, *rating.malignancy_interval)
+            table.writerow([*key, *(f"{v:.6f}" for v in values)])

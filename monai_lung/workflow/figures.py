@@ -1,0 +1,118 @@
+"""Figures of an evaluation, each with a bootstrap interval over patients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.io import replacing
+
+SCHEMA = "monai-lung/metrics/1"
+SAMPLES = 1000
+INTERVAL = 0.95
+ECE_BINS = 10
+
+Statistic = Callable[[NDArray[np.float64]], float]
+"""Takes a weight for each nodule (n,), gives a figure; NaN where it isn't defined."""
+
+
+def figure(statistic: Statistic, patients: Sequence[str], *, seed: int = 0) -> dict[str, float | int | None]:
+    """A figure and its 95 % interval: patients are drawn anew 1000 times, with all their nodules.
+
+    Args:
+        statistic: of the nodules' weights.
+        patients: of each nodule, (n,).
+        seed: of the draws.
+
+    Returns:
+        `value`, `low`, `high` (None where not defined), `n` nodules, `patients`.
+    """
+    names, which = np.unique(np.asarray(patients), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
+    values = np.array([statistic(counts[which].astype(np.float64)) for counts in draws])
+    defined = values[~np.isnan(values)]
+    tails = (50 - 50 * INTERVAL, 50 + 50 * INTERVAL)
+    low, high = np.percentile(defined, tails) if len(defined) else (np.nan, np.nan)
+    value = statistic(np.ones(len(which)))
+    found = {"value": value, "low": low, "high": high}
+    rounded = {k: None if np.isnan(v) else round(float(v), 4) for k, v in found.items()}
+    return {**rounded, "n": len(which), "patients": len(names)}
+
+
+def mean_of(values: Sequence[float] | NDArray[np.floating[Any]]) -> Statistic:
+    """The weighted mean of `values` (n,); those that are NaN are left out."""
+    array = np.asarray(values, float)
+    known = ~np.isnan(array)
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        total = weights[known].sum()
+        return float((weights[known] * array[known]).sum() / total) if total else float("nan")
+
+    return statistic
+
+
+def auc_of(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> Statistic:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
+    _, rank = np.unique(scores, return_inverse=True)
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        negatives = np.bincount(rank, weights * ~positive)
+        positives = np.bincount(rank, weights * positive)
+        below = np.cumsum(negatives) - negatives / 2
+        pairs = positives.sum() * negatives.sum()
+        return float((positives * below).sum() / pairs) if pairs else float("nan")
+
+    return statistic
+
+
+def ece_of(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> Statistic:
+    """Expected calibration error over `ECE_BINS` bins of equal width (Naeini et al., AAAI 2015)."""
+    bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        gap = np.bincount(bins, weights * (probability - positive), minlength=ECE_BINS)
+        return float(np.abs(gap).sum() / weights.sum()) if weights.sum() else float("nan")
+
+    return statistic
+
+
+def write_metrics(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write `metrics.json`: `content` with the schema and how the intervals were made.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    intervals = {"interval": INTERVAL, "bootstrap_samples": SAMPLES, "bootstrap_unit": "patient"}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"schema": SCHEMA, **intervals, **content}, indent=2) + "\n")
+
+
+def markdown_table(metrics: Mapping[str, Any]) -> str:
+    """The figures of a `metrics.json` as a Markdown table, a row a group, a column a figure: value (low-high).
+
+    The last two columns are the nodules and patients of the group.
+    """
+    figures: Mapping[str, Mapping[str, Mapping[str, Any]]] = metrics["figures"]
+    names = list(figures)
+    groups = list(dict.fromkeys(group for name in names for group in figures[name]))
+    lines = ["| | " + " | ".join(n.replace("_", " ") for n in names) + " | nodules | patients |"]
+    lines.append("|---" * (len(names) + 3) + "|")
+    for group in groups:
+        cells = [figures[name].get(group) for name in names]
+        largest = max((c for c in cells if c), key=lambda c: c["n"])
+        texts = [*map(_cell, cells), str(largest["n"]), str(largest["patients"])]
+        lines.append(f"| {group} | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: Mapping[str, Any] | None) -> str:
+    if cell is None or cell["value"] is None:
+        return "-"
+    value = f"{cell['value']:.3f}"
+    return value if cell["low"] is None else f"{value} ({cell['low']:.3f}-{cell['high']:.3f})"

@@ -1,0 +1,160 @@
+"""Ignite handlers that calibrate ratings: of an evaluation on crops, with its figures, and of nodules in CTs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from monai_lung.data.crops import CropRow
+from monai_lung.data.lidc.labels import LabelRule, malignancy_labels
+from monai_lung.inference.networks import RateSettings, settings
+from monai_lung.inference.rate import calibrate
+from monai_lung.model import Rating
+from monai_lung.training.rate_dataset import rating_targets
+from monai_lung.transforms.rating import TARGETS
+from monai_lung.workflow.cases import item_pairs, write_predictions
+from monai_lung.workflow.figures import Statistic, auc_of, ece_of, figure, mean_of, write_metrics
+
+
+class PredictionTable:
+    """Ignite handler: calibrates each nodule's logits and writes `predictions.csv` when all are rated.
+
+    Its rows are `case, nodule, malignancy_probability, low, high`.
+
+    Args:
+        rate_settings: as in the bundle's config.
+        bundle_root: named in errors.
+        output_dir: where to.
+    """
+
+    def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str, output_dir: Path | str) -> None:
+        self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
+        self.path = Path(output_dir) / "predictions.csv"
+        self._rows: list[tuple[tuple[str, ...], Rating]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Rate after each iteration, write when the run is complete."""
+        engine.add_event_handler(Events.STARTED, lambda: self._rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def __call__(self, engine: Engine) -> None:
+        """Calibrate the items of one iteration."""
+        for item, output in item_pairs(engine):
+            rating = calibrate(output["pred"].double().cpu().numpy(), self.settings)
+            self._rows.append(((item["case"], item["nodule"]), rating))
+
+    def write(self) -> None:
+        """Write `predictions.csv`; without a nodule it has its header alone.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        write_predictions(self.path, ("case", "nodule"), self._rows)
+
+
+class MalignancyScores:
+    """Ignite handler: calibrates each crop's logits, writes `predictions.csv` and `metrics.json` at the end.
+
+    Args:
+        rows: of the crops, in the order that items name.
+        rate_settings: as in the bundle's config.
+        bundle_root: named in errors.
+        output_dir: where to.
+        mask: "predicted" or "readers", for the record.
+        weights: file name to sha256 of what was evaluated.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[CropRow],
+        rate_settings: Mapping[str, Any],
+        bundle_root: Path | str,
+        output_dir: Path | str,
+        mask: str,
+        weights: Mapping[str, str],
+        seed: int = 0,
+    ) -> None:
+        self.rows, self.output_dir, self.mask = rows, Path(output_dir), mask
+        self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
+        self.weights, self.seed = dict(weights), seed
+        self._rated: list[tuple[CropRow, Rating, bool]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Rate after each iteration, write when the run is complete."""
+        engine.add_event_handler(Events.STARTED, lambda: self._rated.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def __call__(self, engine: Engine) -> None:
+        """Calibrate the items of one iteration."""
+        for item, output in item_pairs(engine):
+            rating = calibrate(output["pred"].double().cpu().numpy(), self.settings)
+            self._rated.append((self.rows[int(item["row"])], rating, bool(item["outlined"])))
+
+    def write(self) -> None:
+        """Write `predictions.csv` and `metrics.json`.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        table = [((row.id,), rating) for row, rating, _ in self._rated]
+        write_predictions(self.output_dir / "predictions.csv", ("id",), table)
+        protocol = {
+            "mask": self.mask,
+            "not_outlined": sum(not outlined for _, _, outlined in self._rated),
+            "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
+            "threshold": 0.5,
+            "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
+        }
+        content = {"task": "classification", "protocol": protocol, "weights": self.weights, "seed": self.seed}
+        write_metrics(self.output_dir / "metrics.json", {**content, "figures": self.figures()})
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Figure -> group of nodules -> value with interval."""
+        result: dict[str, dict[str, Any]] = {}
+        for rule in ("median", "mean"):
+            kept = [(row, rating, label) for row, rating, label in self._labelled(rule) if label is not None]
+            patients = [row.patient for row, _, _ in kept]
+            for name, statistic in _class_statistics(kept).items() if kept else ():
+                result.setdefault(name, {})[f"{rule} label"] = figure(statistic, patients, seed=self.seed)
+        rated = [(row, rating) for row, rating, _ in self._rated if row.ratings.get("malignancy")]
+        if rated:
+            inside = [float(_covers(rating, row)) for row, rating in rated]
+            patients = [row.patient for row, _ in rated]
+            result["interval_coverage"] = {"all": figure(mean_of(inside), patients, seed=self.seed)}
+        return result
+
+    def _labelled(self, rule: LabelRule) -> list[tuple[CropRow, Rating, bool | None]]:
+        rated = [(row, rating) for row, rating, _ in self._rated if row.ratings.get("malignancy")]
+        return [(row, rating, malignancy_labels(row.ratings["malignancy"], rule)[0]) for row, rating in rated]
+
+
+def _class_statistics(kept: Sequence[tuple[CropRow, Rating, bool | None]]) -> dict[str, Statistic]:
+    probability = np.array([rating.malignancy_probability for _, rating, _ in kept])
+    malignant = np.array([bool(label) for _, _, label in kept])
+    right = ((probability >= 0.5) == malignant).astype(float)
+    auc = auc_of(probability, malignant)
+    statistics: dict[str, Statistic] = {"auc": auc}
+    if all(row.diameter_mm is not None for row, _, _ in kept):
+        alone = auc_of(np.array([float(row.diameter_mm or 0) for row, _, _ in kept]), malignant)
+        statistics["auc_of_diameter_alone"] = alone
+        statistics["auc_gain_over_diameter"] = lambda weights: auc(weights) - alone(weights)
+    return statistics | {
+        "accuracy": mean_of(right),
+        "recall": mean_of(np.where(malignant, right, np.nan)),
+        "specificity": mean_of(np.where(malignant, np.nan, right)),
+        "ece": ece_of(probability, malignant),
+        "brier": mean_of((probability - malignant) ** 2),
+    }
+
+
+def _covers(rating: Rating, row: CropRow) -> bool:
+    low, high = rating.malignancy_interval
+    readers = float(rating_targets(row)[0][TARGETS.index("malignancy")])
+    return low <= readers <= high

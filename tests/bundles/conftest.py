@@ -1,0 +1,150 @@
+"""Narrow networks in copies of the bundles, a small chest and a few crops to run them on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from monai_lung.data.crops import RATINGS
+from monai_lung.inference.networks import build_network, read_config
+from monai_lung.io import write_nifti
+from monai_lung.networks import ResUNet3d
+from monai_lung.weights import save_weights
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+
+
+@dataclass(frozen=True)
+class Bundles:
+    segmentation: Path
+    classification: Path
+    analysis: Path
+
+
+def chest(path: Path, seed: int = 0) -> None:
+    """A body with two lungs and five balls in them, (96, 80, 40) voxels of 3.4 x 3.4 x 6 mm, with noise."""
+    rng = np.random.default_rng(seed)
+    i, j, k = np.meshgrid(*[np.arange(n) for n in (96, 80, 40)], indexing="ij")
+
+    def ellipsoid(center, radii):
+        return sum(((a - c) / r) ** 2 for a, c, r in zip((i, j, k), center, radii, strict=True)) <= 1
+
+    hu = np.where(((i - 48) / 44) ** 2 + ((j - 40) / 34) ** 2 <= 1, 40.0, -1000.0)
+    for x in (28, 68):
+        hu[ellipsoid((x, 40, 20), (14, 24, 15))] = -860
+    for center in ((28, 40, 20), (24, 30, 15), (68, 45, 22), (70, 30, 25), (66, 50, 12)):
+        hu[ellipsoid(center, (1.6, 1.6, 1.0))] = 20
+    hu += rng.normal(0, 20, hu.shape)
+    affine = np.diag([3.4, 3.4, 6.0, 1.0])
+    affine[:3, 3] = -160, -140, 30
+    write_nifti(path, np.clip(hu.round(), -1024, 3000).astype(np.int16), affine)
+
+
+def crops(folder: Path, patients: list[str], seed: int = 0) -> None:
+    """A nodule a patient in the crop format, three readers who disagree at the rim."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    (folder / "readers").mkdir()
+    rows = []
+    for n, patient in enumerate(patients):
+        shape, spacing = (36, 34, 9), (0.7, 0.7, 2.0)
+        grid = np.stack(np.meshgrid(*[(np.arange(s) - (s - 1) / 2) for s in shape], indexing="ij"), -1) * spacing
+        distance = np.linalg.norm(grid, axis=-1)
+        radius = 2.0 + 0.9 * n
+        hu = np.where(distance <= radius, 10, -850) + rng.normal(0, 15, shape)
+        bits = sum((distance <= radius + d).astype(np.uint8) << b for b, d in enumerate((-0.5, 0.0, 0.5)))
+        affine = np.diag([-0.7, -0.7, 2.0, 1.0])
+        nibabel.save(nibabel.Nifti1Image(hu.round().astype(np.int16), affine), folder / "images" / f"n{n}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(bits.astype(np.uint8), affine), folder / "readers" / f"n{n}.nii.gz")
+        ratings = {name: "3 3 4" for name in RATINGS}
+        ratings |= {"malignancy": ("1 2 2", "4 5 3", "3 3 3", "2 2 5")[n % 4], "texture": ("5 5 5", "1 1 2")[n % 2]}
+        rows.append({"id": f"n{n}", "patient": patient, "n_readers": 3, "diameter_mm": round(2 * radius, 2), **ratings})
+    with (folder / "nodules.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def ct_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cts")
+    chest(folder / "one.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def crop_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crops") / "set"
+    crops(folder, [f"P{n}" for n in (0, 1, 2, 3, 4, 4)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fold_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("folds") / "folds.json"
+    content = {"schema": "monai-lung/folds/1", "seed": 0, "k": 2, "patients": {f"P{n}": n % 2 for n in range(5)}}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Copies of the three bundles with narrow networks; those that segment call dense voxels nodule."""
+    root = tmp_path_factory.mktemp("bundles")
+    for name in ("segmentation", "classification", "analysis"):
+        shutil.copytree(BUNDLES / f"lung_nodule_{name}", root / f"lung_nodule_{name}", ignore=_weights)
+    made = Bundles(*(root / f"lung_nodule_{name}" for name in ("segmentation", "classification", "analysis")))
+    for bundle, changes in (
+        (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
+        (made.classification, {"network_def": {"width": 2}}),
+    ):
+        path = bundle / "configs" / "inference.json"
+        config = json.loads(path.read_text())
+        for key, values in changes.items():
+            config[key].update(values)
+        if "find_settings" in config:
+            config["find_settings"] |= {"spacing_mm": [2.5, 2.5, 4.0], "window": [32, 32, 16], "threshold": 0.5}
+            config["delineate_settings"] |= {"threshold": 0.5}
+        else:
+            config["rate_settings"] |= {"min_nodule": 0.0}
+        path.write_text(json.dumps(config))
+    _save_weights(made)
+    return made
+
+
+def _weights(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith(".pt")]
+
+
+def calls_dense_nodule(network: ResUNet3d) -> ResUNet3d:
+    """`network` (stem (2, 2, 1), width 4) with weights that call every voxel above -265 HU nodule, wherever it is.
+
+    All residual branches are silent; the first skip connection carries the four folded voxels to the head.
+    """
+    four = torch.eye(4).reshape(4, 4, 1, 1, 1)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm2" in name or "identity" in name or "head" in name:
+                parameter.zero_()
+        network.decoder[-1].identity.weight[:, 4:] = four
+        network.head.weight[:] = 20 * four
+        network.head.bias[:] = -20 * 0.525
+    return network
+
+
+def _save_weights(bundles: Bundles) -> None:
+    torch.manual_seed(0)
+    config = read_config(bundles.segmentation)
+    for key, file in (("find_def", "find.pt"), ("network_def", "model.pt")):
+        network = calls_dense_nodule(build_network(config, key, bundles.segmentation))
+        save_weights(network, bundles.segmentation, file)
+    config = read_config(bundles.classification)
+    save_weights(build_network(config, "network_def", bundles.classification), bundles.classification, "model.pt")

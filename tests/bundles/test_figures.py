@@ -1,0 +1,68 @@
+"""Figures of an evaluation and their intervals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from monai_lung.workflow.figures import auc_of, ece_of, figure, markdown_table, mean_of, write_metrics
+
+
+def test_auc_equals_the_share_of_ordered_pairs_also_with_weights():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 6, 40).astype(float)
+    positive = rng.random(40) < 0.4
+    weights = rng.integers(0, 4, 40).astype(float)
+    pairs = [
+        (w * v, 1.0 if a > b else 0.5 if a == b else 0.0)
+        for a, p, w in zip(scores, positive, weights, strict=True)
+        for b, q, v in zip(scores, positive, weights, strict=True)
+        if p and not q
+    ]
+    expected = sum(w * s for w, s in pairs) / sum(w for w, _ in pairs)
+    assert auc_of(scores, positive)(weights) == pytest.approx(expected)
+    assert np.isnan(auc_of(scores, np.ones(40, bool))(weights))
+
+
+def test_calibration_error_of_known_bins():
+    probability = np.array([0.05, 0.05, 0.95, 1.0])
+    positive = np.array([False, True, True, True])
+    # first bin: says 0.05, is 0.5, half of all; last bin: says 0.975, is 1
+    assert ece_of(probability, positive)(np.ones(4)) == pytest.approx((2 * 0.45 + 2 * 0.025) / 4)
+
+
+def test_patients_not_nodules_are_drawn():
+    # one patient holds nearly all nodules: its weight makes the interval wide, however many nodules it has
+    values = np.array([1.0] * 100 + [0.0])
+    together = figure(mean_of(values), ["a"] * 100 + ["b"])
+    apart = figure(mean_of(values), [str(n) for n in range(101)])
+    assert (together["low"], together["high"]) == (0.0, 1.0)
+    assert apart["low"] > 0.95
+    assert (together["n"], together["patients"]) == (101, 2)
+    assert figure(mean_of(values), ["a"] * 100 + ["b"]) == together
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    patients = [str(n) for n in range(60)]
+    covered = 0
+    for seed in range(60):
+        found = figure(mean_of(rng.normal(0.3, 1, 60)), patients, seed=seed)
+        covered += found["low"] <= 0.3 <= found["high"]
+    assert 52 <= covered <= 60
+
+
+def test_the_card_s_table_comes_from_the_file(tmp_path):
+    cell = {"value": 0.87654, "low": 0.8, "high": 0.9, "n": 7, "patients": 5}
+    few = {"value": None, "low": None, "high": None, "n": 2, "patients": 1}
+    write_metrics(
+        tmp_path / "metrics.json", {"figures": {"dice": {"all": cell, "> 10 mm": few}, "recall": {"all": cell}}}
+    )
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["schema"] == "monai-lung/metrics/1"
+    lines = markdown_table(metrics).splitlines()
+    assert lines[0] == "| | dice | recall | nodules | patients |"
+    assert lines[2] == "| all | 0.877 (0.800-0.900) | 0.877 (0.800-0.900) | 7 | 5 |"
+    assert lines[3] == "| > 10 mm | - | - | 2 | 1 |"
