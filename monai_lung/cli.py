@@ -216,7 +216,7 @@ def _end(batch: _Batch, as_json: bool) -> None:
     if batch.failed and total > 1:
         show_error(f"{len(batch.failed)} of {total} cases failed:")
     for name, reason in batch.failed:
-        show_error(f"{name}: {reason}" if name not in reason else reason)
+        show_error(reason if reason.startswith(name) else f"{name}: {reason}")
     if batch.failed:
         click.get_current_context().exit(1)
 
@@ -309,9 +309,10 @@ def _series_row(series: Any, chosen: bool) -> dict[str, Any]:
 def summarize(out: Path, as_json: bool) -> None:
     """Make one table of all results in OUT."""
     from monai_lung.io.paths import check_exists
-    from monai_lung.report.table import summarize as summarize_all
 
     check_exists(out)
+    from monai_lung.report.table import summarize as summarize_all
+
     click.echo(summarize_all(out, as_json=as_json))
 
 

@@ -1,0 +1,302 @@
+"""The command line's own doing: exit codes, one-line errors, batches, JSON, what it imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_lung import analysis, cli
+from monai_lung.cli import run
+from monai_lung.errors import DecodeError, OutputError, WeightsError
+from monai_lung.io.output import write_nifti
+from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
+from monai_lung.terminal import table
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> list[Path]:
+    """Three volume files; what's in them doesn't matter, since the analysis is replaced."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    paths = [folder / f"{name}.nii.gz" for name in ("one", "two", "three")]
+    for path in paths:
+        write_nifti(path, np.zeros((4, 4, 4), np.int16), np.eye(4))
+    return paths
+
+
+@pytest.fixture
+def analyzer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception | type[BaseException]]:
+    """Replaces the analysis by one that answers at once, and fails for the cases in the dict that it returns."""
+    failing: dict = {}
+
+    class Quick:
+        def __init__(self, options: analysis.Options) -> None:
+            failing["options"] = options
+
+        def analyze(self, case, progress=None) -> Report:
+            if case.name in failing:
+                raise failing[case.name]
+            return report(case.name)
+
+    monkeypatch.setattr(analysis, "Analyzer", Quick)
+    return failing
+
+
+def report(name: str) -> Report:
+    shape = (4, 4, 4)
+    measured = {f.name: 0.0 for f in dataclasses.fields(Measurements)}
+    measured |= {
+        "center_mm": (1.0, 2.0, 3.0),
+        "center_index": (1, 1, 1),
+        "bbox_index": ((0, 0, 0), (2, 2, 2)),
+        "hu_percentiles": (0.0,) * 5,
+        "axes_mm": ((0.0,) * 3,) * 4,
+        "long_axis_mm": 104.25,
+        "short_axis_mm": 100.5,
+        "volume_mm3": 123456.7,
+        "texture": "ground-glass",
+        "side": "right",
+        "third": "middle",
+    }
+    outline = Outline(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), np.float32), (0, 0, 0), Seed((0, 0, 0), 1, 5))
+    advice = {
+        "fleischner_2017": Advice("Fleischner 2017", "not-applicable", "Words of advice. " * 9, "rule"),
+        "lung_rads_2022": Advice("Lung-RADS v2022", "4B", "Chest CT.", "rule", modifier="S"),
+    }
+    nodule = Nodule(11, "1.2.3", outline, Measurements(**measured), Rating(1, 1, (0.99, 1)), advice)
+    ct = CT(np.zeros(shape, np.int16), np.eye(4), name, Path(name))
+    lungs = Lungs(np.ones(shape, np.uint8), 3000, 2800)
+    return Report(ct, lungs, (nodule,), advice, warnings=("Slices are thick. " * 8,))
+
+
+def one_line(error: str) -> str:
+    (line,) = error.strip().splitlines()
+    assert line.startswith("monai-lung: error: ")
+    assert "Traceback" not in error
+    return error
+
+
+def test_help_names_every_format(capsys):
+    assert run(["analyze", "--help"]) == 0
+    text = capsys.readouterr().out.replace("\n", "").replace(" ", "")
+    assert ",".join(analysis.FORMATS) in text
+    assert ",".join(analysis.DEFAULT_FORMATS) in text
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from monai_lung.cli import run; run(['--help']); print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = out.splitlines()[-1]
+    for heavy in ("torch", "monai", "numpy", "pydicom", "SimpleITK", "rich", "scipy", "matplotlib"):
+        assert f"'{heavy}'" not in modules
+
+
+def test_version(capsys):
+    from monai_lung import __version__
+
+    assert run(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["analyze"],
+        ["analyze", "x"],
+        ["analyze", "/no/such/place", "-o", "OUT"],
+        ["lungs", "/no/such/place", "-o", "OUT/m.nii.gz"],
+        ["lungs", "IN", "-o", "OUT/mask.png"],
+        ["lungs", "IN", "-o", "OUT/m.nii.gz"],
+        ["inspect", "/no/such/place"],
+        ["summarize", "/no/such/place"],
+        ["analyze", "IN", "-o", "OUT", "--format", "docx"],
+        ["analyze", "IN", "-o", "OUT", "--age", "-3"],
+        ["analyze", "IN", "-o", "OUT", "--prior", "/no/such/place"],
+        ["phantom", "-o", "OUT", "--size", "3"],
+        ["nonsense"],
+        ["--nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2_and_one_line(arguments, volumes, tmp_path, capsys):
+    places = {"IN": str(volumes[0].parent), "OUT": str(tmp_path / "out")}
+    for name, place in places.items():
+        arguments = [a.replace(name, place) for a in arguments]
+    assert run(arguments) == 2
+    one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_folder_is_1(tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for command in (["analyze", str(empty), "-o", str(tmp_path / "out")], ["inspect", str(empty)]):
+        assert run(command) == 1
+        assert "empty holds no DICOM series" in one_line(capsys.readouterr().err)
+
+
+def test_text_file_named_dcm_is_1(tmp_path, capsys):
+    (tmp_path / "a.dcm").write_text("I am no DICOM\n" * 50)
+    assert run(["analyze", str(tmp_path / "a.dcm"), "-o", str(tmp_path / "out")]) == 1
+    one_line(capsys.readouterr().err)
+
+
+def test_table_fits_and_names_the_folder(volumes, tmp_path, analyzer, capsys):
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--format", "json,nifti"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert max(len(line) for line in lines[:-1]) <= 80
+    assert lines[-1] == f"-> {tmp_path / 'out' / 'one'}"
+    assert "right middle" in captured.out
+    assert "4BS" in captured.out
+    assert captured.err == "", "no progress where stderr is no terminal"
+    assert {p.name for p in (tmp_path / "out" / "one").iterdir()} == {"findings.json", "lungs.nii.gz", "nodules.nii.gz"}
+
+
+def test_json_goes_to_stdout_alone(volumes, tmp_path, analyzer, capsys):
+    analyzer["two"] = DecodeError("two: truncated")
+    code = run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json", "--json"])
+    assert code == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [case["case"] for case in answer["cases"]] == ["one", "three"]
+    assert answer["cases"][0]["findings"]["nodules"][0]["id"] == 11
+    assert answer["failed"] == [{"case": "two", "error": "two: truncated"}]
+
+
+@pytest.mark.parametrize(
+    "failure", [DecodeError("two.nii.gz: truncated"), ValueError("a bug\nin two lines"), MemoryError()]
+)
+def test_batch_goes_on_after_a_failing_case(failure, volumes, tmp_path, analyzer, capsys):
+    analyzer["two"] = failure
+    assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one", "three"]
+    first, *rest = captured.err.splitlines()
+    assert first == "monai-lung: error: 1 of 3 cases failed:"
+    assert len(rest) == 1
+    assert "two" in rest[0]
+    assert "Traceback" not in captured.err
+
+
+def test_batch_goes_on_after_a_folder_without_images(volumes, tmp_path, analyzer, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    inputs = [str(volumes[0]), str(empty), str(volumes[2])]
+    assert run(["analyze", *inputs, "-o", str(tmp_path / "out"), "--format", "json"]) == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one", "three"]
+    assert "empty holds no DICOM series" in capsys.readouterr().err
+
+
+def test_a_path_that_is_not_there_stops_before_any_work(volumes, tmp_path, analyzer, capsys):
+    assert run(["analyze", str(volumes[0]), str(tmp_path / "no"), "-o", str(tmp_path / "out")]) == 2
+    one_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_clash_are_told_apart(volumes, tmp_path, analyzer):
+    other = tmp_path / "other"
+    other.mkdir()
+    twin = other / "one.nii.gz"
+    twin.write_bytes(volumes[0].read_bytes())
+    assert run(["analyze", str(volumes[0]), str(twin), "-o", str(tmp_path / "out"), "--format", "json"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one", "one-2"]
+
+
+def test_missing_weights_stop_the_batch(volumes, tmp_path, analyzer, capsys):
+    analyzer["one"] = WeightsError("model.pt: no weights")
+    assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out")]) == 1
+    assert "no weights" in one_line(capsys.readouterr().err)
+
+
+def test_output_that_is_a_file_is_1(volumes, tmp_path, analyzer, capsys):
+    blocked = tmp_path / "out"
+    blocked.write_text("I was here first")
+    assert run(["analyze", str(volumes[0]), "-o", str(blocked), "--format", "json"]) == 1
+    assert "can't be written" in one_line(capsys.readouterr().err)
+    assert blocked.read_text() == "I was here first"
+
+
+def test_full_disk_is_1_and_leaves_nothing(volumes, tmp_path, analyzer, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28), str(tmp_path / "out" / "one"))
+
+    monkeypatch.setattr("nibabel.save", full)
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out")]) == 1
+    assert "no space left" in one_line(capsys.readouterr().err)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output_is_1(volumes, tmp_path, analyzer, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert run(["analyze", str(volumes[0]), "-o", str(locked), "--format", "json"]) == 1
+    assert "permission denied" in one_line(capsys.readouterr().err)
+
+
+def test_interrupt_is_130_and_keeps_finished_cases_only(volumes, tmp_path, analyzer, capsys, monkeypatch):
+    wrote = analysis._WRITERS["json"]
+
+    def interrupted(result: Report, folder: Path, show_patient: bool) -> None:
+        wrote(result, folder, show_patient)
+        if result.ct.name == "two":
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(analysis._WRITERS, "json", interrupted)
+    assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json"]) == 130
+    assert "interrupted" in one_line(capsys.readouterr().err)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["one"]
+
+
+def test_debug_shows_the_traceback(volumes, tmp_path, analyzer, capsys):
+    analyzer["one"] = OutputError("the disk is gone")
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--debug"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1] == "monai-lung: error: one: the disk is gone"
+
+
+def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
+    words = [
+        "--age",
+        "61",
+        "--sex",
+        "f",
+        "--emphysema",
+        "--no-family-history",
+        "--device",
+        "cpu",
+        "--allow-gaps",
+        "--force",
+        "--format",
+        "json",
+    ]
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--prior", str(volumes[1]), *words]) == 0
+    options = analyzer["options"]
+    person = options.person
+    assert (person.age, person.sex, person.emphysema, person.family_history, person.spiculation) == (
+        61,
+        "F",
+        True,
+        False,
+        None,
+    )
+    assert (options.device, options.allow_gaps, options.force, options.prior) == ("cpu", True, True, volumes[1])
+
+
+def test_main_exits_with_the_code(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["monai-lung", "inspect", "/no/such/place"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+
+
+def test_table_aligns():
+    assert table(("a", "n"), [("x", 1), ("long", 22)], "lr") == "a      n\nx      1\nlong  22"
