@@ -11,7 +11,7 @@ from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
 from monai_lung.transforms.airways import find_airways
 from monai_lung.transforms.morphology import Mask, Spacing, bounding_box, dilate, erode
 from monai_lung.transforms.pleura import fill_lungs
-from monai_lung.transforms.thorax import AIR_HU, Thorax, find_body, find_thorax
+from monai_lung.transforms.thorax import AIR_HU, Thorax, find_body, find_field_of_view, find_thorax
 
 COARSE_MM = 2.5
 """Voxel size at which lungs, airways and what is neither are told apart."""
@@ -53,12 +53,12 @@ def segment_lungs(hu: NDArray[np.int16], affine_lps: NDArray[np.float64]) -> Lun
     x, y, z = np.maximum(1, np.rint(COARSE_MM / spacing).astype(int))
     factors = (int(x), int(y), int(z))
     coarse_mm = (float(spacing[0] * x), float(spacing[1] * y), float(spacing[2] * z))
-    thorax, filled = _find_coarse_lungs(_shrink(view, factors), coarse_mm)
+    air, filled, warnings = _find_coarse_lungs(_shrink(view, factors), coarse_mm)
 
     labels = np.zeros_like(hu, dtype=np.uint8)
     voxel_ml = float(np.prod(spacing)) / 1000
     right_ml, left_ml = (
-        _refine(view, thorax.labels, filled, side, factors, _along_lps(labels, orientation)) * voxel_ml
+        _refine(view, air, filled, side, factors, _along_lps(labels, orientation)) * voxel_ml
         for side in (RIGHT_LUNG, LEFT_LUNG)
     )
     if right_ml + left_ml < SMALLEST_LUNGS_ML:
@@ -66,7 +66,7 @@ def segment_lungs(hu: NDArray[np.int16], affine_lps: NDArray[np.float64]) -> Lun
             f"only {right_ml + left_ml:.0f} ml of lung in the image, {SMALLEST_LUNGS_ML:.0f} ml is the least: "
             "give a CT of the chest in Hounsfield units"
         )
-    return Lungs(labels, right_ml, left_ml, _warnings(thorax, filled, (right_ml, left_ml), coarse_mm))
+    return Lungs(labels, right_ml, left_ml, warnings)
 
 
 def _along_lps(array: NDArray, orientation: NDArray[np.float64]) -> NDArray:
@@ -76,12 +76,23 @@ def _along_lps(array: NDArray, orientation: NDArray[np.float64]) -> NDArray:
     return array.transpose(axes)[flips]
 
 
-def _find_coarse_lungs(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Thorax, NDArray[np.uint8]]:
-    """What the air is, and the lungs with all that is inside of them, on the coarse grid."""
-    body = find_body(hu, spacing_mm)
-    airways = find_airways(hu, *body, spacing_mm)
-    thorax = find_thorax(hu, airways, body, spacing_mm)
-    return thorax, fill_lungs(thorax.labels, thorax.spine, spacing_mm)
+def _find_coarse_lungs(
+    hu: NDArray[np.float32], spacing_mm: Spacing
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
+    """What the air is, the lungs with all that is inside of them, and warnings, on the coarse grid."""
+    air, filled = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
+    in_view = find_field_of_view(hu, spacing_mm)
+    enclosed, spine = find_body(hu, spacing_mm)
+    if not enclosed.any():
+        return air, filled, ()
+    # The margin keeps what of a lung the edge of a field of view leaves with body on two sides only.
+    box = bounding_box(enclosed, margin=10)
+    body = enclosed[box], spine - box[0].start
+    airways = find_airways(hu[box], *body, spacing_mm)
+    thorax = find_thorax(hu[box], airways, in_view[box], body, spacing_mm)
+    air[box] = thorax.labels
+    filled[box] = fill_lungs(thorax.labels, thorax.spine, spacing_mm)
+    return air, filled, _warnings(thorax, filled, in_view, spacing_mm)
 
 
 def _refine(
@@ -134,20 +145,17 @@ def _expand(mask: Mask, factors: Factors, shape: tuple[int, ...]) -> Mask:
     return mask[tuple(slice(size) for size in shape)]
 
 
-def _warnings(
-    thorax: Thorax, filled: NDArray[np.uint8], sides_ml: tuple[float, float], spacing_mm: Spacing
-) -> tuple[str, ...]:
+def _warnings(thorax: Thorax, filled: NDArray[np.uint8], in_view: Mask, spacing_mm: Spacing) -> tuple[str, ...]:
     """What a reader of the results must know of the lungs, a sentence each."""
-    warnings = [
-        f"No {name} lung was found ({volume_ml:.0f} ml)."
-        for name, volume_ml in zip(("right", "left"), sides_ml, strict=True)
-        if volume_ml < SMALLEST_LUNG_ML
-    ]
+    x_mm, y_mm, z_mm = spacing_mm
+    warnings = []
+    for name, side in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)):
+        volume_ml = np.count_nonzero(filled == side) * x_mm * y_mm * z_mm / 1000
+        if volume_ml < SMALLEST_LUNG_ML:
+            warnings.append(f"No {name} lung was found ({volume_ml:.0f} ml).")
     if not thorax.apart:
         warnings.append("The right and the left lung hang together and were cut at the spine: sides may be wrong.")
-    lungs = filled > 0
-    x_mm, y_mm, z_mm = spacing_mm
-    edge = thorax.outside.copy()
+    lungs, edge = filled > 0, ~in_view
     edge[[0, -1]] = edge[:, [0, -1]] = True
     if np.count_nonzero(lungs & dilate(edge, 1, (1.0, 1.0, 9.0))) * x_mm * z_mm > CUT_MM2:
         warnings.append("The field of view cuts the lungs at the side.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
-from skimage.draw import polygon2mask
 
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
 from monai_lung.transforms.morphology import Mask, Spacing, bounding_box, close, dilate, erode
@@ -82,8 +82,10 @@ def _find_masses(labels: NDArray[np.uint8], filled: NDArray[np.uint8], spine: fl
         pieces = cc3d.connected_components(erode(tissue, neck_mm, spacing_mm) & tissue, connectivity=6)
         excluded = {0, *np.unique(pieces[midline]), *np.unique(pieces[:, :, both[[0, -1]]])}
         margin = 2 + round((neck_mm + BULGE_MM) / min(spacing_mm))
-        for piece in set(np.unique(pieces)) - excluded:
-            box = bounding_box(pieces == piece, margin)
+        for piece, own in enumerate(ndimage.find_objects(pieces.astype(np.int32)), start=1):
+            if piece in excluded:
+                continue
+            box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in own)
             lump = dilate(pieces[box] == piece, neck_mm, spacing_mm) & tissue[box]
             shell = dilate(lump, 1, (1, 1, 1)) & ~lump
             if lungs[box][shell].mean() >= MASS_CONTACT:
@@ -105,14 +107,21 @@ def _bulge(lump: Mask, lungs: Mask, labels: NDArray[np.uint8], spacing_mm: Spaci
 def _hull_of_slices(mask: Mask, slices: NDArray[np.int64]) -> Mask:
     """The convex hull of `mask` (X, Y, Z) on each of the axial `slices`."""
     hull = np.zeros(mask.shape, bool)
+    y = np.arange(mask.shape[1])
     for k in slices:
         rows = np.flatnonzero(mask[:, :, k].any(1))
         first = mask[rows, :, k].argmax(1)
         last = mask.shape[1] - 1 - mask[rows, ::-1, k].argmax(1)
-        points = np.concatenate([np.stack([rows, first], 1), np.stack([rows, last], 1)])
         try:
-            corners = points[ConvexHull(points).vertices]
+            corners = ConvexHull(np.stack([np.tile(rows, 2), np.concatenate([first, last])], 1)).vertices
         except QhullError:  # the slice holds no more than a line
             continue
-        hull[:, :, k] = polygon2mask(mask.shape[:2], corners)
+        # Between its corners the front and the back of the hull are straight lines over the rows.
+        front, back = np.sort(corners[corners < len(rows)]), np.sort(corners[corners >= len(rows)]) - len(rows)
+        ends = [0, len(rows) - 1]
+        front, back = np.union1d(front, ends), np.union1d(back, ends)
+        inside = np.arange(rows[0], rows[-1] + 1)
+        from_y = np.interp(inside, rows[front], first[front])
+        to_y = np.interp(inside, rows[back], last[back])
+        hull[inside, :, k] = (y >= from_y[:, None]) & (y <= to_y[:, None])
     return hull

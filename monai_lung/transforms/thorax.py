@@ -25,6 +25,8 @@ PADDING_HU = -1020
 """No part of an image that was measured is as low as this on average: what is, lies outside the field of view."""
 PARENCHYMA_HU = (-960, -500)
 """Lung tissue, down to severe emphysema; gas in the room, stomach and bowel lies below."""
+PADDING_ML = 50.0
+"""Less at the side of an image may be a bulla which the field of view cuts."""
 BONE_HU = 250
 CORE_RADII_MM = (4.0, 7.0, 10.0)
 """Erosions, tried one after the other until right and left are apart. A diaphragm with stomach wall, and a bronchus
@@ -42,24 +44,23 @@ class Thorax:
 
     Attributes:
         labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are no air.
-        outside: bool (X, Y, Z), outside the scanner's field of view.
         spine: index of the spine along x, fractional.
         apart: False where right and left hung together and were cut at the spine.
     """
 
     labels: NDArray[np.uint8]
-    outside: Mask
     spine: float
     apart: bool
 
 
-def find_field_of_view(hu: NDArray[np.float32]) -> Mask:
+def find_field_of_view(hu: NDArray[np.float32], spacing_mm: Spacing) -> Mask:
     """Voxels (X, Y, Z) that the scanner measured: all but the padding that reaches the sides of the image."""
     low = hu <= PADDING_HU
     pieces = cc3d.connected_components(low, connectivity=6)
     padding = np.zeros(int(pieces.max()) + 1, bool)
     padding[pieces[[0, -1]].ravel()] = True
     padding[pieces[:, [0, -1]].ravel()] = True
+    padding &= np.bincount(pieces.ravel(order="K")) * np.prod(spacing_mm) / 1000 >= PADDING_ML
     padding[0] = False
     return ~padding[pieces]
 
@@ -89,17 +90,19 @@ def _find_spine(hu: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> flo
     return float(np.flatnonzero(column == column.max()).mean())
 
 
-def find_thorax(hu: NDArray[np.float32], airways: Mask, body: tuple[Mask, float], spacing_mm: Spacing) -> Thorax:
+def find_thorax(
+    hu: NDArray[np.float32], airways: Mask, in_view: Mask, body: tuple[Mask, float], spacing_mm: Spacing
+) -> Thorax:
     """Tell right lung, left lung and other air apart.
 
     Args:
         hu: (X, Y, Z) HU on a grid of about 2.5 mm, axes along L, P and S.
         airways: (X, Y, Z), trachea and main bronchi: not lung.
+        in_view: of `find_field_of_view`.
         body: of `find_body`.
         spacing_mm: of the grid.
     """
     enclosed, spine = body
-    in_view = find_field_of_view(hu)
     air = (hu < AIR_HU) & in_view & ~airways
     levels: list[Mask] = []
     for radius_mm in CORE_RADII_MM:
@@ -113,7 +116,7 @@ def find_thorax(hu: NDArray[np.float32], airways: Mask, body: tuple[Mask, float]
         labels = _grow(labels, level)
     labels[(labels == 0) & ((hu < AIR_HU) | airways)] = OTHER_AIR
     _absorb_bullae(labels, in_view)
-    return Thorax(labels, ~in_view, spine, not cores.joint.any())
+    return Thorax(labels, spine, not cores.joint.any())
 
 
 class _Cores:
