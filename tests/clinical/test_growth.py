@@ -44,10 +44,11 @@ def chest(nodules: list[tuple[Point, float]], breath: float = 0.0, shift: Point 
     tissue = np.zeros(SHAPE)
     for _ in range(25):  # vessels: bars of 3 to 5 mm across the lungs
         start, way = rng.uniform((-95, -60, 0), (95, 60, 150)).astype(np.float32), rng.normal(size=3)
-        offset = point - start
-        along = np.clip(offset @ (way / np.linalg.norm(way)), -20, 20)
-        distance = np.linalg.norm(offset - along[..., None] * (way / np.linalg.norm(way)).astype(np.float32), axis=-1)
-        tissue = np.maximum(tissue, np.clip(0.5 + (rng.uniform(1.5, 2.5) - distance) / 2, 0, 1))
+        near = np.all(np.abs(point - start) < 24, axis=-1)
+        offset, way = point[near] - start, way / np.linalg.norm(way)
+        along = np.clip(offset @ way, -20, 20)
+        distance = np.linalg.norm(offset - along[:, None] * way, axis=-1)
+        tissue[near] = np.maximum(tissue[near], np.clip(0.5 + (rng.uniform(1.5, 2.5) - distance) / 2, 0, 1))
     hu = np.where(labels > 0, LUNG_HU + (SOLID_HU - LUNG_HU) * tissue, WALL_HU)
     hu = ndimage.gaussian_filter(hu, 0.5)
     undeformed = index @ matrix[:3, :3].T + matrix[:3, 3]
