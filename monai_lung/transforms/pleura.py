@@ -97,6 +97,8 @@ def _bulge(lump: Mask, lungs: Mask, labels: NDArray[np.uint8], spacing_mm: Spaci
     """Tissue next to a lump (X, Y, Z) that lies in the convex hull of it and the lung around: the wall is curved."""
     points = np.argwhere(dilate(lungs | lump, 1, (1, 1, 1)) & ~erode(lungs | lump, 1, (1, 1, 1)) & (lungs | lump))
     near = dilate(lump, BULGE_MM, spacing_mm) & (labels == 0) & ~lump
+    if not near.any() or len(points) < 4:  # nothing to add, or nothing that spans a hull
+        return np.zeros_like(near)
     voxels = np.argwhere(near)
     hull = ConvexHull(points)
     inside = np.all(voxels @ hull.equations[:, :3].T + hull.equations[:, 3] <= 1e-6, axis=1)
