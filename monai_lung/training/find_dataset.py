@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, read_backgrounds
 from monai_lung.data.crops import Crop
+from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, to_window, vary_hu
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 
@@ -224,8 +225,20 @@ def find_dataset(
     samples: int,
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
+    spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
 ) -> FindDataset:
-    """A `FindDataset` from a folder of backgrounds and a crop folder, for a bundle's config."""
+    """A `FindDataset` from a folder of backgrounds and a crop folder, for a bundle's config.
+
+    Raises:
+        UsageError: a background has other voxels than `spacing_mm`.
+    """
     crops = load_crops(folder, patients, exclude)
-    return FindDataset(read_backgrounds(backgrounds, exclude_backgrounds), crops, size, samples=samples, seed=seed)
+    scans = read_backgrounds(backgrounds, exclude_backgrounds)
+    for scan in scans if spacing_mm is not None else ():
+        if not np.allclose(scan.spacing_mm, np.asarray(spacing_mm, float)):
+            raise UsageError(
+                f"{backgrounds}: {scan.name} has voxels of {scan.spacing_mm} mm, the recipe wants {list(spacing_mm)}; "
+                "make the backgrounds anew for it"
+            )
+    return FindDataset(scans, crops, size, samples=samples, seed=seed)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
-from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.io.output import replacing
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,54 @@ class SeedEpochs:
             self.dataset.set_epoch(epoch)
 
 
+class Resumable:
+    """Saves after each epoch what a training needs to go on (`resume.pt`), and goes on from it.
+
+    Args:
+        output_dir: where `resume.pt` is.
+        objects: with `state_dict` and `load_state_dict`, by name.
+        resume: go on from `resume.pt` if it's there; False starts anew.
+    """
+
+    def __init__(self, output_dir: Path | str, objects: Mapping[str, Any], resume: bool) -> None:
+        self.path = Path(output_dir) / "resume.pt"
+        self.objects = {name: getattr(o, "module", o) for name, o in objects.items()}  # out of DistributedDataParallel
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Load before the first epoch, save after each."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def load(self, engine: Engine) -> None:
+        """Go on where the file ends, if there is one and it's wanted.
+
+        Raises:
+            WeightsError: the file is damaged or of another training.
+        """
+        if not (self.resume and self.path.is_file()):
+            return
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            for name, o in self.objects.items():
+                o.load_state_dict(state[name])
+            engine.state.iteration, engine.state.epoch = state["iteration"], state["epoch"]
+        except Exception as error:  # torch raises many kinds
+            raise WeightsError(f"{self.path}: can't go on from it ({error}); train without resume") from error
+        log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
+
+    def save(self, engine: Engine) -> None:
+        """Save; of several processes the first does.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        if idist.get_rank() == 0:
+            counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
+            with replacing(self.path) as temporary:
+                torch.save(counters | {name: o.state_dict() for name, o in self.objects.items()}, temporary)
+
+
 class StopAtNan:
     """Ends a training whose loss isn't finite, before the weights are saved."""
 
@@ -90,6 +140,8 @@ class StopAtNan:
 class LossCurve:
     """Writes `loss.csv` (epoch, mean loss) after each epoch, and its picture `loss.png` where matplotlib is installed.
 
+    Of several processes the first writes its own loss.
+
     Args:
         output_dir: where to; a table that is there is continued.
     """
@@ -112,14 +164,17 @@ class LossCurve:
         Raises:
             OutputError: they can't be written.
         """
+        mean = self._sum / max(self._count, 1)
+        self._sum, self._count = 0.0, 0
+        if idist.get_rank() > 0:
+            return
         path = self.output_dir / "loss.csv"
         rows = []
         if path.is_file():
             with path.open(newline="") as file:
                 rows = [(int(r["epoch"]), float(r["loss"])) for r in csv.DictReader(file)]
         rows = [r for r in rows if r[0] < engine.state.epoch]
-        rows.append((engine.state.epoch, self._sum / max(self._count, 1)))
-        self._sum, self._count = 0.0, 0
+        rows.append((engine.state.epoch, mean))
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
             table = csv.writer(file)
             table.writerows([("epoch", "loss"), *rows])
@@ -146,12 +201,6 @@ def lr_schedule(optimizer: Optimizer, kind: str, rate: float, steps: int) -> LRS
     if kind == "constant":
         return MultiStepLR(optimizer, [])
     raise UsageError(f"learning-rate schedule {kind!r}: must be one-cycle, thirds or constant")
-
-
-def last_checkpoint(output_dir: Path | str) -> str:
-    """The newest `resume_*.pt` of a training that was interrupted, "" where there is none."""
-    found = sorted(Path(output_dir).glob("resume_*.pt"), key=lambda p: p.stat().st_mtime)
-    return str(found[-1]) if found else ""
 
 
 def _loss(engine: Engine) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.errors import ConfigError
 from monai_lung.io import replacing
 
 SCHEMA = "monai-lung/metrics/1"
@@ -109,6 +110,31 @@ def markdown_table(metrics: Mapping[str, Any]) -> str:
         texts = [*map(_cell, cells), str(largest["n"]), str(largest["patients"])]
         lines.append(f"| {group} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
+
+
+def update_card(card: Path | str, metrics_file: Path | str) -> None:
+    """Put the table of a `metrics.json` between the marks of a model card, so that no figure is typed by hand.
+
+    Args:
+        card: Markdown with `<!-- table: NAME -->` and `<!-- /table -->`, NAME being the file name of the metrics.
+        metrics_file: what `write_metrics` wrote.
+
+    Raises:
+        ConfigError: the card has no such marks, or the metrics can't be read.
+        OutputError: the card can't be written.
+    """
+    try:
+        table = markdown_table(json.loads(Path(metrics_file).read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{metrics_file}: no metrics ({error}); run evaluate.json first") from error
+    start, end = f"<!-- table: {Path(metrics_file).name} -->\n", "<!-- /table -->"
+    text = Path(card).read_text()
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ConfigError(f"{card}: no line {start.strip()} with {end} after it; put both where the table belongs")
+    with replacing(card) as temporary:
+        temporary.write_text(before + start + table + end + after)
 
 
 def _cell(cell: Mapping[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
 from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io import write_nifti
@@ -93,6 +94,21 @@ def fold_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {"schema": "monai-lung/folds/1", "seed": 0, "k": 2, "patients": {f"P{n}": n % 2 for n in range(5)}}
     path.write_text(json.dumps(content))
     return path
+
+
+@pytest.fixture(scope="session")
+def background_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two lungs of noise, on each recipe's grid."""
+    folder = tmp_path_factory.mktemp("backgrounds")
+    rng = np.random.default_rng(0)
+    for recipe, spacing in (("cpu", (1.0, 1.0, 2.0)), ("paper", (1.5, 1.5, 3.0))):
+        for name in ("a", "b"):
+            hu = rng.normal(-850, 60, (48, 44, 28)).round().astype(np.int16)
+            hu[::6, ::5] = -100
+            depth = np.zeros(hu.shape, np.uint8)
+            depth[3:-3, 3:-3, 3:-3] = 9
+            save_background(Background(name, hu, depth, np.zeros(hu.shape, bool), np.array(spacing)), folder / recipe)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from monai_lung.workflow.figures import auc_of, ece_of, figure, markdown_table, mean_of, write_metrics
+from monai_lung.errors import ConfigError
+from monai_lung.workflow.figures import auc_of, ece_of, figure, markdown_table, mean_of, update_card, write_metrics
 
 
 def test_auc_equals_the_share_of_ordered_pairs_also_with_weights():
@@ -66,3 +69,21 @@ def test_the_card_s_table_comes_from_the_file(tmp_path):
     assert lines[0] == "| | dice | recall | nodules | patients |"
     assert lines[2] == "| all | 0.877 (0.800-0.900) | 0.877 (0.800-0.900) | 7 | 5 |"
     assert lines[3] == "| > 10 mm | - | - | 2 | 1 |"
+    card = tmp_path / "README.md"
+    card.write_text("before\n<!-- table: metrics.json -->\nold\n<!-- /table -->\nafter\n")
+    for _ in range(2):
+        update_card(card, tmp_path / "metrics.json")
+        assert card.read_text() == (
+            "before\n<!-- table: metrics.json -->\n" + markdown_table(metrics) + "<!-- /table -->\nafter\n"
+        )
+    card.write_text("no marks")
+    with pytest.raises(ConfigError, match="no line"):
+        update_card(card, tmp_path / "metrics.json")
+    with pytest.raises(ConfigError, match="no metrics"):
+        update_card(card, tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("name", ["segmentation", "classification"])
+def test_the_cards_have_a_place_for_the_table(name):
+    card = Path(__file__).resolve().parents[2] / "bundles" / f"lung_nodule_{name}" / "docs" / "README.md"
+    assert re.search(r"<!-- table: metrics.json -->.*<!-- /table -->", card.read_text(), re.DOTALL)

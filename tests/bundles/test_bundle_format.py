@@ -1,0 +1,176 @@
+"""What MONAI and its tools ask of a bundle."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from bundle_runs import workflow
+from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
+
+from monai_lung.errors import WeightsError
+from monai_lung.weights import load_weights, running_bundle, save_weights
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+NAMES = ("segmentation", "classification", "analysis")
+WITH_NETWORKS = NAMES[:2]
+
+
+def folder(name: str) -> Path:
+    return BUNDLES / f"lung_nodule_{name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_metadata_keep_the_schema(name, tmp_path):
+    schema = tmp_path / "schema.json"
+    shutil.copy(BUNDLES / "metadata.schema.json", schema)
+    verify_metadata(meta_file=str(folder(name) / "configs" / "metadata.json"), filepath=str(schema))
+    metadata = json.loads((folder(name) / "configs" / "metadata.json").read_text())
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    broken = tmp_path / "metadata.json"
+    del metadata["network_data_format"]["outputs"]
+    broken.write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="Failed validating"):
+        verify_metadata(meta_file=str(broken), filepath=str(schema))
+
+
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_the_network_takes_and_gives_what_the_metadata_say(name):
+    configs = folder(name) / "configs"
+    verify_net_in_out("network_def", str(configs / "metadata.json"), str(configs / "inference.json"), device="cpu")
+
+
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_the_network_exports_to_torchscript(bundles, name, tmp_path):
+    bundle = getattr(bundles, name)
+    configs = bundle / "configs"
+    path = tmp_path / "model.ts"
+    ckpt_export(
+        "network_def",
+        filepath=str(path),
+        ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+    )
+    channels = json.loads((configs / "metadata.json").read_text())["network_data_format"]["inputs"]["image"]
+    image = torch.rand(1, channels["num_channels"], *channels["spatial_shape"])
+    network = workflow(bundle, "inference.json")
+    network.initialize()
+    eager = network.network_def
+    load_weights(eager, bundle, "model.pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.jit.load(path)(image), eager.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_has_the_properties(bundles, name, ct_dir, tmp_path):
+    bundle = getattr(bundles, name)
+    paths = {"dataset_dir": str(ct_dir), "mask_dir": str(tmp_path)}
+    (tmp_path / "one").mkdir()
+    shutil.copy(ct_dir / "one.nii.gz", tmp_path / "one" / "nodules.nii.gz")
+    flow = workflow(bundle, "inference.json", **paths)
+    flow.initialize()
+    assert flow.check_properties() == []
+    assert flow.bundle_root == str(bundle)
+    assert len(flow.dataset) == 1
+
+
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_evaluation_has_the_properties(bundles, name, crop_dir):
+    bundle = getattr(bundles, name)
+    flow = workflow(
+        bundle, "evaluate.json", dataset_dir=str(crop_dir), segmentation_dir=str(bundles.segmentation), device="cpu"
+    )
+    flow.initialize()
+    assert flow.check_properties() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("segmentation", "train.json"), ("segmentation", "train_find.json"), ("classification", "train.json")],
+)
+def test_training_has_the_properties(bundles, name, config, crop_dir, fold_file, background_dir):
+    options = {"dataset_dir": str(crop_dir), "fold_file": str(fold_file), "background_dir": str(background_dir / "cpu")}
+    flow = workflow(getattr(bundles, name), config, kind="train", **options)
+    flow.initialize()
+    assert flow.check_properties() == []
+    assert flow.max_epochs == flow.parser.get_parsed_content("settings")["epochs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_a_bundle_is_there(name):
+    present = {p.relative_to(folder(name)).as_posix() for p in folder(name).rglob("*") if p.is_file()}
+    needed = {"LICENSE", "data_license.txt", "docs/README.md"}
+    needed |= {f"configs/{n}" for n in ("metadata.json", "inference.json", "logging.conf")}
+    if name != "analysis":
+        needed |= {f"configs/{n}.json" for n in ("train", "evaluate", "multi_gpu_train")}
+    assert needed <= present
+    log = configparser.ConfigParser(interpolation=None)
+    log.read(folder(name) / "configs" / "logging.conf")
+    assert {"loggers", "handlers", "formatters"} <= set(log.sections())
+
+
+def test_network_definitions_and_settings_are_plain_values():
+    for name, keys in (
+        ("segmentation", ("find_def", "network_def", "find_settings", "delineate_settings")),
+        ("classification", ("network_def", "rate_settings")),
+    ):
+        config = json.loads((folder(name) / "configs" / "inference.json").read_text())
+        for key in keys:
+            assert not re.search(r'"[$@%]', json.dumps(config[key]))
+
+
+def test_configs_name_no_place_of_one_machine():
+    for path in BUNDLES.rglob("configs/*.json"):
+        assert not re.search(r'"(/|~|[A-Z]:\\\\)', path.read_text()), path
+
+
+def test_a_config_finds_its_own_bundle(monkeypatch, tmp_path):
+    name = "lung_nodule_segmentation"
+    copy = tmp_path / name / "configs" / "inference.json"
+    for text in (
+        ["--config_file", str(copy)],
+        [f"--config_file=['{copy}','x.json']"],
+        ["--config_file", f"['{copy}']"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["run", *text])
+        assert running_bundle(name) == tmp_path / name
+    monkeypatch.setattr(sys, "argv", ["run"])
+    assert running_bundle(name) == folder("segmentation")
+    monkeypatch.setattr(sys, "argv", ["run", "--config_file", str(tmp_path / "other" / "configs" / "inference.json")])
+    assert running_bundle(name) == folder("segmentation")
+
+
+def test_weights_that_are_not_those_of_the_metadata_are_refused(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    network = torch.nn.Linear(2, 2)
+    digest = save_weights(network, tmp_path, "model.pt")
+    assert load_weights(network, tmp_path, "model.pt") == digest
+    path = tmp_path / "models" / "model.pt"
+    path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(WeightsError, match="sha256"):
+        load_weights(network, tmp_path, "model.pt")
+    with torch.no_grad():
+        network.weight.fill_(1e6)
+    with pytest.raises(WeightsError, match="finite"):
+        save_weights(network, tmp_path, "model.pt")
+
+
+def test_the_command_line_runs_from_anywhere_without_a_root(bundles, ct_dir, tmp_path):
+    command = [sys.executable, "-m", "monai.bundle", "run"]
+    command += ["--config_file", str(bundles.segmentation / "configs" / "inference.json")]
+    command += ["--dataset_dir", str(ct_dir), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out" / "one" / "nodules.nii.gz").is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
