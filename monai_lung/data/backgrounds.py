@@ -38,7 +38,9 @@ class Background:
     hard: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
-def make_background(ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequence[float]) -> Background:
+def make_background(
+    ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequence[float], *, name: str | None = None
+) -> Background:
     """`ct` resampled to `spacing_mm` along its own axes and cut to the lungs with 20 mm around them.
 
     `known` are boxes around marked nodules; they are kept out of the loss with 4 mm around them.
@@ -65,7 +67,7 @@ def make_background(ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequ
     lung = resize(lungs.labels > 0) >= 0.5
     depth = ndimage.distance_transform_edt(lung, sampling=target)
     depth_mm = np.where(lung, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
-    return Background(ct.name, resize(ct.hu).round().astype(np.int16), depth_mm, resize(marked) > 0, target)
+    return Background(name or ct.name, resize(ct.hu).round().astype(np.int16), depth_mm, resize(marked) > 0, target)
 
 
 def save_background(background: Background, folder: Path) -> Path:
