@@ -1,0 +1,50 @@
+"""From logits to probabilities that can be taken at their word, and an interval around them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+COVERAGE = 0.9
+"""Share of validation nodules whose readers' mean rating the interval holds."""
+_EDGE = 0.03
+"""A readers' mean of 1 or 5 as a probability: certainty has no logit."""
+
+
+def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset that make sigmoid(slope x + offset) fit the labels best (Platt 1999, with his smoothed targets).
+
+    Args:
+        logits: (n,) of the network.
+        malignant: (n,) labels, at least one of each kind.
+
+    Raises:
+        ValueError: only one kind of label.
+    """
+    positives, n = int(malignant.sum()), len(malignant)
+    if not 0 < positives < n:
+        raise ValueError(f"calibration needs benign and malignant nodules, got {positives} malignant of {n}")
+    targets = np.where(malignant, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        x = parameters[0] * logits + parameters[1]
+        return float(np.mean(np.logaddexp(0, x) - targets * x))
+
+    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+    return float(slope), float(offset)
+
+
+def fit_spread(calibrated: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> float:
+    """Half-width in logits of an interval that holds the readers' mean rating of `COVERAGE` of the nodules.
+
+    Split conformal prediction (Vovk et al. 2005) with the absolute residual in logits as score.
+
+    Args:
+        calibrated: (n,) calibrated logits.
+        mean_rating: (n,) the readers' mean malignancy, 1...5.
+    """
+    share = np.clip((mean_rating - 1) / 4, _EDGE, 1 - _EDGE)
+    residual = np.abs(calibrated - np.log(share / (1 - share)))
+    n = len(residual)
+    return float(np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n)))
