@@ -51,6 +51,8 @@ class NoduleResNet50(nn.Module):
         strides: of the first convolution and the four stages.
         late_kernel: of the bottlenecks in stages 3 and 4, 1 or 3.
         dropout: before the last layer.
+        mask_channel: index of the nodule's mask among the channels; the logarithm of the voxels that it fills then joins
+            the averaged features, which can hardly count. None, the paper's network, leaves that out.
 
     Any input size of at least one voxel works; sizes are averaged away before the last layer.
     """
@@ -64,6 +66,7 @@ class NoduleResNet50(nn.Module):
         strides: tuple[int, int, int, int, int] = (1, 1, 2, 2, 2),
         late_kernel: int = 3,
         dropout: float = 0.0,
+        mask_channel: int | None = None,
     ) -> None:
         super().__init__()
         if late_kernel not in (1, 3):
@@ -84,7 +87,8 @@ class NoduleResNet50(nn.Module):
                 channels = inner * Bottleneck.expansion
         self.stages = nn.Sequential(*stages)
         self.drop = nn.Dropout(dropout)
-        self.head = nn.Linear(channels, out_channels)
+        self.mask_channel = -1 if mask_channel is None else mask_channel
+        self.head = nn.Linear(channels + (self.mask_channel >= 0), out_channels)
         init_xavier(self)
 
     def features(self, region: Tensor) -> Tensor:
@@ -93,4 +97,9 @@ class NoduleResNet50(nn.Module):
 
     def forward(self, region: Tensor) -> Tensor:
         """(N, in_channels, X, Y, Z) -> (N, out_channels)."""
-        return self.head(self.drop(self.features(region)))
+        features = self.drop(self.features(region))
+        if self.mask_channel >= 0:
+            filled = region[:, self.mask_channel].float().sum(dim=(1, 2, 3))
+            size = (torch.log(filled + 1) - 6) / 1.5  # a nodule of 9 mm fills e^6 voxels of 1 mm3; about -1...1
+            features = torch.cat([features, size[:, None].to(features.dtype)], dim=1)
+        return self.head(features)

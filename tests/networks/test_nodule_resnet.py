@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,3 +36,16 @@ def test_reduced_strides_keep_a_small_nodules_voxels() -> None:
 def test_wrong_arguments_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"must be|are needed"):
         NoduleResNet50(width=4, **bad)
+
+
+def test_the_masks_size_reaches_the_head() -> None:
+    network = NoduleResNet50(in_channels=3, out_channels=1, width=4, mask_channel=2).eval()
+    assert network.head.in_features == 32 * 4 + 1
+    torch.nn.init.zeros_(network.head.weight)
+    network.head.weight.data[0, -1] = 1
+    region = torch.zeros(2, 3, 16, 16, 8)
+    region[1, 2, :8] = 1
+    with torch.inference_mode():
+        small, large = network(region)[:, 0].tolist()
+    assert small == pytest.approx(-4)
+    assert large == pytest.approx((np.log(1025) - 6) / 1.5, abs=1e-4)
