@@ -258,17 +258,22 @@ def load(folder: Path, name: str) -> tuple[CT, Lungs]:
     return CT(hu, matrix, name, folder), Lungs(labels, 1000.0, 0.0)
 
 
+def landmarks(folder: Path, fixed: CT, fixed_lungs: Lungs) -> tuple[np.ndarray, np.ndarray]:
+    """Paired points (n, 3), LPS mm, that lie within the fixed lungs: the others are of the uncropped images."""
+    here, there = (np.loadtxt(folder / f"CT_3D_lung_{name}_point_set.txt", skiprows=2) for name in ("fixed", "moving"))
+    index = np.rint(fixed.to_index(here)).astype(int)
+    known = np.all((index >= 0) & (index < fixed.hu.shape), axis=1)
+    known[known] = fixed_lungs.labels[tuple(index[known].T)] > 0
+    return here[known], there[known]
+
+
 def test_landmarks_of_a_real_pair(data_dir: Path) -> None:
     folder = data_dir / "ct" / "elastix_lung"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     fixed, fixed_lungs = load(folder, "baseline")
     moving, moving_lungs = load(folder, "followup")
-    here, there = (np.loadtxt(folder / f"CT_3D_lung_{name}_point_set.txt", skiprows=2) for name in ("fixed", "moving"))
-    index = np.rint(fixed.to_index(here)).astype(int)
-    known = np.all((index >= 0) & (index < fixed.hu.shape), axis=1)
-    known[known] = fixed_lungs.labels[tuple(index[known].T)] > 0
-    here, there = here[known], there[known]
+    here, there = landmarks(folder, fixed, fixed_lungs)
     assert len(here) == 51
     assert np.linalg.norm(here - there, axis=1).mean() == pytest.approx(35.3, abs=0.1)
     by_hu = register(fixed, fixed_lungs, moving, moving_lungs)
