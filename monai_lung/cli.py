@@ -304,16 +304,18 @@ def _series_row(series: Any, chosen: bool) -> dict[str, Any]:
 
 @cli.command()
 @click.argument("out", metavar="OUT", type=_PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@click.option("-o", "--output", metavar="DIR", type=_PATH, help="Where the tables go. Default: OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than text.")
 @_common
-def summarize(out: Path, as_json: bool) -> None:
-    """Make one table of all results in OUT."""
+def summarize(out: Path, output: Path | None, as_json: bool) -> None:
+    """Make one table and one page of all results in OUT."""
     from monai_lung.io.paths import check_exists
 
     check_exists(out)
-    from monai_lung.report.table import summarize as summarize_all
+    from monai_lung.report import table as tables
 
-    click.echo(summarize_all(out, as_json=as_json))
+    summary = tables.summarize(out, output)
+    click.echo(json.dumps(summary.as_dict(), indent=1) if as_json else str(summary))
 
 
 @cli.command()

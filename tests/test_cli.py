@@ -263,6 +263,16 @@ def test_debug_shows_the_traceback(volumes, tmp_path, analyzer, capsys):
     assert error.splitlines()[-1] == "monai-lung: error: one: the disk is gone"
 
 
+def test_summarize_counts_cases_and_nodules(volumes, tmp_path, analyzer, capsys):
+    out = tmp_path / "out"
+    assert run(["analyze", *map(str, volumes), "-o", str(out), "--format", "json"]) == 0
+    capsys.readouterr()
+    assert run(["summarize", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["cases"], answer["analysed"], answer["nodules"], answer["failed"]) == (3, 3, 3, [])
+    assert all(Path(file).is_file() for file in answer["files"])
+
+
 def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
     words = [
         "--age",
