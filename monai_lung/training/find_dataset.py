@@ -235,8 +235,8 @@ def find_dataset(
     """
     crops = load_crops(folder, patients, exclude)
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
-    for scan in scans if spacing_mm is not None else ():
-        if not np.allclose(scan.spacing_mm, np.asarray(spacing_mm, float)):
+    for scan in scans:
+        if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
             raise UsageError(
                 f"{backgrounds}: {scan.name} has voxels of {scan.spacing_mm} mm, the recipe wants {list(spacing_mm)}; "
                 "make the backgrounds anew for it"

@@ -42,7 +42,7 @@ def chest(path: Path, seed: int = 0) -> None:
     for x in (28, 68):
         hu[ellipsoid((x, 40, 20), (14, 24, 15))] = -860
     for center in ((28, 40, 20), (24, 30, 15), (68, 45, 22), (70, 30, 25), (66, 50, 12)):
-        hu[ellipsoid(center, (1.6, 1.6, 1.0))] = 20
+        hu[ellipsoid(center, (2.4, 1.4, 1.0))] = 20
     hu += rng.normal(0, 20, hu.shape)
     affine = np.diag([3.4, 3.4, 6.0, 1.0])
     affine[:3, 3] = -160, -140, 30

@@ -62,6 +62,25 @@ def test_evaluation_of_one_fold(bundles, crop_dir, fold_file, tmp_path):
     assert {p.name for p in (tmp_path / "predictions").iterdir()} == {"n1.nii.gz", "n3.nii.gz"}
 
 
+def test_evaluation_of_real_crops(bundles, data_dir, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for kind in ("images", "readers"):
+        (folder / kind).symlink_to(data_dir / "lidc_crops" / kind)
+    lines = (data_dir / "lidc_crops" / "nodules.csv").read_text().splitlines(keepends=True)
+    (folder / "nodules.csv").write_text("".join([lines[0], *lines[1::200]]))
+    run(bundles.segmentation, "evaluate.json", dataset_dir=str(folder), output_dir=str(tmp_path / "out"), device="cpu")
+    dices = []
+    for row in read_table(folder):
+        crop = read_crop(folder, row)
+        image = nibabel.load(tmp_path / "out" / "predictions" / f"{row.id}.nii.gz")
+        np.testing.assert_allclose(image.affine, crop.affine_ras, atol=1e-3)
+        dices.append(dice(np.asarray(image.dataobj) > 0, crop.share >= 0.5))
+    figure = json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]["dice"]["all"]
+    assert figure["value"] == pytest.approx(np.mean(dices), abs=1e-4)
+    assert figure["value"] > 0.4, "calling dense voxels nodule gives about this much on nodules in free lung"
+
+
 def test_evaluation_of_a_folder_without_crops_says_so(bundles, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(bundles.segmentation, "evaluate.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path / "o"))
