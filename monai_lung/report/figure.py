@@ -1,0 +1,152 @@
+"""`figure.png`: a case in one picture, for slides and logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monai_lung.model import CT, Nodule, Report
+from monai_lung.report import wording
+from monai_lung.report.extras import require
+from monai_lung.report.findings import NOTICE
+from monai_lung.report.views import (
+    EDGES,
+    LUNG_WINDOW_HU,
+    Box,
+    contours,
+    coronal_overview,
+    grey,
+    picture,
+    sample_ct,
+    sample_outline,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_NODULES = 6
+"""The largest ones are shown."""
+
+OUTLINE, LONG_SHORT, GROUND, INK, SOFT = "#ffd60a", "#5ee6ff", "#0f1419", "#e8edf2", "#a9b6c3"
+
+
+def write(report: Report, path: Path) -> Path:
+    """Write a PNG of 1800 pixels' width: the overview and the axial slices of up to six nodules with their outlines.
+
+    Raises:
+        UsageError: matplotlib isn't installed.
+    """
+    backend = require("matplotlib.backends.backend_agg", "figure.png")
+    figure = draw(report)
+    backend.FigureCanvasAgg(figure)
+    figure.savefig(path, format="png", facecolor=GROUND, metadata={"Software": None})
+    return path
+
+
+def draw(report: Report) -> Figure:
+    """The figure, not yet written.
+
+    Raises:
+        UsageError: matplotlib isn't installed.
+    """
+    figure: Figure = require("matplotlib.figure", "figure.png").Figure(figsize=(12, 7.2), dpi=150, facecolor=GROUND)
+    shown = report.nodules[:MAX_NODULES]
+    halves = figure.add_gridspec(1, 2, width_ratios=(2, 3), left=0.015, right=0.985, top=0.89, bottom=0.1, wspace=0.04)
+    _overview(figure.add_subplot(halves[0]), report)
+    rows = 1 if len(shown) <= 2 else 2
+    places = halves[1].subgridspec(rows, max(-(-len(shown) // rows), 1), wspace=0.06, hspace=0.32)
+    for place, nodule in enumerate(shown):
+        _nodule(figure.add_subplot(places[place]), report.ct, nodule)
+    if not shown:
+        figure.text(0.7, 0.5, "No nodules found", color=INK, size=16, ha="center")
+    figure.text(0.015, 0.94, _title(report), color=INK, size=13, weight="bold", parse_math=False)
+    rest = len(report.nodules) - len(shown)
+    more = f"; {rest} more nodule{'s' if rest > 1 else ''} not shown" if rest > 0 else ""
+    figure.text(0.015, 0.025, NOTICE.capitalize() + more, color=SOFT, size=9)
+    return figure
+
+
+def _title(report: Report) -> str:
+    count = len(report.nodules)
+    parts = [report.ct.name, f"{count} nodule{'' if count == 1 else 's'}"]
+    parts += [
+        f"{title} {wording.category(report.guidelines[key])}"
+        for key, title in wording.GUIDELINE_TITLES.items()
+        if key in report.guidelines
+    ]
+    return "   ·   ".join(parts)
+
+
+def _overview(axes: Axes, report: Report) -> None:
+    """The coronal projection with a circle and a number for each nodule."""
+    effects = require("matplotlib.patheffects", "figure.png")
+    image, box = coronal_overview(report)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    for nodule in reversed(report.nodules):
+        x, y = box.place("coronal", nodule.measurements.center_mm)
+        radius = nodule.measurements.max_diameter_3d_mm / 2 / box.spacing_mm + 2
+        circle = require("matplotlib.patches", "figure.png").Circle((x, y), radius, fill=False, ec=OUTLINE, lw=1.2)
+        axes.add_patch(circle)
+        label = axes.text(x + radius + 1, y, str(nodule.id), color=OUTLINE, size=9, weight="bold", va="center")
+        label.set(clip_on=True, path_effects=[effects.withStroke(linewidth=2, foreground="black")])
+    axes.set_anchor("N")
+    _edges(axes, EDGES["coronal"])
+
+
+def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
+    """The axial slice on which the axes were measured, with the outline, both axes and the numbers."""
+    m = nodule.measurements
+    box = Box.around(m.center_mm, m.max_diameter_3d_mm)
+    z = box.nearest((*m.center_mm[:2], sum(end[2] for end in m.axes_mm) / len(m.axes_mm)))[2]
+    axes.imshow(
+        grey(picture(sample_ct(ct, box), "axial", z), LUNG_WINDOW_HU),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="bicubic",
+    )
+    for line in contours(picture(sample_outline(ct, nodule.outline, box), "axial", z)):
+        axes.plot(*line.T, color=OUTLINE, lw=1.1)
+    ends = [box.place("axial", end) for end in m.axes_mm]
+    for start, end in (ends[:2], ends[2:]):
+        axes.plot(*zip(start, end, strict=True), color=LONG_SHORT, lw=0.9)
+    last = box.shape[0] - 3.5
+    axes.plot([last - 10 / box.spacing_mm, last], [last, last], color="white", lw=2, solid_capstyle="butt")
+    axes.set_title(f"{nodule.id}   {wording.position(m)}", color=INK, size=9, weight="bold", loc="left", pad=4)
+    axes.set_xlabel(_numbers(nodule), color=SOFT, size=8, loc="left", labelpad=3).set_multialignment("left")
+    axes.set_anchor("N")
+    _edges(axes, EDGES["axial"])
+
+
+def _numbers(nodule: Nodule) -> str:
+    """Size, probability, category and change, in three lines."""
+    m = nodule.measurements
+    last = []
+    if "lung_rads_2022" in nodule.guidelines:
+        last.append(f"Lung-RADS {wording.category(nodule.guidelines['lung_rads_2022'])}")
+    if nodule.growth is not None:
+        last += [value for _, value in wording.growth(nodule.growth)[:2]]
+    return "\n".join(
+        [
+            f"{m.texture}, {wording.axes(m)}, {wording.volume(m.volume_mm3)}",
+            f"malignancy {wording.malignancy(nodule.rating)}",
+            ", ".join(last),
+        ]
+    )
+
+
+def _edges(axes: Axes, names: tuple[str, str, str, str]) -> None:
+    """Letters of the patient's directions; no ticks, no frame."""
+    effects = require("matplotlib.patheffects", "figure.png")
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    for name, (x, y), ha, va in zip(
+        names, places, ("left", "right", "center", "center"), ("center", "center", "top", "bottom"), strict=True
+    ):
+        letter = axes.text(x, y, name, transform=axes.transAxes, color="white", size=8, weight="bold", ha=ha, va=va)
+        letter.set_path_effects([effects.withStroke(linewidth=2, foreground="black")])
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.autoscale(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

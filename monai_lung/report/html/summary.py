@@ -1,0 +1,110 @@
+"""The page over many cases: distributions of sizes and categories, and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from monai_lung.report.findings import NOTICE
+from monai_lung.report.html.render import render
+from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
+
+if TYPE_CHECKING:
+    from monai_lung.report.table import Summary
+
+SIZE_LIMITS_MM = (4.0, 6.0, 8.0, 15.0, 30.0)
+"""Where the guidelines' size classes begin."""
+
+Bars = list[tuple[str, int]]
+
+
+def summary_page(summary: Summary) -> str:
+    """The page as text.
+
+    Raises:
+        UsageError: jinja2 isn't installed.
+    """
+    nodules = summary.nodules
+    done = [case for case in summary.cases if case.findings is not None]
+    charts = {
+        "Nodules by mean diameter": _by_limits((n["mean_diameter_mm"] for n in nodules), SIZE_LIMITS_MM, "mm"),
+        "Nodules by texture": _count(n["texture"] for n in nodules),
+        "Nodules by malignancy probability": _by_limits(
+            (_percent(n["malignancy_probability"]) for n in nodules), (5.0, 10.0, 30.0, 65.0), "%"
+        ),
+        "Cases by number of nodules": _by_number(len(case.findings["nodules"]) for case in done if case.findings),
+    }
+    for key in ("lung_rads_2022", "fleischner_2017"):
+        advices = [case.findings["guidelines"].get(key) for case in done if case.findings]
+        charts[f"Examinations by {GUIDELINE_TITLES[key]}"] = _count(_category(a) for a in advices if a)
+    if any(n["growth_status"] for n in nodules):
+        charts["Nodules by growth"] = _count(n["growth_status"] for n in nodules)
+    warnings = Counter(w for case in done if case.findings for w in case.findings["input"]["warnings"])
+    return render(
+        "summary.html",
+        summary=summary,
+        done=done,
+        nodules=nodules,
+        charts={title: _with_shares(bars) for title, bars in charts.items()},
+        rows=[(case.name, _case(case.findings)) for case in done if case.findings],
+        warnings=warnings.most_common(),
+        notice=NOTICE,
+    )
+
+
+def _case(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Date, nodules, the largest, the highest probability, warnings."""
+    nodules, source = content["nodules"], content["input"]
+    largest = max((n["mean_diameter_mm"] or 0.0 for n in nodules), default=None)
+    highest = max((n["malignancy_probability"] or 0.0 for n in nodules), default=None)
+    return (
+        source["study_date"] or "",
+        str(len(nodules)),
+        "" if largest is None else f"{number(largest)} mm",
+        "" if highest is None else percent(highest),
+        str(len(source["warnings"]) or ""),
+    )
+
+
+def _with_shares(bars: Bars) -> list[tuple[str, int, float]]:
+    """Each bar with its length, the longest 1."""
+    longest = max((count for _, count in bars), default=0)
+    return [(name, count, count / longest if longest else 0.0) for name, count in bars]
+
+
+def _category(advice: dict[str, Any]) -> str:
+    if advice["category"] is None:
+        return " / ".join(dict.fromkeys(advice["by_risk"].values())) or "not known"
+    return str(advice["category"]).replace("-", " ") + str(advice["modifier"])
+
+
+def _percent(probability: float | None) -> float | None:
+    return None if probability is None else 100 * probability
+
+
+def _count(values: Iterable[str | None]) -> Bars:
+    """How often each value occurs, in the order of the values ("F2" before "F10")."""
+    counts = Counter(value or "not known" for value in values)
+    return sorted(counts.items(), key=lambda item: (len(item[0].split(" ")[0]), item[0]))
+
+
+def _by_limits(values: Iterable[float | None], limits: tuple[float, ...], unit: str) -> Bars:
+    """How many values lie in each class; a limit belongs to the class above it. Empty classes are kept."""
+    known = [value for value in values if value is not None]
+    edges = (float("-inf"), *limits, float("inf"))
+    names = [
+        f"< {limits[0]:g} {unit}",
+        *(f"{low:g} to < {high:g} {unit}" for low, high in pairwise(limits)),
+        f"≥ {limits[-1]:g} {unit}",
+    ]
+    return [
+        (name, sum(low <= value < high for value in known))
+        for name, (low, high) in zip(names, pairwise(edges), strict=True)
+    ]
+
+
+def _by_number(values: Iterable[int]) -> Bars:
+    counts = Counter("5 or more" if value >= 5 else str(value) for value in values)
+    return [(name, counts[name]) for name in ("0", "1", "2", "3", "4", "5 or more")]
