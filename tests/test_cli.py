@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -223,13 +224,16 @@ def test_output_that_is_a_file_is_1(volumes, tmp_path, analyzer, capsys):
     assert blocked.read_text() == "I was here first"
 
 
-def test_full_disk_is_1_and_leaves_nothing(volumes, tmp_path, analyzer, capsys, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, os.strerror(28), str(tmp_path / "out" / "one"))
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")]
+)
+def test_disk_that_takes_nothing_is_1_and_leaves_nothing(code, words, volumes, tmp_path, analyzer, capsys, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code), str(tmp_path / "out" / "one"))
 
-    monkeypatch.setattr("nibabel.save", full)
+    monkeypatch.setattr("nibabel.save", refuse)
     assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out")]) == 1
-    assert "no space left" in one_line(capsys.readouterr().err)
+    assert words in one_line(capsys.readouterr().err)
     assert not list((tmp_path / "out").iterdir())
 
 
