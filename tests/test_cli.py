@@ -225,7 +225,8 @@ def test_output_that_is_a_file_is_1(volumes, tmp_path, analyzer, capsys):
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")]
+    ("code", "words"),
+    [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")],
 )
 def test_disk_that_takes_nothing_is_1_and_leaves_nothing(code, words, volumes, tmp_path, analyzer, capsys, monkeypatch):
     def refuse(*_: object) -> None:
