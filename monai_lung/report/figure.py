@@ -55,7 +55,7 @@ def draw(report: Report) -> Figure:
     halves = figure.add_gridspec(1, 2, width_ratios=(2, 3), left=0.015, right=0.985, top=0.89, bottom=0.1, wspace=0.04)
     _overview(figure.add_subplot(halves[0]), report)
     rows = 1 if len(shown) <= 2 else 2
-    places = halves[1].subgridspec(rows, max(-(-len(shown) // rows), 1), wspace=0.06, hspace=0.32)
+    places = halves[1].subgridspec(rows, max(-(-len(shown) // rows), 1), wspace=0.06, hspace=0.36)
     for place, nodule in enumerate(shown):
         _nodule(figure.add_subplot(places[place]), report.ct, nodule)
     if not shown:
@@ -120,20 +120,18 @@ def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
 
 
 def _numbers(nodule: Nodule) -> str:
-    """Size, probability, category and change, in three lines."""
+    """Size, probability, category and change, a line each."""
     m = nodule.measurements
-    last = []
+    lines = [
+        f"{wording.axes(m)}, {wording.volume(m.volume_mm3)}",
+        f"malignancy {wording.malignancy(nodule.rating)}",
+        m.texture,
+    ]
     if "lung_rads_2022" in nodule.guidelines:
-        last.append(f"Lung-RADS {wording.category(nodule.guidelines['lung_rads_2022'])}")
+        lines[-1] += f", Lung-RADS {wording.category(nodule.guidelines['lung_rads_2022'])}"
     if nodule.growth is not None:
-        last += [value for _, value in wording.growth(nodule.growth)[:2]]
-    return "\n".join(
-        [
-            f"{m.texture}, {wording.axes(m)}, {wording.volume(m.volume_mm3)}",
-            f"malignancy {wording.malignancy(nodule.rating)}",
-            ", ".join(last),
-        ]
-    )
+        lines.append(", ".join(value for _, value in wording.growth(nodule.growth)[:2]))
+    return "\n".join(lines)
 
 
 def _edges(axes: Axes, names: tuple[str, str, str, str]) -> None:

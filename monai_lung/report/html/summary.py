@@ -40,7 +40,7 @@ def summary_page(summary: Summary) -> str:
         advices = [case.findings["guidelines"].get(key) for case in done if case.findings]
         charts[f"Examinations by {GUIDELINE_TITLES[key]}"] = _count(_category(a) for a in advices if a)
     if any(n["growth_status"] for n in nodules):
-        charts["Nodules by growth"] = _count(n["growth_status"] for n in nodules)
+        charts["Nodules by growth"] = _count(n["growth_status"] for n in nodules if n["growth_status"])
     warnings = Counter(w for case in done if case.findings for w in case.findings["input"]["warnings"])
     return render(
         "summary.html",
