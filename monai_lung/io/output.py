@@ -31,6 +31,12 @@ _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _NAME = re.compile(r"\.(?P<kind>new|old)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.+)", re.DOTALL)
 _mine: set[Path] = set()
 """Temporary paths that this process is using."""
+_MARKS = ("findings.json", "votes.nii.gz", "truth/nodules.json")
+"""What tells a result, a scan prepared for training and a phantom from a folder of the user's."""
+_RESULTS = {
+    *("findings.json", "error.json", "lungs.nii.gz", "nodules.nii.gz", "seg.dcm", "sr.dcm"),
+    *("report.html", "figure.png", "nodules.csv"),
+}
 _REASONS = {
     errno.ENOSPC: "no space left on the device: free some and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
@@ -100,10 +106,11 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     """A temporary folder that takes the place of the folder `path`, with all that was in it, when the block ends well.
 
     When the block fails, the temporary folder is removed and what was at `path` stays. Of two processes that write the
-    same folder each writes its own; the one that ends last stays, whole.
+    same folder each writes its own; the one that ends last stays, whole. Only an empty folder, or one that this package
+    wrote, is replaced: another may be the user's, the input's own even.
 
     Raises:
-        OutputError: no space, read-only, no permission, or a file is in the way.
+        OutputError: no space, read-only, no permission, or a file or a folder with other files is in the way.
     """
     path = Path(path)
     temporary = _temporary(path, "new")
@@ -111,6 +118,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         with _reported(path):
             if path.exists() and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            _check_ours(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             temporary.mkdir()
@@ -124,6 +132,16 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _mine.discard(temporary)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to replace a folder that this package didn't write."""
+    try:
+        names = set(os.listdir(path))
+    except FileNotFoundError:
+        return
+    if not names <= _RESULTS and not any((path / mark).is_file() for mark in _MARKS):
+        raise OutputError(f"{shown(path)} holds other files; give another output folder")
 
 
 def _swap(temporary: Path, path: Path) -> None:

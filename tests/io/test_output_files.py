@@ -18,6 +18,7 @@ from monai_lung.errors import OutputError
 from monai_lung.io import read_ct, replacing, replacing_folder, write_nifti
 from monai_lung.io.output import _HOST
 
+NAMES = ("findings.json", "lungs.nii.gz", "nodules.nii.gz", "report.html")
 OBLIQUE = np.array([[0.7, 0.1, 0, -20], [-0.1, 0.7, 0, -30.5], [0, 0, 2.5, 100], [0, 0, 0, 1]])
 
 
@@ -79,20 +80,53 @@ def test_replacing_keeps_what_was_there_when_the_block_fails(tmp_path):
 
 def test_replacing_folder_swaps_the_whole_folder(tmp_path):
     target = tmp_path / "deep" / "case"
-    for text in ("1", "2"):
+    for name in NAMES[:2]:
         with replacing_folder(target) as temporary:
-            (temporary / f"{text}.txt").write_text(text)
-    assert [p.name for p in target.iterdir()] == ["2.txt"]
+            (temporary / name).write_text("1")
+    assert [p.name for p in target.iterdir()] == [NAMES[1]]
 
     def interrupted():
         with replacing_folder(target) as temporary:
-            (temporary / "3.txt").write_text("3")
+            (temporary / NAMES[2]).write_text("3")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert [p.name for p in target.iterdir()] == ["2.txt"]
+    assert [p.name for p in target.iterdir()] == [NAMES[1]]
     assert hidden(target.parent) == []
+
+
+@pytest.mark.parametrize("name", ["ct.nii.gz", "dicom/IM0001.dcm", "deep/findings.json", ".notes"])
+def test_a_folder_of_the_users_own_is_never_replaced(tmp_path, name):
+    target = tmp_path / "ct"
+    (target / name).parent.mkdir(parents=True)
+    (target / name).write_text("precious")
+    (target / "nodules.nii.gz").write_text("a mask")
+    with pytest.raises(OutputError, match="ct holds other files; give another output folder"), replacing_folder(target):
+        pytest.fail("the block is entered")
+    assert (target / name).read_text() == "precious"
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["lungs.nii.gz", "nodules.nii.gz"],
+        ["findings.json", "notes.txt"],
+        ["dicom/IM0001.dcm", "truth/nodules.json"],
+        ["ct.nii.gz", "votes.nii.gz"],
+    ],
+)
+def test_empty_folders_and_those_of_an_earlier_run_are_replaced(tmp_path, names):
+    target = tmp_path / "case"
+    target.mkdir()
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text("old")
+    with replacing_folder(target) as temporary:
+        (temporary / "report.html").write_text("new")
+    assert [p.name for p in target.iterdir()] == ["report.html"]
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
@@ -187,7 +221,7 @@ def test_many_writers_of_one_folder_leave_one_whole_result(tmp_path):
     def work(number):
         for _ in range(15):
             with replacing_folder(tmp_path / "case") as temporary:
-                for name in "abc":
+                for name in NAMES:
                     (temporary / name).write_text(str(number))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
@@ -195,7 +229,7 @@ def test_many_writers_of_one_folder_leave_one_whole_result(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({(tmp_path / "case" / name).read_text() for name in "abc"}) == 1
+    assert len({(tmp_path / "case" / name).read_text() for name in NAMES}) == 1
     assert hidden(tmp_path) == []
 
 
@@ -206,7 +240,7 @@ from monai_lung.io.output import replacing_folder
 print("ready", flush=True)
 for number in itertools.count():
     with replacing_folder(Path(sys.argv[1])) as temporary:
-        for name in "abcd":
+        for name in ("findings.json", "lungs.nii.gz", "nodules.nii.gz", "report.html"):
             (temporary / name).write_text(str(number))
 """
 
@@ -221,9 +255,9 @@ def test_killed_at_any_moment(tmp_path):
         process.wait()
         process.stdout.close()
         if target.exists():
-            assert len({(target / name).read_text() for name in "abcd"}) == 1
+            assert len({(target / name).read_text() for name in NAMES}) == 1
         with replacing_folder(target) as temporary:
-            for name in "abcd":
+            for name in NAMES:
                 (temporary / name).write_text("rerun")
-        assert {(target / name).read_text() for name in "abcd"} == {"rerun"}
+        assert {(target / name).read_text() for name in NAMES} == {"rerun"}
         assert hidden(tmp_path) == []
