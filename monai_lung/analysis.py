@@ -222,7 +222,7 @@ def software() -> dict[str, str]:
 
 
 def check_formats(formats: Collection[str]) -> tuple[str, ...]:
-    """`formats` in the order of `FORMATS`; "all" is all of them.
+    """`formats` in the order of `FORMATS`; "all" is all of them, and sr brings the seg that it refers to.
 
     Raises:
         UsageError: one is unknown.
@@ -230,7 +230,8 @@ def check_formats(formats: Collection[str]) -> tuple[str, ...]:
     unknown = sorted(set(formats) - {*FORMATS, "all"})
     if unknown:
         raise UsageError(f"format {', '.join(unknown)}: unknown; choose from {', '.join(FORMATS)} or all")
-    return FORMATS if "all" in formats else tuple(f for f in FORMATS if f in formats)
+    chosen = {*formats, "seg"} if "sr" in formats else {*formats}
+    return FORMATS if "all" in chosen else tuple(f for f in FORMATS if f in chosen)
 
 
 def write(
@@ -283,10 +284,9 @@ def _seg(report: Report, folder: Path, show_patient: bool) -> None:
 
 
 def _sr(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import dicom_seg, dicom_sr
+    from monai_lung.report import dicom_sr
 
-    seg = folder / "seg.dcm"
-    dicom_sr.write(report, folder / "sr.dcm", seg if seg.exists() else dicom_seg.build(report))
+    dicom_sr.write(report, folder / "sr.dcm", folder / "seg.dcm")
 
 
 def _html(report: Report, folder: Path, show_patient: bool) -> None:
