@@ -94,7 +94,7 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     """
     paths = [p for p in sorted(Path(folder).glob("*.npz")) if p.stem not in exclude]
     if not paths:
-        raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with `monai-lung lidc prepare`")
+        raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with tools/make_backgrounds")
     result = []
     for path in paths:
         try:

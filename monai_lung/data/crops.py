@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -65,12 +66,12 @@ class Crop:
     @property
     def share(self) -> NDArray[np.float32]:
         """Share of the readers who marked each voxel, 0...1, float32 (X, Y, Z); the truth is where it's >= 0.5."""
-        return self.votes.astype(np.float32) / self.row.n_readers
+        return (self.votes / self.row.n_readers).astype(np.float32)
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
         """Voxel size along the three axes."""
-        return np.linalg.norm(self.affine_ras[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.affine_ras[:3, :3], axis=0))
 
 
 def read_table(folder: Path | str) -> list[CropRow]:
@@ -117,7 +118,7 @@ def read_crop(folder: Path | str, row: CropRow) -> Crop:
     for kind in ("images", "readers"):
         path = Path(folder) / kind / f"{row.id}.nii.gz"
         try:
-            image = nibabel.load(path)
+            image: Any = nibabel.load(path)
             arrays.append(np.asarray(image.dataobj))
         except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
             raise InputError(f"{path}: can't be read ({error}); restore the file or take its row out") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cc3d
@@ -18,15 +19,17 @@ from monai_lung.model import CT, Outline, Seed
 from monai_lung.transforms.rating import LUNG_WINDOW_HU
 
 FILLED = 0.75
-"""Share of the patch that a nodule may fill before it's looked at again on a coarser grid."""
+"""Share of the patch that a seed's diameter may fill; for a larger one the grid is coarser from the start."""
+BORDER = 0.5
+"""Shifted probability at the nodule's border (`run`)."""
 _LOOKS = 3
 _BATCH = 8
 
 
 def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline]:
-    """The outline of each seed that has one, in the seeds' order; of two that overlap the first stays.
+    """The outline of each seed that has one, in the seeds' order, without doubles.
 
-    A nodule that fills its patch is looked at again on a grid 1.5 times coarser, up to twice.
+    A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, up to twice.
     """
     outlines = [o for o in delineate_each(ct, seeds, networks) if o is not None]
     return without_doubles(outlines, ct)
@@ -44,7 +47,8 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
         for batch in (waiting[n : n + _BATCH] for n in range(0, len(waiting), _BATCH)):
             patches = [Patch(ct, seeds[n], scales[n], settings) for n in batch]
             for n, patch, probability in zip(batch, patches, run(patches, networks), strict=True):
-                outlines[n], touches = patch.outline(probability)
+                found, touches = patch.outline(probability)
+                outlines[n] = found or outlines[n]
                 if touches and look + 1 < _LOOKS:
                     scales[n] *= 1.5
                     again.append(n)
@@ -53,13 +57,14 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
 
 
 def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
-    """Probability (X, Y, Z) for each patch, averaged over the image and its mirror in each axis pair."""
+    """Probability (X, Y, Z) of each patch, averaged with two of its mirrors, shifted so that 0.5 is the threshold."""
+    threshold = networks.delineate_settings.threshold
     image = torch.stack([p.image for p in patches])[:, None].to(networks.device, memory_format=torch.channels_last_3d)
     with torch.inference_mode(), fast_precision(networks.device):
         logits = networks.delineate(image).float()
         for axes in ((2, 4), (3,)):  # two mirrors: most of the gain of all eight
             logits = logits + networks.delineate(image.flip(axes)).float().flip(axes)
-        probability = torch.sigmoid(logits / 3)
+        probability = torch.sigmoid(logits / 3 - math.log(threshold / (1 - threshold)))
     return list(probability[:, 0].cpu())
 
 
@@ -98,14 +103,15 @@ class Patch:
         box_affine[:3, 3] = self.affine[:3, :3] @ low + self.affine[:3, 3]
         native = sample(probability, self.patch_affine, box_affine, tuple(high - low), border=True).numpy()
         center = np.linalg.inv(box_affine) @ [*self.seed.center_mm, 1]
-        mask = component_at(native >= self.settings.threshold, center[:3], np.linalg.norm(self.affine[:3, :3], axis=0))
+        mask = component_at(native >= BORDER, center[:3], np.linalg.norm(self.affine[:3, :3], axis=0))
         if not mask.any():
             return None, False
-        ends_inside = (low > 0) & (high < self.shape)
         touches = any(
-            (mask.take(0, axis).any() or mask.take(-1, axis).any()) and ends_inside[axis] for axis in range(3)
+            (low[axis] > 0 and mask.take(0, axis).any())
+            or (high[axis] < self.shape[axis] and mask.take(-1, axis).any())
+            for axis in range(3)
         )
-        native = np.where((native >= self.settings.threshold) & ~mask, 0, native)
+        native = np.where((native >= BORDER) & ~mask, 0, native)
         return self._tight(mask, native, low), touches
 
     def _tight(self, mask: NDArray[np.bool_], probability: NDArray[np.float32], low: NDArray[np.int64]) -> Outline:
@@ -136,11 +142,17 @@ def component_at(
 
 
 def without_doubles(outlines: Sequence[Outline], ct: CT, overlap: float = 0.3) -> list[Outline]:
-    """`outlines` without those of which more than `overlap` lies in earlier ones."""
-    taken = np.zeros(ct.hu.shape, bool)
-    kept = []
-    for outline in outlines:
-        if taken[outline.box][outline.mask].mean() <= overlap:
-            taken[outline.box] |= outline.mask
-            kept.append(outline)
-    return kept
+    """`outlines` without doubles: of two that share more than `overlap` of the smaller one, the larger stays.
+
+    The order of those that stay is kept.
+    """
+    owner = np.full(ct.hu.shape, -1, np.int32)
+    sizes = [int(o.mask.sum()) for o in outlines]
+    kept = set()
+    for n in sorted(range(len(outlines)), key=lambda n: -sizes[n]):
+        here = owner[outlines[n].box][outlines[n].mask]
+        others = np.bincount(here[here >= 0]) if (here >= 0).any() else np.zeros(1, int)
+        if others.max() <= overlap * sizes[n]:
+            owner[outlines[n].box][outlines[n].mask] = n
+            kept.add(n)
+    return [o for n, o in enumerate(outlines) if n in kept]

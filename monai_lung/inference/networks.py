@@ -34,7 +34,10 @@ class FindSettings:
 
 @dataclass(frozen=True)
 class DelineateSettings:
-    """Grid and patch of the network that delineates; `threshold` is the probability that makes a voxel nodule."""
+    """Grid and patch of the network that delineates; `threshold` is the probability that makes a voxel nodule.
+
+    It was chosen on training patients; outlines carry probabilities shifted so that 0.5 is there.
+    """
 
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
@@ -43,15 +46,18 @@ class DelineateSettings:
 
 @dataclass(frozen=True)
 class RateSettings:
-    """Grid, region and calibration of the network that rates.
+    """Grid, region and thresholds of the network that rates, and the regression that gives the malignancy.
 
-    A malignancy logit x is calibrated to sigmoid(slope x + offset) (Platt 1999); the interval is
-    sigmoid(slope x + offset -+ spread), `spread` being the 90 % quantile of the calibrated logit's distance from the
-    readers' mean rating on validation patients. Below `min_nodule` a seed is called no nodule.
+    `features` maps a name of `inference.features.FEATURES`, or "network" for the network's own malignancy logit, to
+    (mean, scale, weight): x = sum of weight (value - mean) / scale, a logistic regression on measured features. It is
+    calibrated to sigmoid(slope x + offset) (Platt 1999); the interval is sigmoid(slope x + offset -+ spread), `spread`
+    being the 90 % quantile of the calibrated logit's distance from the readers' mean rating on validation patients.
+    Below `min_nodule` a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]
     region: tuple[int, int, int]
+    features: Mapping[str, tuple[float, float, float]]
     slope: float
     offset: float
     spread: float

@@ -18,5 +18,5 @@ def _cpu_has_bfloat16() -> bool:
 
 def fast_precision(device: torch.device) -> AbstractContextManager[None]:
     """An autocast context: bfloat16 where `device` has it in hardware, float32 elsewhere."""
-    enabled = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
+    enabled = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bfloat16()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

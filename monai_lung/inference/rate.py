@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from monai_lung.inference.features import FEATURES, nodule_features
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
@@ -22,7 +23,8 @@ _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
     """The rating of each outline, in order."""
-    return [calibrate(row, networks.rate_settings) for row in rate_logits(ct, outlines, networks)]
+    rows = zip(rate_logits(ct, outlines, networks), outlines, strict=True)
+    return [calibrate(row, nodule_features(ct, outline), networks.rate_settings) for row, outline in rows]
 
 
 def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
@@ -57,11 +59,20 @@ def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
     return region_channels(hu, sample(mask, own, target, settings.region, border=True))
 
 
-def calibrate(logits: NDArray[np.float64], settings: RateSettings) -> Rating:
-    """Logits (T,) to calibrated probabilities with an interval (`RateSettings` says how)."""
-    x = settings.slope * logits[TARGETS.index("malignancy")] + settings.offset
+def calibrate(logits: NDArray[np.float64], features: NDArray[np.float64], settings: RateSettings) -> Rating:
+    """Logits (T,) and measured features (n,) to calibrated probabilities with an interval (`RateSettings` says how)."""
+    x = settings.slope * malignancy_score(logits, features, settings.features) + settings.offset
     low, middle, high = (float(_sigmoid(x + d)) for d in (-settings.spread, 0.0, settings.spread))
     return Rating(float(_sigmoid(logits[TARGETS.index("nodule")])), middle, (low, high))
+
+
+def malignancy_score(
+    logits: NDArray[np.float64], features: NDArray[np.float64], weights: Mapping[str, Sequence[float]]
+) -> float:
+    """The regression's sum over `weights` (`RateSettings.features`)."""
+    values = dict(zip(FEATURES, features, strict=True))
+    values["network"] = logits[TARGETS.index("malignancy")]
+    return float(sum(w * (values[name] - mean) / scale for name, (mean, scale, w) in weights.items()))
 
 
 def _sigmoid(x: float) -> float:

@@ -51,8 +51,8 @@ class NoduleResNet50(nn.Module):
         strides: of the first convolution and the four stages.
         late_kernel: of the bottlenecks in stages 3 and 4, 1 or 3.
         dropout: before the last layer.
-        mask_channel: index of the nodule's mask among the channels; the logarithm of the voxels that it fills then joins
-            the averaged features, which can hardly count. None, the paper's network, leaves that out.
+        mask_channel: index of the nodule's mask among the channels; the logarithm of the voxels that it fills then
+            joins the averaged features, which can hardly count. None, the paper's network, leaves that out.
 
     Any input size of at least one voxel works; sizes are averaged away before the last layer.
     """

@@ -49,7 +49,8 @@ class ResUNet3d(nn.Module):
             a fine grid at a quarter of the cost.
 
     Any input size of at least one voxel works: the input is padded to multiples of `stem * 2**levels` by repeating its
-    border, and the output is cut back. With stem (2, 2, 1) and 3 levels a (45, 48, 20) image is padded to (48, 48, 24).
+    border, and the output is cut back. With stem (2, 2, 1) and 3 levels a (90, 48, 20) image is padded to (96, 48, 24); the first axis never to
+    less than twice its multiple, 32 here, since one voxel at the bottom could not be normalised.
     """
 
     def __init__(

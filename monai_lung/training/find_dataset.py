@@ -36,8 +36,9 @@ class FindDataset(Dataset[dict[str, Tensor]]):
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
-    the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is `image` float32 (1, *size), windowed, and `label` (2, *size): share of the
-    readers, and trust (0 at seams and at the background's own nodules).
+    the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is
+    `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, and trust (0 at seams and at the
+    background's own nodules).
 
     Args:
         backgrounds: scans on the network's grid.

@@ -1,8 +1,8 @@
 """Nodule crops set into context that they were cut out of: longer in z, or in another patient's lung.
 
-Crops may end in z where the readers' marks end. A network that is trained on them as they are never sees a nodule end,
-and learns to fill the box. Here each crop is continued beyond its ends with its own last slice, the nodule painted over,
-or is set into the lung of a whole scan with a soft edge.
+Crops may end in z where the readers' marks end. A network that is trained on them as they are never sees a nodule
+end, and learns to fill the box. Here each crop is continued beyond its ends with its own last slice, the nodule painted
+over, or is set into the lung of a whole scan with a soft edge.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def _beyond(
 ) -> tuple[NDArray[np.float32], ...]:
     """HU, share and trust (X, Y, n) of `n` slices that follow the slice `hu` outwards."""
     way = rng.choice(3, p=(0.5, 0.3, 0.2))
-    hu = hu.astype(np.float32)
+    values: NDArray[np.float32] = hu.astype(np.float32)
     zero = np.zeros((*hu.shape, n), np.float32)
     if way == 1:
-        return np.repeat(hu[..., None], n, -1), zero, zero
-    clean = paint_over(hu, share > 0, rng) if way == 0 else np.full_like(hu, LUNG_HU)
+        return np.repeat(values[..., None], n, -1), zero, zero
+    clean = paint_over(values, share > 0, rng) if way == 0 else np.full_like(values, LUNG_HU)
     slices = np.repeat(clean[..., None], n, -1) + rng.normal(0, rng.uniform(5, 40), zero.shape)
     fade = rng.uniform(0, 0.45)  # the nodule's last partial volume, too faint to be marked
-    slices[..., 0] += fade * (hu - clean)
+    slices[..., 0] += fade * (values - clean)
     return slices.astype(np.float32), zero, np.ones_like(zero)
 
 

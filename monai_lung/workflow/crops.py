@@ -15,6 +15,7 @@ from monai_lung.data.crops import Crop, CropRow, read_crop, read_table, select
 from monai_lung.data.splits import patient_folds
 from monai_lung.errors import UsageError
 from monai_lung.inference.delineate import delineate_each
+from monai_lung.inference.features import nodule_features
 from monai_lung.inference.networks import Delineator, RateSettings, settings
 from monai_lung.inference.rate import region
 from monai_lung.model import CT, Outline
@@ -103,7 +104,7 @@ class CropRegiond(Transform):
         self.delineator = delineator if mask == "predicted" else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The item with `image` and `outlined`: False where nothing was outlined, and a small ball is rated instead.
+        """The item with `image`, `features` and `outlined`: False where nothing was, and a small ball is rated instead.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -111,8 +112,9 @@ class CropRegiond(Transform):
         crop = read_crop(self.folder, self.rows[data["row"]])
         ct = ct_of(torch.from_numpy(crop.hu), torch.from_numpy(crop.affine_ras))
         outline = self._outline(ct, crop)
-        image = region(ct, outline or ball(ct), self.settings)
-        return {**data, "image": image, "outlined": outline is not None}
+        rated = outline or ball(ct)
+        image, features = region(ct, rated, self.settings), torch.from_numpy(nodule_features(ct, rated))
+        return {**data, "image": image, "features": features, "outlined": outline is not None}
 
     def _outline(self, ct: CT, crop: Crop) -> Outline | None:
         if self.delineator is not None:

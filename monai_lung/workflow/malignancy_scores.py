@@ -45,7 +45,7 @@ class PredictionTable:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = calibrate(output["pred"].double().cpu().numpy(), self.settings)
+            rating = calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), self.settings)
             self._rows.append(((item["case"], item["nodule"]), rating))
 
     def write(self) -> None:
@@ -94,7 +94,7 @@ class MalignancyScores:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = calibrate(output["pred"].double().cpu().numpy(), self.settings)
+            rating = calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), self.settings)
             self._rated.append((self.rows[int(item["row"])], rating, bool(item["outlined"])))
 
     def write(self) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from monai_lung.inference import delineate, find
 from monai_lung.inference.delineate import delineate_each
+from monai_lung.inference.features import nodule_features
 from monai_lung.inference.networks import (
     DelineateSettings,
     Delineator,
@@ -151,7 +152,7 @@ class NoduleRegionsd(Transform):
     """A CT and its label map to the regions that the rating network sees: a list, an item a nodule.
 
     Takes `image`, a MetaTensor (1, X, Y, Z) HU, and `mask`, a path; each item of the list has `image` (3, *region),
-    `case` and `nodule`, its label.
+    `features` (n,), `case` and `nodule`, its label.
     """
 
     def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str) -> None:
@@ -166,7 +167,12 @@ class NoduleRegionsd(Transform):
         ct = ct_of(data["image"][0], data["image"].affine)
         outlines = outlines_of(read_mask(Path(data["mask"]), ct), ct)
         return [
-            {"image": region(ct, outline, self.settings), "case": data["case"], "nodule": str(label)}
+            {
+                "image": region(ct, outline, self.settings),
+                "features": torch.from_numpy(nodule_features(ct, outline)),
+                "case": data["case"],
+                "nodule": str(label),
+            }
             for label, outline in outlines.items()
         ]
 

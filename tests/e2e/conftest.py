@@ -40,7 +40,7 @@ def stand_in_networks(monkeypatch: pytest.MonkeyPatch) -> Networks:
         rate=Likely(),
         find_settings=FindSettings((1.5, 1.5, 3.0), (64, 64, 32), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.75, 0.75, 1.5), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), {"network": (0.0, 1.0, 1.0)}, 1.0, 0.0, 1.0, 0.5),
         device=torch.device("cpu"),
         weights={},
     )

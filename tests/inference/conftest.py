@@ -37,7 +37,7 @@ def networks() -> Networks:
         rate=Bigger(),
         find_settings=FindSettings((1.0, 1.0, 2.0), (32, 32, 16), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.625, 0.625, 1.25), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), {"network": (0.0, 1.0, 1.0)}, 1.0, 0.0, 1.0, 0.5),
         device=torch.device("cpu"),
         weights={},
     )

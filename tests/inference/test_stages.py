@@ -129,3 +129,43 @@ def test_doubles_keep_the_first(networks: Networks) -> None:
     ct, _ = two_lungs()
     outlines = delineate(ct, [Seed(BALLS[0][0], 0.9, 8), Seed(BALLS[1][0], 0.8, 13)], networks)
     assert without_doubles([*outlines, outlines[0]], ct) == outlines
+
+
+def test_a_part_of_a_nodule_found_first_gives_way_to_the_whole(networks: Networks) -> None:
+    ct, _ = two_lungs()
+    (whole,) = delineate(ct, [Seed(BALLS[2][0], 0.9, 30)], networks)
+    part = replace(whole, mask=whole.mask & (np.indices(whole.mask.shape).sum(0) < 20))
+    assert 0 < part.mask.sum() < 0.3 * whole.mask.sum()
+    assert without_doubles([part, whole], ct) == [whole]
+
+
+def test_a_nodule_at_the_images_end_is_followed_to_its_other_end(networks: Networks) -> None:
+    ct, _ = two_lungs((1.0, 1.0, 1.0))
+    hu = np.full(ct.hu.shape, -850, np.int16)
+    hu[50:58, 50:58, :30] = 30
+    x, y, z = ct.to_world((53.5, 53.5, 5.0))
+    (outline,) = delineate(replace(ct, hu=hu), [Seed((x, y, z), 0.9, 5.0)], networks)
+    assert np.ptp(np.flatnonzero(outline.mask.any((0, 1)))) >= 28
+
+
+def test_a_ramp_is_resampled_without_a_shift(networks: Networks) -> None:
+    ct, lungs = two_lungs((0.7, 0.8, 1.25))
+    index = np.indices(ct.hu.shape)
+    for axis in range(3):
+        for flip in (False, True):
+            ramp = (np.clip(index[axis] * ct.spacing_mm[axis] * 8 - 900, -1000, 400)).astype(np.int16)
+            affine = ct.affine_lps.copy()
+            hu, labels = ramp, lungs.labels
+            if flip:
+                hu, labels = np.flip(ramp, axis), np.flip(lungs.labels, axis)
+                affine[:3, 3] += affine[:3, axis] * (ct.hu.shape[axis] - 1)
+                affine[:3, axis] *= -1
+            image, _, grid = find_grid(
+                replace(ct, hu=hu, affine_lps=affine), replace(lungs, labels=labels), networks.find_settings
+            )
+            middle = np.array(image.shape[2:]) // 2
+            world = grid[:3, :3] @ middle + grid[:3, 3]
+            expected = (world[axis] - ct.affine_lps[axis, 3]) * 8 - 900
+            assert image[0, 0][tuple(middle)] * 1400 - 1000 == pytest.approx(
+                expected, abs=3
+            )  # 0.4 mm: pooling jitters by part of a voxel
