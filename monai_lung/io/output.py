@@ -154,21 +154,32 @@ def _swap(temporary: Path, path: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         old = _temporary(path, "old")
-        with suppress(FileNotFoundError):
-            os.rename(path, old)
         try:
-            os.rename(temporary, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                with suppress(OSError):
-                    os.rename(old, path)
-                raise
-            continue
-        finally:
+            with suppress(FileNotFoundError):
+                os.rename(path, old)
+            placed = _placed(temporary, path, old)
             shutil.rmtree(old, ignore_errors=True)
+            if placed:
+                return
+        finally:
             _mine.discard(old)
-        return
     raise OutputError(f"{shown(path)} is being replaced by other processes all the time: run again")
+
+
+def _placed(temporary: Path, path: Path, old: Path) -> bool:
+    """Whether `temporary` took the place that was cleared; False where another process was faster.
+
+    `old` is the last whole result until then: it goes back at an error, or stays for the next run to bring back.
+    """
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        with suppress(OSError):
+            os.rename(old, path)
+        raise
+    return True
 
 
 def _temporary(path: Path, kind: str) -> Path:
@@ -205,7 +216,7 @@ def _remove_leftovers(path: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that is no process's
         return False
     except OSError:
         return True

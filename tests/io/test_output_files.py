@@ -217,6 +217,36 @@ def test_a_folder_that_was_moved_away_by_a_process_that_died_comes_back(tmp_path
     assert hidden(tmp_path) == []
 
 
+def test_a_result_that_can_not_be_replaced_is_kept(tmp_path, monkeypatch):
+    """The disk refuses all once the old result was moved away: it stays there, and the next run brings it back."""
+    case = tmp_path / "case"
+    case.mkdir()
+    (case / "findings.json").write_text("whole")
+    rename = os.rename
+
+    def refuse(source, target):
+        if Path(target) == case and not case.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OutputError, match="reports an error"), replacing_folder(tmp_path / "case") as temporary:
+        (temporary / "findings.json").write_text("new")
+    assert [(tmp_path / name / "findings.json").read_text() for name in hidden(tmp_path)] == ["whole"]
+    monkeypatch.undo()
+    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "case"):
+        raise ZeroDivisionError
+    assert (tmp_path / "case" / "findings.json").read_text() == "whole"
+    assert hidden(tmp_path) == []
+
+
+def test_leftovers_with_an_impossible_process_number_are_removed(tmp_path):
+    (tmp_path / f".new-{_HOST}-{10**30}-0123abcd.case").mkdir()
+    with replacing_folder(tmp_path / "case") as temporary:
+        (temporary / "findings.json").write_text("1")
+    assert hidden(tmp_path) == []
+
+
 def test_many_writers_of_one_folder_leave_one_whole_result(tmp_path):
     def work(number):
         for _ in range(15):
