@@ -84,7 +84,7 @@ def distinct(cases: Iterable[Case]) -> list[Case]:
 def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
     studies: dict[str, list[Series]] = defaultdict(list)
     for series in found.series.values():
-        studies[series.study_uid].append(series)
+        studies[series.study_uid or series.uid].append(series)  # nothing else says they belong together
     if series_uid is not None:
         chosen = [choose(list(found.series.values()), series_uid)]
     else:

@@ -130,6 +130,15 @@ def test_each_study_is_a_case_named_by_a_hash(tmp_path):
     assert [c.series.uid for c in find_cases(tmp_path, second.uid)] == [second.uid]
 
 
+def test_series_without_a_study_uid_are_cases_of_their_own(tmp_path):
+    builders = [SeriesBuilder(seed=seed, StudyInstanceUID="", PatientID=f"P-{seed}") for seed in (1, 2)]
+    for builder in builders:
+        builder.write(tmp_path / builder.uid)
+    cases = find_cases(tmp_path)
+    assert {c.series.uid for c in cases} == {b.uid for b in builders}
+    assert len({read_ct(c).patient_key for c in cases}) == 2
+
+
 def test_file_names_and_folders_do_not_matter(tmp_path):
     builder = SeriesBuilder()
     names = [f"{'abc'[k % 3]}/{(k * 7) % 12}" + (".ima" if k % 2 else "") for k in range(12)]
