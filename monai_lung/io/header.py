@@ -33,7 +33,7 @@ _TAGS = (
     *(0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080060, 0x0008103E),
     *(0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
-    *(0x00280103, 0x00281052, 0x00281053, 0x00281054, 0x00282110, _SHARED, _PER_FRAME),
+    *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, _SHARED, _PER_FRAME),
 )
 
 
@@ -44,7 +44,7 @@ class Header:
     `position` is the centre of the first voxel and `orientation` the direction of a row and of a column, both LPS;
     `spacing_mm` the distance of rows, then of columns (as DICOM has it). None is missing, or not to be understood.
     `pixel_offset` is where uncompressed pixels of this slice start in the file, -1 where pydicom has to decode them;
-    `pixel_bytes` is 0 where the file has no pixel data.
+    `pixel_bytes` is 0 where the file has no pixel data. `padding` is the stored value outside the field of view.
     """
 
     path: Path
@@ -79,6 +79,7 @@ class Header:
     pixel_offset: int
     pixel_bytes: int
     frame: int | None = None
+    padding: int | None = None
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -214,6 +215,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         lossy=_text(data, 0x00282110) == "01",
         pixel_offset=offset,
         pixel_bytes=length,
+        padding=_integer(data, 0x00280120),
     )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MIN_HU, MAX_HU = -1024, 32767
 """Everything below air is padding or ringing; above stays what 16 bits hold (metal in extended CT scale)."""
+_IMPLAUSIBLE_HU = 20000
+"""No metal reaches it on a scale of 16 bits: a padding value that lies above is a negative one that lost its sign."""
 _JPEG = (
     "1.2.840.10008.1.2.4.5",
     "1.2.840.10008.1.2.4.7",
@@ -218,3 +220,13 @@ def _to_hu(stored: NDArray[Any], header: Header, out: NDArray[np.int16]) -> None
         values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
         np.rint(np.clip(values, MIN_HU, MAX_HU, out=values), out=values)
         out[...] = values
+    if header.padding is not None:
+        padding = _as_stored(header.padding, header)
+        if padding * slope + intercept > _IMPLAUSIBLE_HU:  # below air it's clipped already
+            out[stored == padding] = MIN_HU
+
+
+def _as_stored(value: int, header: Header) -> int:
+    """A value as pixels of this slice hold it: a header may give it with the other sign."""
+    value %= 2**header.bits_allocated
+    return value - 2**header.bits_allocated if header.signed and value >> (header.bits_allocated - 1) else value

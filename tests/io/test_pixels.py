@@ -113,6 +113,30 @@ def test_padding_is_air_whatever_its_tag_says(tmp_path):
     np.testing.assert_array_equal(read_ct(tmp_path).hu, np.maximum(hu, -1024))
 
 
+@pytest.mark.parametrize("slope", [1, 2])
+@pytest.mark.parametrize(("signed", "padding"), [(False, 63536), (False, 65535), (True, 32767)])
+def test_padding_that_lost_its_sign_is_air(tmp_path, signed, padding, slope):
+    """-2000 in 16 bits without a sign is 63536: 32767 HU all around the field of view."""
+    builder = SeriesBuilder(signed=signed, slope=slope, PixelPaddingValue=padding)
+    for data in builder.datasets:
+        stored = np.frombuffer(data.PixelData, np.int16 if signed else np.uint16).copy()
+        stored[:100] = padding
+        stored[100] = padding - 1
+        data.PixelData = stored.tobytes()
+    builder.write(tmp_path)
+    hu = read_ct(tmp_path).hu.transpose(2, 1, 0).reshape(len(builder.datasets), -1)
+    assert (hu[:, :100] == -1024).all()
+    assert (hu[:, 100] > 20000).all(), "what isn't the padding value stays"
+    assert (hu[:, 101:] < 4000).all()
+
+
+def test_padding_with_a_plausible_value_is_left_alone(tmp_path):
+    builder = SeriesBuilder(signed=False, PixelPaddingValue=1064)
+    builder.write(tmp_path)
+    assert (builder.hu == 40).any()
+    np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
+
+
 def test_values_beyond_16_bits_are_clipped(tmp_path):
     builder = SeriesBuilder(signed=False)
     stored = np.frombuffer(builder.datasets[0].PixelData, np.uint16).copy()
