@@ -11,8 +11,8 @@ from pathlib import Path
 
 from monai_lung.errors import NoSeriesError
 from monai_lung.io.header import Header
-from monai_lung.io.paths import check_exists, is_volume, list_files, shown, stem
-from monai_lung.io.series import Found, choose, folder_of, scan
+from monai_lung.io.paths import check_exists, is_volume, shown, stem
+from monai_lung.io.series import Found, choose, scan
 from monai_lung.model import Series
 
 _log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
     """What there is to analyse at a path, each case with a name of its own.
 
     A folder or zip archive with DICOM: each study is a case, by the series that `choose` takes (with `series_uid`
-    that series alone). Without DICOM each volume file (NIfTI, NRRD, MHA) in it is a case. A DICOM file stands for the
-    series it belongs to, as far as it lies in the same folder.
+    that series alone). Without DICOM each volume file (NIfTI, NRRD, MHA) in it is a case; with DICOM the log tells how
+    many are left out. Results of an earlier run (in a folder with a `findings.json`) are none. A DICOM file stands for
+    the series it belongs to, as far as it lies in the same folder.
 
     A DICOM case is named by the first 12 hex digits of the SHA-256 of its SeriesInstanceUID, a volume by its file
     name without suffix; a name that is taken gets "-2".
@@ -59,12 +60,13 @@ def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
         return [Case(stem(path), path)]
     found = scan(path)
     if found.series:
+        if found.volumes:
+            _log.warning("%d volume files beside DICOM are left out: name them to analyse them", len(found.volumes))
         return distinct(_studies(path, found, series_uid))
-    volumes = [file for file in list_files(folder_of(path)) if is_volume(file)]
-    if not volumes:
+    if not found.volumes:
         reason = f" ({found.unreadable[0]})" if found.unreadable else ""
         raise NoSeriesError(f"{shown(path)} holds no DICOM series and no NIfTI, NRRD or MHA file{reason}")
-    return distinct(Case(stem(file), file) for file in volumes)
+    return distinct(Case(stem(file), file) for file in found.volumes)
 
 
 def distinct(cases: Iterable[Case]) -> list[Case]:

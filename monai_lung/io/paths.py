@@ -8,6 +8,7 @@ import re
 import stat
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def shown(path: Path | str) -> str:
 def is_volume(path: Path) -> bool:
     """Whether the name is that of a volume file (NIfTI, NRRD, MHA)."""
     return path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def volumes_among(files: Iterable[Path]) -> list[Path]:
+    """The volume files, without those of folders that hold a `findings.json`: they are results of an earlier run."""
+    files = list(files)
+    results = {file.parent for file in files if file.name == "findings.json"}
+    return [file for file in files if is_volume(file) and file.parent not in results]
 
 
 def stem(path: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io.header import Header, read_headers
-from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip
+from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip, volumes_among
 from monai_lung.io.pixels import in_parallel
 from monai_lung.io.plane import MIN_SLICES, along_normal, has_geometry, is_axial
 from monai_lung.model import Series
@@ -42,11 +42,12 @@ _SHARP = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """What a path holds: series with their slices, the best of each study first; files that couldn't be read."""
+    """What a path holds: series with their slices, the best of each study first; unreadable files; volume files."""
 
     series: dict[tuple[str, str], Series]
     headers: dict[tuple[str, str], tuple[Header, ...]]
     unreadable: tuple[str, ...]
+    volumes: tuple[Path, ...]
 
 
 def discover(path: Path | str) -> list[Series]:
@@ -125,7 +126,8 @@ def scan(path: Path) -> Found:
         if only in ("", header.series_uid):
             groups[header.study_uid, header.series_uid].append(header)
     kept = {key: _without_localizers(group) for key, group in groups.items()}
-    return Found(_in_order({key: _describe(group) for key, group in kept.items()}), kept, unreadable)
+    series = _in_order({key: _describe(group) for key, group in kept.items()})
+    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)))
 
 
 def _read_all(files: list[Path]) -> tuple[list[Header], tuple[str, ...]]:

@@ -237,6 +237,29 @@ def test_volume_names_are_safe_and_distinct(tmp_path):
             assert read_ct(path).hu.shape == hu.shape
 
 
+def test_results_of_an_earlier_run_are_no_cases(tmp_path):
+    for name in ("scan.nii.gz", "out/scan/lungs.nii.gz", "out/scan/nodules.nii.gz", "out/other.nii.gz"):
+        write_nifti(tmp_path / name, body_hu(), np.eye(4))
+    (tmp_path / "out" / "scan" / "findings.json").write_text("{}")
+    assert sorted(c.name for c in find_cases(tmp_path)) == ["other", "scan"]
+    assert find_cases(tmp_path / "out" / "scan" / "lungs.nii.gz")[0].name == "lungs", "a file that is named is taken"
+    with pytest.raises(NoSeriesError, match="holds no DICOM series and no"):
+        find_cases(tmp_path / "out" / "scan")
+
+
+def test_volumes_beside_dicom_are_left_out_with_a_warning(tmp_path, caplog):
+    builder = SeriesBuilder()
+    builder.write(tmp_path)
+    for name in ("a.nii.gz", "deep/b.nii.gz", "out/lungs.nii.gz"):
+        write_nifti(tmp_path / name, body_hu(), np.eye(4))
+    (tmp_path / "out" / "findings.json").write_text("{}")
+    assert [c.series.uid for c in find_cases(tmp_path)] == [builder.uid]
+    assert "2 volume files beside DICOM are left out" in caplog.text
+    caplog.clear()
+    find_cases(tmp_path / "0003.dcm")
+    assert caplog.text == "", "who names a file means that file"
+
+
 def test_missing_empty_and_textual_input(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         find_cases(tmp_path / "nowhere")
