@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import InputError, UsageError
+from monai_lung.errors import UsageError
 from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
 from monai_lung.version import __version__
 
@@ -234,33 +234,43 @@ def check_formats(formats: Collection[str]) -> tuple[str, ...]:
     return FORMATS if "all" in chosen else tuple(f for f in FORMATS if f in chosen)
 
 
+def noted(report: Report, formats: Collection[str]) -> Report:
+    """`report` with a warning about those of `formats` that its input can't have: DICOM objects of a volume file.
+
+    `write` does this for what it writes; whoever shows the report otherwise calls it too, so that all agree.
+    """
+    skipped = [] if report.ct.slices else [f.upper() for f in ("seg", "sr") if f in check_formats(formats)]
+    warning = f"No DICOM {' and '.join(skipped)}: the input is a volume file without DICOM instances to refer to."
+    if not skipped or warning in report.warnings:
+        return report
+    return replace(report, warnings=(*report.warnings, warning))
+
+
 def write(
     report: Report, out: Path | str, formats: Collection[str] = DEFAULT_FORMATS, *, show_patient: bool = False
 ) -> Path:
     """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
 
-    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning in the log.
+    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning, see `noted`.
 
     Returns:
         The case's folder.
 
     Raises:
         UsageError: a format is unknown.
+        InputError: the DICOM files can't be read any more, or don't fit the report.
         OutputError: the folder can't be written.
     """
     from monai_lung.io.output import replacing_folder
 
     wanted = check_formats(formats)
+    report = noted(report, wanted)
+    if not report.ct.slices:
+        wanted = tuple(f for f in wanted if f not in ("seg", "sr"))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder) as temporary:
-        for name in (f for f in _WRITERS if f in wanted):  # what may add a warning comes before what shows it
-            try:
-                _WRITERS[name](report, temporary, show_patient)
-            except InputError as error:
-                if name not in ("seg", "sr"):
-                    raise
-                report = replace(report, warnings=(*report.warnings, f"No DICOM {name.upper()}: {error}"))
-                log.warning("%s: no DICOM %s: %s", report.ct.name, name.upper(), error)
+        for name in (f for f in _WRITERS if f in wanted):  # in its order: the SR refers to the SEG's file
+            _WRITERS[name](report, temporary, show_patient)
     return folder
 
 

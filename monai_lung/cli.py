@@ -140,7 +140,7 @@ def analyze(inputs: tuple[Path, ...], output: Path, formats: str | None, as_json
 
     CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case.
     """
-    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, write
+    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, noted, write
     from monai_lung.report.findings import to_dict
 
     show_patient = options.pop("show_patient")
@@ -151,7 +151,7 @@ def analyze(inputs: tuple[Path, ...], output: Path, formats: str | None, as_json
     for number, case in enumerate(cases, start=1):
         try:
             with case_progress(case.name, number, len(cases)) as progress:
-                report = analyzer.analyze(case, progress)
+                report = noted(analyzer.analyze(case, progress), wanted)
                 folder = write(report, output, wanted, show_patient=show_patient)
         except Exception as error:
             _failed(batch, case.name, error)

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
 from monai_lung import analysis
+from monai_lung.errors import MaskError
+from monai_lung.model import CT, Lungs, Report, SourceSlice
+
+
+def report(**of_the_ct: object) -> Report:
+    ct = CT(np.zeros((4, 4, 4), np.int16), np.eye(4), "one", Path("one"))
+    return Report(dataclasses.replace(ct, **of_the_ct), Lungs(np.ones((4, 4, 4), np.uint8), 3000, 2800), (), {})
 
 
 def test_sr_brings_the_seg_that_it_refers_to():
     assert analysis.check_formats(["sr"]) == ("seg", "sr")
     assert analysis.check_formats(["seg", "json"]) == ("json", "seg")
     assert analysis.check_formats(["sr", "all"]) == analysis.FORMATS
+
+
+def test_a_volume_gets_no_dicom_objects_and_says_so_wherever_it_is_shown(tmp_path):
+    volume = report()
+    folder = analysis.write(volume, tmp_path, ["json", "sr"])
+    assert [p.name for p in folder.iterdir()] == ["findings.json"]
+    shown = analysis.noted(volume, ["json", "sr"]).warnings
+    assert "SEG and SR" in shown[-1]
+    assert analysis.noted(analysis.noted(volume, ["sr"]), ["sr"]).warnings == shown
+    assert tuple(json.loads((folder / "findings.json").read_text())["input"]["warnings"])[-1:] == shown
+    assert analysis.noted(volume, ["json"]) is volume
+
+
+def test_dicom_objects_that_fail_fail_the_case(tmp_path):
+    stored = SourceSlice(tmp_path / "gone.dcm", "1.2", np.eye(4), (4, 4))
+    with pytest.raises(MaskError, match="one"):
+        analysis.write(report(slices=(stored,)), tmp_path / "out", ["json", "seg"])
+    assert not list((tmp_path / "out").iterdir())
