@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import UsageError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
 from monai_lung.version import __version__
 
@@ -182,7 +182,8 @@ class Analyzer:
             check_prior(found.ct, earlier, force=self.options.force)
             if ct is not None:
                 earlier = find_prior(earlier, self.find(ct))
-            growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
+            with _measured(found.ct):
+                growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
         warnings = [f"Prior: {text}" for text in (ct.warnings if ct else ())]
         if prior.source == "result":
             warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
@@ -197,7 +198,9 @@ def _advised(
     """The nodules with advice, and the advice for the examination."""
     from monai_lung.clinical.guidelines import advise
 
-    each, examination = advise(found.measurements, person, growths)
+    advise((), person)  # a person that can't be is an error of the call
+    with _measured(found.ct):
+        each, examination = advise(found.measurements, person, growths)
     rows = zip(found.outlines, found.measurements, found.ratings, each, growths, strict=True)
     nodules = tuple(
         Nodule(n, tracking_uid(found.ct, m), o, m, r, advice, growth)
@@ -326,6 +329,15 @@ _WRITERS: dict[str, Callable[[Report, Path, bool], None]] = {
     "figure": _figure,
     "csv": _csv,
 }
+
+
+@contextmanager
+def _measured(ct: CT) -> Iterator[None]:
+    """Rules see a size that can't be as wrong usage; where they get what was measured, it's the case that failed."""
+    try:
+        yield
+    except UsageError as error:
+        raise InputError(f"{ct.name}: a measurement can't be used: {error}") from error
 
 
 @contextmanager

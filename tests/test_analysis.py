@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from monai_lung import analysis
-from monai_lung.errors import MaskError
-from monai_lung.model import CT, Lungs, Report, SourceSlice
+from monai_lung.clinical.growth_rates import percent_volume_change
+from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
 
 
 def report(**of_the_ct: object) -> Report:
@@ -41,3 +42,11 @@ def test_dicom_objects_that_fail_fail_the_case(tmp_path):
     with pytest.raises(MaskError, match="one"):
         analysis.write(report(slices=(stored,)), tmp_path / "out", ["json", "seg"])
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_measurement_that_can_not_be_fails_the_case_alone():
+    with pytest.raises(InputError, match="one: a measurement") as caught, analysis._measured(report().ct):
+        percent_volume_change(0.0, 5.0)
+    assert not isinstance(caught.value, UsageError)
+    with pytest.raises(UsageError, match="age"):
+        analysis._advised(analysis.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
