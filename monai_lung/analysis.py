@@ -15,6 +15,7 @@ from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Ou
 from monai_lung.version import __version__
 
 if TYPE_CHECKING:
+    from monai_lung.clinical.growth import PriorExamination
     from monai_lung.inference import Networks
     from monai_lung.io import Case
 
@@ -114,9 +115,10 @@ class Analyzer:
         timing: dict[str, float] = {}
         with _timed("read", timing, progress):
             ct = self._read(source)
+            earlier = self._read_prior(ct)
         networks = self.networks
         found = self.find(ct, timing, progress)
-        growths, prior, warnings = self._against_prior(found, timing, progress)
+        growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
         with _timed("advise", timing, progress):
             nodules, examination = _advised(found, growths, self.options.person)
         return Report(
@@ -168,23 +170,32 @@ class Analyzer:
 
         return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
 
-    def _against_prior(
-        self, found: Found, timing: dict[str, float], progress: Progress | None
-    ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
-        """Growth of each nodule, and warnings, against `options.prior`."""
+    def _read_prior(self, ct: CT) -> PriorExamination | None:
+        """The earlier examination, read and found to fit before anything slow runs."""
         if self.options.prior is None:
+            return None
+        from monai_lung.clinical.growth import check_prior
+        from monai_lung.prior import read_prior
+
+        earlier = read_prior(self.options.prior, self.options)
+        check_prior(ct, earlier, force=self.options.force)
+        return earlier
+
+    def _against_prior(
+        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
+        """Growth of each nodule, and warnings, against the earlier examination."""
+        if earlier is None:
             return [None] * len(found.outlines), None, ()
-        from monai_lung.clinical.growth import check_prior, compare
-        from monai_lung.prior import find_prior, read_prior
+        from monai_lung.clinical.growth import compare
+        from monai_lung.prior import find_prior
 
         with _timed("prior", timing, progress):
-            earlier, ct = read_prior(self.options.prior, self.options)
-            check_prior(found.ct, earlier, force=self.options.force)
-            if ct is not None:
-                earlier = find_prior(earlier, self.find(ct))
+            if earlier.ct is not None:
+                earlier = find_prior(earlier, self.find(earlier.ct))
             with _measured(found.ct):
                 growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
-        warnings = [f"Prior: {text}" for text in (ct.warnings if ct else ())]
+        warnings = [f"Prior: {text}" for text in (earlier.ct.warnings if earlier.ct else ())]
         if prior.source == "result":
             warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
         if prior.study_date is None or found.ct.study_date is None:

@@ -11,8 +11,9 @@ import pytest
 
 from monai_lung import analysis
 from monai_lung.clinical.growth_rates import percent_volume_change
-from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.errors import InputError, MaskError, PriorError, UsageError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
+from monai_lung.prior import read_prior
 
 
 def report(**of_the_ct: object) -> Report:
@@ -50,3 +51,48 @@ def test_a_measurement_that_can_not_be_fails_the_case_alone():
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="age"):
         analysis._advised(analysis.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    return analysis.write(report(), tmp_path, ["json", "nifti"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lungs", {}),
+        ("lungs", None),
+        ("input", {"study_date": "yesterday"}),
+        ("nodules", [{"center_mm": [1, 2]}]),
+        ("nodules", [{"center_mm": [1, 2, 3], "volume_mm3": 0, "mean_diameter_mm": 5}]),
+        ("mask", b"no image"),
+        ("mask", None),
+    ],
+)
+def test_an_earlier_result_that_is_damaged_is_one_line(key, value, earlier):
+    assert read_prior(earlier, analysis.Options()).ct is None
+    if key == "mask":
+        (earlier / "lungs.nii.gz").unlink()
+        if value:
+            (earlier / "lungs.nii.gz").write_bytes(value)
+    else:
+        findings = earlier / "findings.json"
+        findings.write_text(json.dumps(json.loads(findings.read_text()) | {key: value}))
+    with pytest.raises(PriorError) as caught:
+        read_prior(earlier, analysis.Options())
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_prior_is_checked_before_any_network_is_loaded(earlier, monkeypatch):
+    findings = earlier / "findings.json"
+    content = json.loads(findings.read_text())
+    content["input"]["patient_key"] = "someone"
+    findings.write_text(json.dumps(content))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("networks are loaded")
+
+    monkeypatch.setattr("monai_lung.inference.load_networks", refuse)
+    with pytest.raises(PriorError, match="another patient"):
+        analysis.analyze(report(patient_key="another").ct, analysis.Options(prior=earlier))
