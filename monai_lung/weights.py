@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monai_lung.errors import WeightsError
 
@@ -46,13 +47,15 @@ def running_bundle(name: str) -> Path:
     return bundle_dir(name)
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _metadata(bundle: Path) -> dict[str, Any]:
+    """The bundle's metadata.json, with a dict `weights_sha256` in it."""
+    path = bundle / "configs" / "metadata.json"
+    try:
+        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {**metadata, "weights_sha256": {**metadata.get("weights_sha256", {})}}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path}: no metadata of a bundle ({reason}); reinstall monai-lung") from error
 
 
 def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
@@ -62,20 +65,22 @@ def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
     runs. Its sha256 must be the one in the bundle's metadata.json (`weights_sha256`).
 
     Raises:
-        WeightsError: the file is missing, damaged, not the one that the metadata names, or of another network.
+        WeightsError: the file or the metadata is missing or damaged, they don't fit, or it's of another network.
     """
     import torch
 
     path = bundle / "models" / file
     if not path.is_file():
         raise WeightsError(f"{path}: no weights; train them or reinstall monai-lung")
-    digest = sha256(path)
-    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
-    known = metadata.get("weights_sha256", {}).get(file)
-    if known != digest:
+    try:
+        content = path.read_bytes()  # once: what is loaded is what was hashed
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror}); reinstall monai-lung") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if _metadata(bundle)["weights_sha256"].get(file) != digest:
         raise WeightsError(f"{path}: sha256 {digest[:12]}… isn't that of the bundle's metadata; reinstall monai-lung")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         network.load_state_dict({key: value.float() for key, value in state.items()})
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError …
         raise WeightsError(f"{path}: not weights of {type(network).__name__}; reinstall monai-lung") from error
@@ -94,7 +99,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
         The sha256.
 
     Raises:
-        WeightsError: the checkpoint is missing or damaged, or a weight isn't finite in half precision.
+        WeightsError: the checkpoint or the metadata is missing or damaged, or a weight isn't finite in half precision.
         OutputError: the files can't be written.
     """
     import torch
@@ -113,14 +118,13 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
     if wrong:
         raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
+    metadata = _metadata(bundle)
     with replacing(bundle / "models" / file) as temporary:
         torch.save(half, temporary)
-    digest = sha256(bundle / "models" / file)
-    path = bundle / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text())
-    metadata["weights_sha256"] = {**metadata.get("weights_sha256", {}), file: digest}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n")
+    digest = hashlib.sha256((bundle / "models" / file).read_bytes()).hexdigest()
+    metadata["weights_sha256"][file] = digest
+    with replacing(bundle / "configs" / "metadata.json") as temporary:
+        temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     return digest
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from monai_lung import analysis
 from monai_lung.clinical.growth_rates import percent_volume_change
-from monai_lung.errors import InputError, MaskError, PriorError, UsageError
+from monai_lung.errors import InputError, MaskError, PriorError, UsageError, WeightsError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
 from monai_lung.prior import read_prior
+from monai_lung.weights import load_weights, save_weights
 
 
 def report(**of_the_ct: object) -> Report:
@@ -96,3 +97,20 @@ def test_the_prior_is_checked_before_any_network_is_loaded(earlier, monkeypatch)
     monkeypatch.setattr("monai_lung.inference.load_networks", refuse)
     with pytest.raises(PriorError, match="another patient"):
         analysis.analyze(report(patient_key="another").ct, analysis.Options(prior=earlier))
+
+
+@pytest.mark.parametrize("metadata", [None, "{", "[]", '{"weights_sha256": 3}'])
+def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Linear(2, 2)
+    path = tmp_path / "configs" / "metadata.json"
+    path.parent.mkdir()
+    path.write_text("{}")
+    digest = save_weights(network, tmp_path, "model.pt")
+    assert load_weights(network, tmp_path, "model.pt") == digest
+    path.unlink()
+    if metadata is not None:
+        path.write_text(metadata)
+    for call in (load_weights, save_weights):
+        with pytest.raises(WeightsError, match="metadata"):
+            call(network, tmp_path, "model.pt")
