@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ FORMATS = ("json", "nifti", "seg", "sr", "html", "figure", "csv")
 DEFAULT_FORMATS = ("json", "nifti", "html")
 SMALLEST_MM = 3.0
 """Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
+
+_EXTRAS = {
+    "seg": ("highdicom",),
+    "sr": ("highdicom",),
+    "html": ("jinja2", "markupsafe", "PIL"),
+    "figure": ("matplotlib",),
+}
+"""Modules of the extra `dicom` that a format needs."""
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
@@ -246,6 +255,18 @@ def check_formats(formats: Collection[str]) -> tuple[str, ...]:
         raise UsageError(f"format {', '.join(unknown)}: unknown; choose from {', '.join(FORMATS)} or all")
     chosen = {*formats, "seg"} if "sr" in formats else {*formats}
     return FORMATS if "all" in chosen else tuple(f for f in FORMATS if f in chosen)
+
+
+def require_formats(formats: Collection[str]) -> None:
+    """Make sure before any work that the libraries which these formats need are installed.
+
+    Raises:
+        UsageError: one isn't, or a format is unknown.
+    """
+    for name in check_formats(formats):
+        for module in _EXTRAS.get(name, ()):
+            if find_spec(module) is None:
+                raise UsageError(f'format {name} needs {module}: pip install "monai-lung[dicom]"')
 
 
 def noted(report: Report, formats: Collection[str]) -> Report:

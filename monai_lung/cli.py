@@ -140,11 +140,12 @@ def analyze(inputs: tuple[Path, ...], output: Path, formats: str | None, as_json
 
     CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case.
     """
-    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, noted, write
+    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, noted, require_formats, write
     from monai_lung.report.findings import to_dict
 
     show_patient = options.pop("show_patient")
     wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
+    require_formats(wanted)
     batch = _Batch()
     cases = _cases(inputs, options["series_uid"], batch)
     analyzer = Analyzer(_options(**options))

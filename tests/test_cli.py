@@ -306,6 +306,22 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
     assert (options.device, options.allow_gaps, options.force, options.prior) == ("cpu", True, True, volumes[1])
 
 
+def test_a_format_whose_library_is_missing_stops_before_any_work(volumes, tmp_path, analyzer, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--format", "json,figure"]) == 2
+    assert 'matplotlib: pip install "monai-lung[dicom]"' in one_line(capsys.readouterr().err)
+    assert "options" not in analyzer
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--format", "json"]) == 0
+
+
+def test_json_tells_of_skipped_formats_as_the_files_do(volumes, tmp_path, analyzer, capsys):
+    assert run(["analyze", str(volumes[0]), "-o", str(tmp_path / "out"), "--format", "json,sr", "--json"]) == 0
+    (case,) = json.loads(capsys.readouterr().out)["cases"]
+    written = json.loads((tmp_path / "out/one/findings.json").read_text())
+    assert case["findings"]["input"]["warnings"] == written["input"]["warnings"]
+    assert "SEG and SR" in written["input"]["warnings"][-1]
+
+
 def test_main_exits_with_the_code(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["monai-lung", "inspect", "/no/such/place"])
     with pytest.raises(SystemExit) as left:
