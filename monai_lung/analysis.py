@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import InputError, UsageError
+from monai_lung.errors import ConfigError, InputError, UsageError, WeightsError
 from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
 from monai_lung.version import __version__
 
@@ -28,6 +28,8 @@ DEFAULT_FORMATS = ("json", "nifti", "html")
 SMALLEST_MM = 3.0
 """Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
 
+STOPPING = (UsageError, WeightsError, ConfigError)
+"""Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
 _EXTRAS = {
     "seg": ("highdicom",),
     "sr": ("highdicom",),

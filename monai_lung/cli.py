@@ -196,10 +196,10 @@ def _options(**values: Any) -> Any:
 
 
 def _failed(batch: _Batch, name: str, error: Exception) -> None:
-    """Note a case that failed; errors of the call itself, of weights or configs would hit every case: they end all."""
-    from monai_lung.errors import ConfigError, WeightsError
+    """Note a case that failed; an error that would hit every case ends all."""
+    from monai_lung.analysis import STOPPING
 
-    if isinstance(error, UsageError | WeightsError | ConfigError):
+    if isinstance(error, STOPPING):
         raise error
     log.debug("%s", name, exc_info=error)
     context = click.get_current_context().find_object(_Session)

@@ -11,7 +11,7 @@ import pytest
 
 from monai_lung import analysis
 from monai_lung.clinical.growth_rates import percent_volume_change
-from monai_lung.errors import InputError, MaskError, PriorError, UsageError, WeightsError
+from monai_lung.errors import ConfigError, InputError, MaskError, MonaiLungError, PriorError, UsageError, WeightsError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
 from monai_lung.prior import read_prior
 from monai_lung.weights import load_weights, save_weights
@@ -114,3 +114,29 @@ def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
     for call in (load_weights, save_weights):
         with pytest.raises(WeightsError, match="metadata"):
             call(network, tmp_path, "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("error", "stops"),
+    [(WeightsError("w"), True), (ConfigError("c"), True), (UsageError("u"), True), (KeyError("k"), False)],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_engine_stops_and_goes_on_as_the_command_line_does(error, stops, tmp_path, monkeypatch):
+    pytest.importorskip("ignite")
+    from monai_lung.workflow.analyses import AnalysisEngine
+
+    seen = []
+
+    def answer(self: analysis.Analyzer, case: str) -> Report:
+        seen.append(self.options.person.age)
+        if case == "bad":
+            raise error
+        return report()
+
+    monkeypatch.setattr(analysis.Analyzer, "analyze", answer)
+    data = [{"image": name, "case": name} for name in ("bad", "one")]
+    engine = AnalysisEngine(data, tmp_path / "out", formats="json", device="cpu", person={"age": 61})
+    with pytest.raises(type(error) if stops else MonaiLungError, match=None if stops else r"1 cases failed \(bad\)"):
+        engine.run()
+    assert seen == [61] * (1 if stops else 2)
+    assert (tmp_path / "out" / "one").is_dir() is not stops

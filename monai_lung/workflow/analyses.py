@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.engines import Workflow
 
-from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, Options, check_formats, write
-from monai_lung.errors import MonaiLungError
+from monai_lung.analysis import DEFAULT_FORMATS, STOPPING, Analyzer, Options, check_formats, require_formats, write
+from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.inference.networks import choose_device
+from monai_lung.io.paths import check_exists
+from monai_lung.model import Person
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,8 @@ log = logging.getLogger(__name__)
 class AnalysisEngine(Workflow):
     """Analyses one case after the other and writes `output_dir/<case>/`, as `monai-lung analyze` does.
 
-    A case that fails is logged and passed over; when all are done, the run ends with an error that lists them.
+    A case that fails is logged and passed over; when all are done, the run ends with an error that lists them. An
+    error that would hit every case (weights, configs, the call itself) ends the run at once.
 
     Args:
         data: items of `ct_items`.
@@ -29,9 +32,14 @@ class AnalysisEngine(Workflow):
         device: auto, cpu or cuda.
         segmentation_dir, classification_dir: other bundles than the installed ones; "" for those.
         allow_gaps: interpolate missing slices rather than refuse them.
+        person: fields of `Person` that are known of the patient.
+        prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.
+        force: compare with the prior even if it's another patient's.
+        show_patient: put the patient's name and ID into the results.
 
     Raises:
-        UsageError: a format or the device is unknown.
+        UsageError: a format, the device or a field of the person is unknown, a format's library isn't installed, or
+            the prior isn't there.
     """
 
     def __init__(
@@ -44,11 +52,22 @@ class AnalysisEngine(Workflow):
         segmentation_dir: Path | str = "",
         classification_dir: Path | str = "",
         allow_gaps: bool = False,
+        person: Mapping[str, Any] | None = None,
+        prior: Path | str = "",
+        force: bool = False,
+        show_patient: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.formats = check_formats(formats.split(",") if isinstance(formats, str) else formats)
+        require_formats(self.formats)
+        self.show_patient = show_patient
+        if prior:
+            check_exists(Path(prior))
         options = Options(
             device=device,
+            person=_person(person or {}),
+            prior=Path(prior) if prior else None,
+            force=force,
             allow_gaps=allow_gaps,
             segmentation_dir=Path(segmentation_dir) if segmentation_dir else None,
             classification_dir=Path(classification_dir) if classification_dir else None,
@@ -67,9 +86,15 @@ class AnalysisEngine(Workflow):
 
     def _analyze(self, engine: Engine, item: dict[str, Any]) -> Path | None:
         try:
-            folder = write(self.analyzer.analyze(item["image"]), self.output_dir, self.formats)
-        except MonaiLungError as error:
-            log.error("%s: %s", item["case"], error)
+            report = self.analyzer.analyze(item["image"])
+            folder = write(report, self.output_dir, self.formats, show_patient=self.show_patient)
+        except STOPPING:
+            raise
+        except Exception as error:
+            if isinstance(error, MonaiLungError):
+                log.error("%s: %s", item["case"], error)
+            else:
+                log.exception("%s: unexpected %s", item["case"], type(error).__name__)
             self.failed.append(item["case"])
             return None
         log.info("%s: done", folder)
@@ -79,3 +104,10 @@ class AnalysisEngine(Workflow):
         """Raise an error that lists the cases that failed."""
         if self.failed:
             raise MonaiLungError(f"{len(self.failed)} cases failed ({', '.join(self.failed)}); the log says why")
+
+
+def _person(fields: Mapping[str, Any]) -> Person:
+    try:
+        return Person(**fields)
+    except TypeError as error:
+        raise UsageError(f"person: {error}; its fields are those of monai_lung.model.Person") from error
