@@ -47,6 +47,11 @@ def running_bundle(name: str) -> Path:
     return bundle_dir(name)
 
 
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _metadata(bundle: Path) -> dict[str, Any]:
     """The bundle's metadata.json, with a dict `weights_sha256` in it."""
     path = bundle / "configs" / "metadata.json"
@@ -121,7 +126,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     metadata = _metadata(bundle)
     with replacing(bundle / "models" / file) as temporary:
         torch.save(half, temporary)
-    digest = hashlib.sha256((bundle / "models" / file).read_bytes()).hexdigest()
+    digest = sha256(bundle / "models" / file)
     metadata["weights_sha256"][file] = digest
     with replacing(bundle / "configs" / "metadata.json") as temporary:
         temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
