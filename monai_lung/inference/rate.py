@@ -61,9 +61,12 @@ def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
 
 def calibrate(logits: NDArray[np.float64], features: NDArray[np.float64], settings: RateSettings) -> Rating:
     """Logits (T,) and measured features (n,) to calibrated probabilities with an interval (`RateSettings` says how)."""
-    x = settings.slope * malignancy_score(logits, features, settings.features) + settings.offset
-    low, middle, high = (float(_sigmoid(x + d)) for d in (-settings.spread, 0.0, settings.spread))
-    return Rating(float(_sigmoid(logits[TARGETS.index("nodule")])), middle, (low, high))
+    score = malignancy_score(logits, features, settings.features)
+    probability = _sigmoid(settings.slope * score + settings.offset)
+    rated = settings.reader_slope * score + settings.reader_offset
+    low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
+    nodule = _sigmoid(logits[TARGETS.index("nodule")])
+    return Rating(nodule, probability, (min(low, probability), max(high, probability)))
 
 
 def malignancy_score(

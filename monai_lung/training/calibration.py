@@ -35,16 +35,20 @@ def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tupl
     return float(slope), float(offset)
 
 
-def fit_spread(calibrated: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> float:
-    """Half-width in logits of an interval that holds the readers' mean rating of `COVERAGE` of the nodules.
+def fit_readers(scores: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Slope, offset and half-width, in logits, of an interval for the mean rating of a nodule's readers.
 
-    Split conformal prediction (Vovk et al. 2005) with the absolute residual in logits as score.
+    A straight line predicts the mean rating's logit; the half-width holds `COVERAGE` of the nodules: split conformal
+    prediction (Vovk et al. 2005) with the absolute residual as score.
 
     Args:
-        calibrated: (n,) calibrated logits.
+        scores: (n,) of the malignancy regression.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
     """
     share = np.clip((mean_rating - 1) / 4, _EDGE, 1 - _EDGE)
-    residual = np.abs(calibrated - np.log(share / (1 - share)))
+    target = np.log(share / (1 - share))
+    slope, offset = np.polyfit(scores, target, 1)
+    residual = np.abs(slope * scores + offset - target)
     n = len(residual)
-    return float(np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n)))
+    spread = np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n))
+    return float(slope), float(offset), float(spread)

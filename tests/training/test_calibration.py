@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_lung.training.calibration import fit_platt, fit_spread
+from monai_lung.training.calibration import fit_platt, fit_readers
 
 
 def test_platt_finds_the_truth_again() -> None:
@@ -31,6 +31,6 @@ def test_the_interval_holds_its_share_of_new_nodules() -> None:
     truth = rng.normal(0, 1, (2, 4000))
     calibrated = truth + rng.normal(0, 0.7, truth.shape)
     rating = 1 + 4 / (1 + np.exp(-truth))
-    spread = fit_spread(calibrated[0], rating[0])
-    inside = np.abs(calibrated[1] - truth[1]) <= spread
+    slope, offset, spread = fit_readers(2 * calibrated[0] + 1, rating[0])
+    inside = np.abs(slope * (2 * calibrated[1] + 1) + offset - truth[1]) <= spread
     assert inside.mean() == pytest.approx(0.9, abs=0.02)
