@@ -1,0 +1,1 @@
+"""The MONAI bundles, shipped as package data."""
