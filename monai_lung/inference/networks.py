@@ -50,9 +50,10 @@ class RateSettings:
 
     `features` maps a name of `inference.features.FEATURES`, or "network" for the network's own malignancy logit, to
     (mean, scale, weight): x = sum of weight (value - mean) / scale, a logistic regression on measured features. It is
-    calibrated to sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of four readers would lie,
-    sigmoid(reader_slope x + reader_offset -+ spread), `spread` being the 90 % quantile of that prediction's error on
-    validation patients; it's widened to hold the probability itself. Below `min_nodule` a seed is called no nodule.
+    calibrated to sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would
+    lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being the 90 % quantile of that prediction's error
+    on validation patients; it's widened to hold the probability itself. Below `min_nodule`, which 99 % of the nodules
+    of validation patients reach, a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]

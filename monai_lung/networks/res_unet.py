@@ -48,9 +48,10 @@ class ResUNet3d(nn.Module):
             unfolded after the last (space to depth). (1, 1, 1), the paper's network, doesn't fold; (2, 2, 1) looks at
             a fine grid at a quarter of the cost.
 
-    Any input size of at least one voxel works: the input is padded to multiples of `stem * 2**levels` by repeating its
-    border, and the output is cut back. With stem (2, 2, 1) and 3 levels a (90, 48, 20) image is padded to (96, 48, 24); the first axis never to
-    less than twice its multiple, 32 here, since one voxel at the bottom could not be normalised.
+    Any input size of at least one voxel works: the input is padded to multiples of `stem * 2**levels` by repeating
+    its border, and the output is cut back. With stem (2, 2, 1) and 3 levels a (90, 48, 20) image is padded to
+    (96, 48, 24). The first axis is never padded to less than twice its multiple, 32 here: one voxel alone at the bottom
+    could not be normalised.
     """
 
     def __init__(

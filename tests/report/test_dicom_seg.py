@@ -99,7 +99,7 @@ def test_from_the_files_to_the_seg_the_lungs_keep_their_place(
     make_report: MakeReport, tmp_path: Path, layout: str, dice: float
 ) -> None:
     """Read by `io`, whatever grid it chooses: the phantom's lungs are a function of mm, and so must the SEG be."""
-    from conftest import lung_labels, world_of
+    from report_builder import lung_labels, world_of
 
     from monai_lung.io import read_ct
 
@@ -411,7 +411,7 @@ def test_time_and_size_of_a_full_chest(make_report: MakeReport, tmp_path: Path) 
 
 def test_a_real_feet_first_series(data_dir: Path, tmp_path: Path, assert_dicom_valid: Callable[[Path], None]) -> None:
     """LIDC-IDRI-0001: feet first, private elements, odd padding; a threshold stands in for the networks."""
-    from conftest import build_report
+    from report_builder import build_report
 
     from monai_lung.io import read_ct
 
