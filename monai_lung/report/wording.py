@@ -41,7 +41,7 @@ def interval(low: float, high: float) -> str:
 
 
 def malignancy(rating: Rating) -> str:
-    """The network's probability with its interval."""
+    """The calibrated probability with its interval."""
     return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
 
 
