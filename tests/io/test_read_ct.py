@@ -165,6 +165,7 @@ def fastest(function, repeats):
     return min(times)
 
 
+@pytest.mark.slow
 def test_not_slower_than_simpleitk(unpacked):
     """With all checks; both in one run, alternating, the fastest of each."""
     folder = unpacked / "LIDC-IDRI-0001" / "dicom"
