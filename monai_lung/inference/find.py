@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -55,16 +57,32 @@ def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], 
         networks: with `find` and its settings.
         progress: called with the share that is done, 0...1.
     """
-    probability, affine = probability_map(ct, lungs, networks, progress=progress)
-    return seeds_of(probability, affine, networks.find_settings)
+    settings = networks.find_settings
+    seeds = seeds_of(*probability_map(ct, lungs, networks, settings, progress=progress), settings)
+    x, y, z = settings.spacing_mm
+    coarse = replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
+    for mass in seeds_of(*probability_map(ct, lungs, networks, coarse), coarse):
+        if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in seeds):
+            seeds.append(mass)
+    return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
+
+
+def _same(mass: Seed, seed: Seed) -> bool:
+    """Whether `seed` shows nearly all of what the coarse look calls a mass."""
+    apart = math.dist(mass.center_mm, seed.center_mm)
+    return apart < mass.diameter_mm / 2 and seed.diameter_mm >= 0.7 * mass.diameter_mm
 
 
 def probability_map(
-    ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None
+    ct: CT,
+    lungs: Lungs,
+    networks: Finder,
+    settings: FindSettings,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Probability of a nodule (X, Y, Z) on the network's grid over the lungs, and that grid's LPS affine."""
-    image, inside, affine = find_grid(ct, lungs, networks.find_settings)
-    settings = networks.find_settings
+    """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid's LPS affine."""
+    image, inside, affine = find_grid(ct, lungs, settings)
     inferer = SlidingWindowInferer(
         settings.window, sw_batch_size=4, overlap=settings.overlap, mode="gaussian", with_coord=True
     )

@@ -23,6 +23,8 @@ class FindSettings:
     """Grid, window and thresholds of the network that finds.
 
     `threshold` is the voxel probability that makes a seed's component; seeds score the highest probability in it.
+    A mass fills the network's window and is lost in it; so the network looks a second time at voxels twice as large,
+    and what it finds there counts from `mass_mm` on.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -30,6 +32,7 @@ class FindSettings:
     overlap: float
     threshold: float
     min_score: float
+    mass_mm: float = 20.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 
 DENSE_HU = -400
 """Denser voxels inside the lungs are vessels, scars, fissures: where false positives come from."""
+COARSE_SHARE = 0.25
+"""Patches as the coarse look for masses sees them: voxels twice as large, nodules grown to masses."""
+LARGE_RADIUS_MM = 5.0
+"""Nodules larger than this look like small masses where they are grown."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
     the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is
     `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, and trust (0 at seams and at the
-    background's own nodules).
+    background's own nodules). A quarter of the items are of twice the voxel size, with large nodules grown to masses.
 
     Args:
         backgrounds: scans on the network's grid.
@@ -61,6 +65,8 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.samples, self.seed = samples, seed
         self.donors = [_donor(crop) for crop in crops]
+        self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
+        self._coarse = [_halved(b) for b in self.backgrounds]
         self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
         self._dense = [np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known) for b in self.backgrounds]
         self._hard = [np.ravel_multi_index(tuple(b.hard.T), b.hu.shape) for b in self.backgrounds]
@@ -78,14 +84,20 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._drawn[index]))
         self._drawn[index] += 1
-        hu, depth, known, spacing = self._context(rng)
+        grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
+        hu, depth, known, spacing = self._context(rng, grown)
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
         for _ in range(rng.choice(3, p=(0.25, 0.6, 0.15))):
-            hu, share, trust = self._set_in(hu, depth, share, trust, spacing, rng)
+            hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
         return {"image": to_window(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
 
-    def _context(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
-        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
+    def _context(
+        self, rng: np.random.Generator, grown: float
+    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size.
+
+        `grown` is how much larger than the network's its voxels are, 1 or 2.
+        """
         which = rng.integers(len(self.backgrounds))
         b = self.backgrounds[which]
         pool = self._inside[which]
@@ -94,6 +106,8 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         elif rng.random() < 1 / 3 and len(self._dense[which]):
             pool = self._dense[which]
         center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
+        if grown > 1:
+            b, center = self._coarse[which], (center - 0.5) / 2
         scale = rng.uniform(0.85, 1.2)
         frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
         center += rng.uniform(-0.25, 0.25, 3) * self.size
@@ -114,13 +128,16 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         share: Tensor,
         trust: Tensor,
         spacing: NDArray[np.float64],
+        grown: float,
         rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        donor = self.donors[rng.integers(len(self.donors))]
-        place = _place(depth.numpy(), donor, rng)
+        large = grown > 1 or (self._large and rng.random() < 0.1)
+        donor = self.donors[rng.choice(self._large) if large else rng.integers(len(self.donors))]
+        scale = rng.uniform(1.4, 2.5) if large else 1.0
+        place = _place(depth.numpy(), donor, scale, rng)
         if place is None:
             return hu, share, trust
-        nodule = self._nodule(donor, place, depth.numpy(), spacing, rng)
+        nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
         if rng.random() < 0.55:  # alone
             alpha = (nodule[1] * 2).clamp(0, 1)
             alpha = torch.maximum(functional.avg_pool3d(alpha[None], 3, 1, 1)[0], nodule[1])
@@ -142,12 +159,16 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         place: NDArray[np.int64],
         depth: NDArray[np.float32],
         spacing: NDArray[np.float64],
+        scale: float,
         rng: np.random.Generator,
     ) -> Tensor:
-        """(4, X, Y, Z) on the patch's grid with the nodule's centre at `place`: HU, share, trust, soft box."""
+        """(4, X, Y, Z) on the patch's grid, the nodule's centre at `place`, `scale` times its size.
+
+        Channels: HU, share, trust, soft box.
+        """
         long = continue_in_z(donor.crop, 8.0, rng)
         channels = torch.cat([long.channels, _soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
-        frame = random_frame(rng, scale=(0.85, 1.15), tilt_deg=8)
+        frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
         if donor.wall is not None:
             frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
         step = frame @ np.diag(spacing)
@@ -171,15 +192,33 @@ def _donor(crop: Crop) -> _Donor:
     return _Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6))
 
 
-def _place(depth: NDArray[np.float32], donor: _Donor, rng: np.random.Generator) -> NDArray[np.int64] | None:
+def _halved(background: Background) -> Background:
+    """`background` with voxels twice as large, each the mean of eight (its depth and marks: the largest)."""
+    hu = functional.avg_pool3d(torch.from_numpy(background.hu)[None].float(), 2)[0].round()
+    depth, known = (
+        functional.max_pool3d(torch.from_numpy(a)[None].float(), 2)[0].numpy()
+        for a in (background.depth_mm, background.known)
+    )
+    return Background(
+        background.name,
+        hu.numpy().astype(np.int16),
+        depth.astype(np.uint8),
+        known > 0,
+        background.spacing_mm * 2,
+    )
+
+
+def _place(
+    depth: NDArray[np.float32], donor: _Donor, scale: float, rng: np.random.Generator
+) -> NDArray[np.int64] | None:
     """A voxel for the nodule's centre: anywhere deep enough, or as near the border as one on the pleura sits."""
     edge = tuple(slice(6, -6) if n > 24 else slice(2, -2) for n in depth.shape)
     inner = np.zeros(depth.shape, bool)
     inner[edge] = True
     if donor.wall is None:
-        fits = inner & (depth >= min(donor.radius_mm, 8.0))
+        fits = inner & (depth >= min(donor.radius_mm * scale, 8.0))
     else:
-        fits = inner & (depth >= 1) & (depth <= max(2.0, 0.8 * donor.radius_mm))
+        fits = inner & (depth >= 1) & (depth <= max(2.0, 0.8 * donor.radius_mm * scale))
     choices = np.flatnonzero(fits)
     if not len(choices):
         return None

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cc3d
 import numpy as np
 import pytest
+import torch
 from lung_builder import BALLS, two_lungs
 
 from monai_lung.inference import Networks, delineate, find, rate
@@ -20,6 +22,28 @@ def test_seeds_lie_on_the_balls(ct_and_lungs: tuple[CT, Lungs], networks: Networ
         assert near[0].diameter_mm == pytest.approx(2 * radius, abs=3)
 
 
+def test_a_mass_that_the_fine_look_misses_is_found_by_the_coarse_one(
+    ct_and_lungs: tuple[CT, Lungs], networks: Networks
+) -> None:
+    class SmallOnly(type(networks.find)):  # type: ignore[misc]
+        """Calls nothing a nodule that takes more than 1,200 voxels of its window."""
+
+        def forward(self, image):  # type: ignore[no-untyped-def]
+            logits = super().forward(image)
+            for one in logits[:, 0]:
+                parts, counts = np.unique(labels := cc3d.connected_components(one.numpy() > 0), return_counts=True)
+                one[torch.from_numpy(np.isin(labels, parts[(parts > 0) & (counts > 1200)]))] = -9
+            return logits
+
+    def hits(mass_mm: float) -> int:
+        settings = replace(networks.find_settings, mass_mm=mass_mm)
+        seeds = find(*ct_and_lungs, replace(networks, find=SmallOnly(), find_settings=settings))
+        return sum(s.diameter_mm > 25 and np.linalg.norm(np.subtract(s.center_mm, BALLS[2][0])) < 3 for s in seeds)
+
+    assert hits(mass_mm=1000) == 0
+    assert hits(mass_mm=20) == 1
+
+
 def test_windows_without_lung_are_not_computed(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
     seen = []
 
@@ -29,13 +53,13 @@ def test_windows_without_lung_are_not_computed(ct_and_lungs: tuple[CT, Lungs], n
             return super().forward(image)
 
     ct, lungs = ct_and_lungs
-    probability_map(ct, lungs, replace(networks, find=Counting()))
+    probability_map(ct, lungs, replace(networks, find=Counting()), networks.find_settings)
     both = sum(seen)
     seen.clear()
     right = Lungs(np.where(lungs.labels == 1, lungs.labels, 0).astype(np.uint8), 0.0, 0.0)
     corners = right.labels.copy()
     corners[-25:-20, 20:25, 20:25] = 2
-    probability_map(ct, Lungs(corners, 0.0, 0.0), replace(networks, find=Counting()))
+    probability_map(ct, Lungs(corners, 0.0, 0.0), replace(networks, find=Counting()), networks.find_settings)
     assert 0 < sum(seen) < 0.75 * both
 
 
