@@ -18,6 +18,7 @@ import click
 
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.service.cli import serve
 from monai_lung.terminal import PROGRAM, case_progress, report_text, series_text, set_up_logging, show_error, table
 from monai_lung.version import __version__
 
@@ -107,6 +108,7 @@ def cli() -> None:
 
 
 cli.add_command(lidc)
+cli.add_command(serve)
 
 
 @dataclass

@@ -1,0 +1,328 @@
+"""The configuration of the node: one TOML file, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from monai_lung.errors import ConfigError, UsageError
+
+OBJECTS = ("seg", "sr", "report")
+"""What can be sent: the Segmentation, the Structured Report, the page as an encapsulated PDF or as a picture."""
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """TLS of the DICOM port, PEM files. With `ca` a sender has to show a certificate which that authority signed."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+
+
+@dataclass(frozen=True)
+class ClientTls:
+    """TLS towards a destination, PEM files. `ca` signs its certificate (default: the system's authorities);
+    `certificate` and `key` are shown to it where it asks for them.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check((self.certificate is None) == (self.key is None), "certificate", "and key come together")
+
+
+@dataclass(frozen=True)
+class Dicom:
+    """The node's own DICOM service.
+
+    Attributes:
+        quiet_s: a study is complete when nothing of it has arrived for so long.
+        max_associations: senders that are served at the same time.
+    """
+
+    ae_title: str = "MONAI_LUNG"
+    address: str = "127.0.0.1"
+    port: int = 11112
+    quiet_s: float = 60.0
+    max_associations: int = 10
+    tls: ServerTls | None = None
+
+    def __post_init__(self) -> None:
+        _check_ae_title(self.ae_title)
+        _check_address(self.address)
+        _check_port(self.port)
+        _check(self.quiet_s > 0, "quiet_s", "must be more than 0")
+        _check(self.max_associations >= 1, "max_associations", "must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who may connect: both the AE title and the address (or network, 10.1.0.0/16) must fit.
+
+    Attributes:
+        port: where it listens for the answer to a storage commitment; without one the answer comes on the
+            association of the request.
+        tls: for that answer.
+    """
+
+    ae_title: str
+    address: str
+    port: int | None = None
+    tls: ClientTls | None = None
+
+    def __post_init__(self) -> None:
+        _check_ae_title(self.ae_title)
+        try:
+            network = ipaddress.ip_network(self.address, strict=False)
+        except ValueError:
+            raise ConfigError(f"address: {self.address!r} is no IP address and no network (10.1.0.0/16)") from None
+        if self.port is not None:
+            _check_port(self.port)
+            _check(network.num_addresses == 1, "port", "needs one address, not a network")
+
+    def admits(self, address: str) -> bool:
+        """Whether a connection from `address` may be this sender's."""
+        own = ipaddress.ip_address(address.split("%")[0])
+        mapped = getattr(own, "ipv4_mapped", None)
+        return (mapped or own) in ipaddress.ip_network(self.address, strict=False)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An archive that gets the results: by C-STORE (`ae_title`, `host`, `port`) or by STOW-RS (`url`).
+
+    Attributes:
+        name: its name in logs, metrics and the queue; keep it when other keys change.
+        url: DICOMweb root, https://pacs/dicom-web; results go to its /studies.
+        user, password_file: HTTP basic authentication; token_file: a bearer token. Files are read at each sending.
+        objects: which of seg, sr, report it gets.
+    """
+
+    name: str
+    ae_title: str | None = None
+    host: str | None = None
+    port: int | None = None
+    url: str | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
+    objects: tuple[str, ...] = OBJECTS
+    tls: ClientTls | None = None
+
+    def __post_init__(self) -> None:
+        _check(bool(re.fullmatch(r"[\w.-]{1,64}", self.name)), "name", "takes letters, digits, dot, dash, underscore")
+        unknown = [o for o in self.objects if o not in OBJECTS]
+        _check(not unknown and bool(self.objects), "objects", f"must be of {', '.join(OBJECTS)}")
+        own = {"ae_title": self.ae_title, "host": self.host, "port": self.port}
+        missing = [key for key, value in own.items() if value is None]
+        if self.url is None:
+            _check(not missing, missing[0] if missing else "", "is missing (or give url for STOW-RS)")
+            web = {"user": self.user, "password_file": self.password_file, "token_file": self.token_file}
+            given = [key for key, value in web.items() if value is not None]
+            _check(not given, given[0] if given else "", "is for STOW-RS, which needs url")
+            _check_ae_title(self.ae_title or "")
+            _check_port(self.port or 0)
+            return
+        _check(len(missing) == len(own), "url", "is for STOW-RS: leave out ae_title, host and port")
+        parts = urlsplit(self.url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.username
+        _check(fits, "url", "must look like https://pacs.example/dicom-web, without user and query")
+        _check(parts.scheme == "https" or self.tls is None, "tls", "needs an https url")
+        _check((self.user is None) == (self.password_file is None), "user", "and password_file come together")
+        _check(self.user is None or self.token_file is None, "token_file", "and user exclude each other")
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """How a study is analysed.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        allow_gaps: interpolate missing slices rather than fail.
+        attempts: how often a study is tried whose analysis crashes, runs out of memory or takes too long.
+        timeout_s: the longest that one analysis may take.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    allow_gaps: bool = False
+    attempts: int = 3
+    timeout_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        _check(self.attempts >= 1, "attempts", "must be 1 or more")
+        _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Waiting before the next attempt: `first_s`, then twice as long each time, at most `longest_s`.
+
+    Attributes:
+        give_up_days: a result that couldn't be delivered for so long is given up; without it, never.
+    """
+
+    first_s: float = 15.0
+    longest_s: float = 900.0
+    give_up_days: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(0 < self.first_s <= self.longest_s, "first_s", "must be more than 0 and at most longest_s")
+        _check(self.give_up_days is None or self.give_up_days > 0, "give_up_days", "must be more than 0")
+
+    def delay_s(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts that failed."""
+        return float(min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 60)))
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long objects are kept: received ones after all results of their study are delivered (or it was skipped),
+    those of a failed study after its failure, results after their delivery.
+    """
+
+    received_hours: float = 24.0
+    failed_days: float = 14.0
+    results_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            _check(getattr(self, f.name) >= 0, f.name, "can't be negative")
+
+
+@dataclass(frozen=True)
+class Http:
+    """Where /health and /metrics are served."""
+
+    address: str = "127.0.0.1"
+    port: int = 8114
+
+    def __post_init__(self) -> None:
+        _check_address(self.address)
+        _check_port(self.port)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration; `docs/pacs.md` explains each key.
+
+    Attributes:
+        storage: folder of everything that the node keeps; it must be on a local disk.
+        min_free_mb: below this much free space instances are refused as out of resources.
+    """
+
+    storage: Path
+    sender: tuple[Sender, ...]
+    destination: tuple[Destination, ...]
+    min_free_mb: int = 2048
+    dicom: Dicom = field(default_factory=Dicom)
+    http: Http = field(default_factory=Http)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    retry: Retry = field(default_factory=Retry)
+    retention: Retention = field(default_factory=Retention)
+
+    def __post_init__(self) -> None:
+        _check(bool(self.sender), "sender", "is missing: name at least one that may connect")
+        _check(bool(self.destination), "destination", "is missing: name at least one archive")
+        _check(self.min_free_mb >= 0, "min_free_mb", "can't be negative")
+        names = [d.name for d in self.destination]
+        _check(len(set(names)) == len(names), "destination.name", "must differ between destinations")
+        same = self.dicom.port == self.http.port != 0
+        _check(not same, "http.port", f"is that of dicom.port, {self.http.port}: give another")
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration. Relative paths in it start at its own folder.
+
+    Raises:
+        UsageError: the file isn't there or can't be read.
+        ConfigError: it's no TOML, a key is unknown, missing or has a wrong value; the message names it.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    try:
+        config: Config = _build(Config, table, "", path.resolve().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return config
+
+
+def _build(kind: Any, table: Any, where: str, folder: Path) -> Any:
+    """A dataclass of a TOML table; `where` is the path of keys to it."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where.rstrip('.')}: must be a table")
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(hints)}"
+            raise ConfigError(f"{where}{key}: unknown key; {hint}")
+    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    for name in required:
+        if name not in table:
+            raise ConfigError(f"{where}{name}: is missing")
+    values = {key: _convert(hints[key], value, f"{where}{key}", folder) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
+    """A TOML value as the type that the key has."""
+    if isinstance(hint, types.UnionType):  # X | None: what is given is X
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}: must be a list" + (f" ([[{where}]])" if is_dataclass(arguments[0]) else ""))
+        return tuple(_convert(arguments[0], v, f"{where}[{n}]", folder) for n, v in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where}: must be one of {', '.join(arguments)}, not {value!r}")
+        return value
+    if is_dataclass(hint):
+        return _build(hint, value, f"{where}.", folder)
+    if hint is Path and isinstance(value, str) and value:
+        return folder / Path(value).expanduser()
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is Path or type(value) is not hint:
+        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+        raise ConfigError(f"{where}: must be {names[hint]}, not {value!r}")
+    return value
+
+
+def _check(fits: bool, key: str, rule: str) -> None:
+    if not fits:
+        raise ConfigError(f"{key}: {rule}")
+
+
+def _check_ae_title(title: str) -> None:
+    fits = 1 <= len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title
+    _check(fits and title == title.strip(), "ae_title", "takes 1 to 16 ASCII characters, no backslash, no outer blanks")
+
+
+def _check_address(address: str) -> None:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise ConfigError(f"address: {address!r} is no IP address: 127.0.0.1 is this machine, 0.0.0.0 all") from None
+
+
+def _check_port(port: int) -> None:
+    _check(0 <= port < 65536, "port", "must be 1 to 65535")
