@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import cc3d
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from monai_lung.inference.networks import Finder, FindSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
+from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.model import CT, Lungs, Point, Seed
 from monai_lung.transforms.rating import LUNG_WINDOW_HU
 
 MARGIN_MM = 12.0
 """Around the lungs, so that the network sees what the pleura lies on."""
-_NOTHING = -20.0
-"""Logit of windows that hold no lung."""
-
-
-class LungsOnly(nn.Module):
-    """A network that answers "nothing" for windows without lung, for `SlidingWindowInferer(with_coord=True)`.
-
-    Args:
-        network: (N, 1, X, Y, Z) -> logits of that shape.
-        lungs: bool (X, Y, Z), on the grid of the whole image.
-    """
-
-    def __init__(self, network: nn.Module, lungs: Tensor) -> None:
-        super().__init__()
-        self.network, self.lungs = network, lungs
-
-    def forward(self, windows: Tensor, coords: Sequence[Sequence[slice]]) -> Tensor:
-        """Logits (N, 1, X, Y, Z) of the windows at `coords` (slices of batch, channel and the three axes)."""
-        wanted = [n for n, c in enumerate(coords) if bool(self.lungs[tuple(c[-3:])].any())]
-        result = torch.full_like(windows, _NOTHING, dtype=torch.float32)
-        if wanted:
-            chosen = windows[wanted].contiguous(memory_format=torch.channels_last_3d)
-            result[wanted] = self.network(chosen).float()
-        return result
 
 
 def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
@@ -83,33 +59,10 @@ def probability_map(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid's LPS affine."""
     image, inside, affine = find_grid(ct, lungs, settings)
-    inferer = SlidingWindowInferer(
-        settings.window, sw_batch_size=4, overlap=settings.overlap, mode="gaussian", with_coord=True
-    )
+    inferer = LungWindowInferer(inside, settings.window, settings.overlap, progress=progress)
     with torch.inference_mode(), fast_precision(networks.device):
-        network = _Counting(LungsOnly(networks.find, inside), image, settings, progress)
-        logits = torch.as_tensor(inferer(image.to(networks.device), network))
-        probability = torch.sigmoid(logits[0, 0].float()).cpu()
+        probability = torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
     return torch.where(inside, probability, 0).numpy(), affine
-
-
-class _Counting:
-    """Calls `progress` after each batch of windows."""
-
-    def __init__(
-        self, network: nn.Module, image: Tensor, settings: FindSettings, progress: Callable[[float], None] | None
-    ) -> None:
-        self.network, self.progress, self.done = network, progress, 0
-        steps = [max(1, int(w * (1 - settings.overlap))) for w in settings.window]
-        sizes = zip(image.shape[2:], settings.window, steps, strict=True)
-        self.total = int(np.prod([max(0, -(-(n - w) // s)) + 1 for n, w, s in sizes]))
-
-    def __call__(self, windows: Tensor, coords: Sequence[Sequence[slice]]) -> Tensor:
-        result = self.network(windows, coords)
-        self.done += len(windows)
-        if self.progress:
-            self.progress(min(1.0, self.done / self.total))
-        return result
 
 
 def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, NDArray[np.float64]]:

@@ -8,11 +8,10 @@ from dataclasses import replace
 import cc3d
 import numpy as np
 import torch
-from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.inference.find import LungsOnly
+from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.training.datasets import to_window
 
 
@@ -30,9 +29,9 @@ def mine(
     """
     inside = torch.from_numpy(background.depth_mm > 0)
     image = to_window(torch.from_numpy(background.hu.astype(np.float32)))[None, None]
-    inferer = SlidingWindowInferer(window, sw_batch_size=4, overlap=overlap, mode="gaussian", with_coord=True)
+    inferer = LungWindowInferer(inside, window, overlap)
     with torch.inference_mode():
-        logits = torch.as_tensor(inferer(image, LungsOnly(network.eval(), inside)))
+        logits = inferer(image, network.eval())
     found = (torch.sigmoid(logits[0, 0]) >= threshold).numpy() & (background.depth_mm > 0) & ~background.known
     labels = cc3d.connected_components(found, connectivity=26)
     centers = cc3d.statistics(labels)["centroids"][1:]
