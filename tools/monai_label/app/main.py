@@ -1,0 +1,116 @@
+"""The MONAI Label app of monai-lung: analysis, segmentation, training, and which scan comes next.
+
+MONAI Label loads this file by its name and takes the class in it. `conf` must hold `work`, the server's own folder:
+`bundle/lung_nodule_segmentation` in it is a copy that trainings may change, `analyses` is what was found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lib import torchvision_ops
+
+torchvision_ops.declare()
+
+from fastapi import HTTPException  # noqa: E402
+from lib.activelearning import Doubt, DoubtScoring  # noqa: E402
+from lib.analyses import Analyses  # noqa: E402
+from lib.inference import Analysis, Segmentation  # noqa: E402
+from lib.training import NoduleTraining  # noqa: E402
+from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
+from monailabel.interfaces.datastore import Datastore  # noqa: E402
+from monailabel.interfaces.tasks.infer_v2 import InferTask  # noqa: E402
+from monailabel.interfaces.tasks.scoring import ScoringMethod  # noqa: E402
+from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
+from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
+
+from monai_lung.errors import InputError, MonaiLungError  # noqa: E402
+from monai_lung.report.findings import to_dict  # noqa: E402
+from monai_lung.version import __version__  # noqa: E402
+from monai_lung.weights import bundle_dir, sha256  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+
+class LungApp(MONAILabelApp):  # type: ignore[misc]
+    """See the module."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        work = Path(conf["work"])
+        self.bundle, self.training_dir = work / "bundle" / "lung_nodule_segmentation", work / "training"
+        self.analyses = Analyses(work / "analyses")
+        self.analysis = Analysis(self.bundle)
+        super().__init__(
+            app_dir, studies, conf, name="monai-lung", version=__version__, description="Lungs and nodules on chest CT"
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """`analysis` and `segmentation`."""
+        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle, self.conf)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """`segmentation`."""
+        return {"segmentation": NoduleTraining(self.bundle, self.training_dir)}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """`doubt`, and MONAI Label's `random`."""
+        return {"doubt": Doubt(self.analyses), **super().init_strategies()}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """`doubt`: the analyses that the strategy of this name needs; MONAI Label runs it by itself."""
+        return {"doubt": DoubtScoring(self._analyze, self.waiting)}
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """As MONAI Label has it; an analysis of a scan of the datastore is kept for `doubt`.
+
+        Raises:
+            HTTPException: 422 for an input that can't be analysed, 500 for anything else; the detail says why.
+        """
+        scan = request.get("image")
+        try:
+            result: dict[str, Any] = super().infer(request, datastore)
+        except MonaiLungError as error:
+            log.warning("%s", error)
+            raise HTTPException(422 if isinstance(error, InputError) else 500, detail=str(error)) from error
+        findings = result.get("params", {}).get("findings")
+        if findings and scan in self.datastore().list_images():
+            self.analyses.write(str(scan), findings)
+        return result
+
+    def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """As MONAI Label has it, but one scan that can't be analysed doesn't end the batch: its result is empty."""
+
+        def careful(one: dict[str, Any], store: Datastore) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except HTTPException:
+                return {}
+
+        run: Callable[..., dict[str, Any]] = self._batch_infer
+        return run(request, datastore or self.datastore(), careful)
+
+    def async_scoring(self, method: str | None, params: Mapping[str, Any] | None = None) -> Any:
+        """Start the background analyses, unless there is nothing to analyse."""
+        return super().async_scoring(method, params) if method or self.waiting() else {}
+
+    def waiting(self) -> list[str]:
+        """Scans without a label that the present weights haven't analysed."""
+        return self.analyses.waiting(self.datastore().get_unlabeled_images(), self._weights())
+
+    def _weights(self) -> dict[str, str]:
+        rating = bundle_dir("lung_nodule_classification") / "models" / "model.pt"
+        models = self.bundle / "models"
+        return {"delineate": sha256(models / "model.pt"), "find": sha256(models / "find.pt"), "rate": sha256(rating)}
+
+    def _analyze(self, scan: str) -> None:
+        """Analyse one scan and keep what was found, or why it can't be."""
+        try:
+            findings = to_dict(self.analysis.report(Path(self.datastore().get_image_uri(scan))))
+        except Exception as error:
+            if not isinstance(error, MonaiLungError):
+                log.exception("a scan can't be analysed")
+            findings = {"error": str(error), "weights": self._weights()}
+        self.analyses.write(scan, findings)
