@@ -54,7 +54,7 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         crops: in memory.
         spacing_mm: of the network's grid.
         size: voxels of the patch.
-        seed: items depend on it, on the index and on how often the index was drawn.
+        seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain crop, centred, for validation.
         jitter_mm: how far the seed may miss the nodule's centre.
     """
@@ -73,7 +73,7 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         self.spacing_mm = np.asarray(spacing_mm, float)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.seed, self.augment, self.jitter_mm = seed, augment, jitter_mm
-        self._drawn = np.zeros(len(self.crops), int)
+        self._epoch = 0
 
     def __len__(self) -> int:
         """Crops."""
@@ -81,12 +81,11 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw as in the epoch of this number, from 0."""
-        self._drawn[:] = epoch
+        self._epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._drawn[index]))
-        self._drawn[index] += self.augment
+        rng = np.random.default_rng((self.seed, index, self._epoch))
         margin = self.spacing_mm[2] * self.size[2] / 2 + self.jitter_mm
         long = continue_in_z(self.crops[index], margin, rng)
         frame, shift = np.eye(3), np.zeros(3)

@@ -49,7 +49,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         crops: nodules to set in.
         size: voxels of a patch.
         samples: items of an epoch.
-        seed: items depend on it, on the index and on how often the index was drawn.
+        seed: items depend on it, on the index and on the epoch.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
         self._dense = [np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known) for b in self.backgrounds]
         self._hard = [np.ravel_multi_index(tuple(b.hard.T), b.hu.shape) for b in self.backgrounds]
-        self._drawn = np.zeros(samples, int)
+        self._epoch = 0
 
     def __len__(self) -> int:
         """Items of an epoch."""
@@ -78,12 +78,11 @@ class FindDataset(Dataset[dict[str, Tensor]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw as in the epoch of this number, from 0."""
-        self._drawn[:] = epoch
+        self._epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._drawn[index]))
-        self._drawn[index] += 1
+        rng = np.random.default_rng((self.seed, index, self._epoch))
         grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
         hu, depth, known, spacing = self._context(rng, grown)
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()

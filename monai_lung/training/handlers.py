@@ -115,6 +115,70 @@ class Resumable:
                 torch.save(counters | {name: o.state_dict() for name, o in self.objects.items()}, temporary)
 
 
+class BestCheckpoint:
+    """Keeps the network with the highest key metric as `model_best.pt`, over a resumed training too.
+
+    It attaches to the evaluator; a trainer's `Resumable` takes it among its objects.
+
+    Args:
+        output_dir: where the file goes.
+        network: whose weights are kept.
+    """
+
+    def __init__(self, output_dir: Path | str, network: torch.nn.Module) -> None:
+        self.path = Path(output_dir) / "model_best.pt"
+        self.network = network
+        self.metric, self.epoch = -math.inf, 0
+
+    def attach(self, engine: Engine) -> None:
+        """Look after each validation."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Keep the network if it's better than all before; of several processes the first writes.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        metric = float(engine.state.metrics[engine.state.key_metric_name])  # type: ignore[attr-defined]
+        if metric <= self.metric:
+            return
+        self.metric, self.epoch = metric, engine.state.epoch
+        if idist.get_rank() == 0:
+            with replacing(self.path) as temporary:
+                torch.save({"model": self.network.state_dict()}, temporary)
+
+    def state_dict(self) -> dict[str, float]:
+        """The best metric and its epoch."""
+        return {"metric": self.metric, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from `state_dict`."""
+        self.metric, self.epoch = state["metric"], int(state["epoch"])
+
+
+class StopEarly:
+    """Ends a training whose key metric hasn't risen for a number of epochs.
+
+    Args:
+        best: the evaluator's.
+        patience: epochs without a better metric.
+    """
+
+    def __init__(self, best: BestCheckpoint, patience: int) -> None:
+        self.best, self.patience = best, patience
+
+    def attach(self, engine: Engine) -> None:
+        """Look after each epoch's validation: attach it after the `ValidationHandler`."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """End the training if it's time."""
+        if self.best.epoch and engine.state.epoch - self.best.epoch >= self.patience:
+            log.info("no better validation since epoch %d: stopped", self.best.epoch)
+            engine.terminate()
+
+
 class StopAtNan:
     """Ends a training whose loss isn't finite, before the weights are saved."""
 

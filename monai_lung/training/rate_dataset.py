@@ -34,7 +34,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         spacing_mm: of the network's grid.
         size: voxels of the region.
         others: items of an epoch that are no nodule.
-        seed: items depend on it, on the index and on how often the index was drawn.
+        seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain region with the mask of half of the readers.
     """
 
@@ -55,7 +55,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         self.others = others if backgrounds else 0
         self.seed, self.augment = seed, augment
         self._dense = [np.flatnonzero((b.depth_mm >= 1) & (b.hu > -500) & ~b.known) for b in self.backgrounds]
-        self._drawn = np.zeros(len(self), int)
+        self._epoch = 0
 
     def __len__(self) -> int:
         """Nodules and others."""
@@ -63,12 +63,11 @@ class RateDataset(Dataset[dict[str, Tensor]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw as in the epoch of this number, from 0."""
-        self._drawn[:] = epoch
+        self._epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._drawn[index]))
-        self._drawn[index] += self.augment
+        rng = np.random.default_rng((self.seed, index, self._epoch))
         if index >= len(self.crops):
             hu, mask = self._other(rng)
             target, weight = torch.zeros(len(TARGETS)), torch.zeros(len(TARGETS))

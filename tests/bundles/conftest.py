@@ -101,7 +101,7 @@ def background_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two lungs of noise, on each recipe's grid."""
     folder = tmp_path_factory.mktemp("backgrounds")
     rng = np.random.default_rng(0)
-    for recipe, spacing in (("cpu", (1.0, 1.0, 2.0)), ("paper", (1.5, 1.5, 3.0))):
+    for recipe, spacing in (("cpu", (1.0, 1.0, 2.0)), ("best", (1.0, 1.0, 2.0)), ("paper", (1.5, 1.5, 3.0))):
         for name in ("a", "b"):
             hu = rng.normal(-850, 60, (48, 44, 28)).round().astype(np.int16)
             hu[::6, ::5] = -100

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import cause_of, run, workflow
+from ignite.engine import Engine, Events
 
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
-from monai_lung.training.handlers import Resumable, SwitchLoss
+from monai_lung.training.handlers import BestCheckpoint, Resumable, StopEarly, SwitchLoss
 from monai_lung.weights import resume, save_weights
 
 TRAINED = [("segmentation", "train.json"), ("segmentation", "train_find.json"), ("classification", "train.json")]
@@ -50,7 +51,7 @@ def losses(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("recipe", ["cpu", "paper"])
+@pytest.mark.parametrize("recipe", ["cpu", "best", "paper"])
 @pytest.mark.parametrize(("kind", "name"), TRAINED)
 def test_an_epoch_gives_a_checkpoint_that_loads(bundles, options, tmp_path, kind, name, recipe):
     bundle = getattr(bundles, kind)
@@ -71,7 +72,7 @@ def test_an_epoch_gives_a_checkpoint_that_loads(bundles, options, tmp_path, kind
 @pytest.mark.parametrize(("kind", "name"), TRAINED[:1] + TRAINED[2:])
 def test_a_resumed_training_ends_as_one_that_was_not_interrupted(bundles, options, tmp_path, kind, name):
     bundle = getattr(bundles, kind)
-    two = {"recipes#cpu#epochs": 2}
+    two = {"recipes#cpu#epochs": 2}  # each with a validation
     whole = options(name, **two, output_dir=str(tmp_path / "whole"))
     run(bundle, name, kind="train", **whole)
     half = options(name, **two, output_dir=str(tmp_path / "half"))
@@ -81,6 +82,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(bundles, option
     assert losses(tmp_path / "half") == losses(tmp_path / "whole")
     ends = [torch.load(tmp_path / d / "resume.pt", weights_only=True) for d in ("whole", "half")]
     assert ends[0]["epoch"] == ends[1]["epoch"] == 2
+    assert ends[0]["best"] == ends[1]["best"]
     for part in ("network", "ema"):
         for key, value in ends[0][part].items():
             torch.testing.assert_close(value, ends[1][part][key], rtol=0, atol=0)
@@ -106,6 +108,32 @@ def test_the_loss_switches_after_its_epochs():
     engine.state.epoch = 4
     switch(engine)
     assert engine.loss_function == "dice"
+
+
+def test_the_best_network_is_kept_and_training_ends_when_it_gets_no_better(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    best = BestCheckpoint(tmp_path, network)
+    validator, trainer = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    metrics = iter([0.3, 0.6, 0.5, 0.4, 0.9])
+    best.attach(validator)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        network.weight.data.fill_(engine.state.epoch)
+        validator.state.metrics = {"dice": next(metrics)}
+        validator.state.key_metric_name = "dice"
+        validator.state.epoch = engine.state.epoch
+        best(validator)
+
+    StopEarly(best, patience=2).attach(trainer)
+    trainer.run([0], max_epochs=5)
+    assert trainer.state.epoch == 4
+    assert best.state_dict() == {"metric": 0.6, "epoch": 2}
+    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["model"]["weight"].item() == 2
+    again = BestCheckpoint(tmp_path, network)
+    again.load_state_dict(best.state_dict())
+    again(validator)  # 0.4
+    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["model"]["weight"].item() == 2
 
 
 def test_a_loss_that_is_no_number_stops_the_training(bundles, options, tmp_path):
