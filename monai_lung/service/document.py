@@ -59,18 +59,51 @@ def write_document(report: Report, folder: Path) -> Path:
         InputError: the CT's instances can't be read any more.
         OutputError: it can't be written.
     """
-    document = _captured(report, folder / "figure.png")
-    chromium = find_chromium()
-    if chromium is not None:
-        try:
-            document = _encapsulated(report, folder, _print(chromium, folder / "report.html"))
-        except (OSError, subprocess.SubprocessError) as error:
-            _log.warning("no PDF (%s): the report goes as a picture", type(error).__name__)
-    document.SOPInstanceUID = _sop_uid(folder, document)
-    document.file_meta.MediaStorageSOPInstanceUID = document.SOPInstanceUID
+    document = _pdf_document(report, folder) or _picture_document(report, folder)
     with replacing(folder / "report.dcm") as temporary:
         document.save_as(temporary, enforce_file_format=True)
     return folder / "report.dcm"
+
+
+def _pdf_document(report: Report, folder: Path) -> Dataset | None:
+    """Encapsulated PDF Storage (PS3.3 A.45.1), None where there is no browser or it fails."""
+    from pydicom.uid import EncapsulatedPDFStorage
+
+    chromium = find_chromium()
+    if chromium is None:
+        return None
+    try:
+        pdf = _print(chromium, folder / "report.html")
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("no PDF (%s): the report goes as a picture", type(error).__name__)
+        return None
+    document = _document(report, folder, EncapsulatedPDFStorage)
+    document.Modality = "DOC"
+    document.AcquisitionDateTime = ""
+    document.DocumentTitle = "Chest CT: lung nodules"
+    document.ConceptNameCodeSequence = []
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    document.EncapsulatedDocumentLength = len(pdf)
+    document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    return document
+
+
+def _picture_document(report: Report, folder: Path) -> Dataset:
+    """The figure as Secondary Capture Image Storage (PS3.3 A.8.1)."""
+    from pydicom.uid import SecondaryCaptureImageStorage
+
+    image = require("PIL.Image", "the report as a picture").open(folder / "figure.png").convert("RGB")
+    pixels = image.tobytes()
+    document = _document(report, folder, SecondaryCaptureImageStorage)
+    document.Modality = "OT"
+    document.PatientOrientation, document.BodyPartExamined = "", "CHEST"
+    document.Columns, document.Rows = image.size
+    document.SamplesPerPixel, document.PlanarConfiguration = 3, 0
+    document.PhotometricInterpretation = "RGB"
+    document.BitsAllocated, document.BitsStored, document.HighBit = 8, 8, 7
+    document.PixelRepresentation = 0
+    document.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    return document
 
 
 def _print(chromium: str, page: Path) -> bytes:
@@ -85,66 +118,29 @@ def _print(chromium: str, page: Path) -> bytes:
         return target.read_bytes()
 
 
-def _encapsulated(report: Report, folder: Path, pdf: bytes) -> Dataset:
-    """Encapsulated PDF Storage (PS3.3 A.45.1)."""
-    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+def _document(report: Report, folder: Path, sop_class: str) -> Dataset:
+    """What both kinds have in common: patient, study, series, equipment."""
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    document = FileDataset(folder / "report.dcm", Dataset(), file_meta=meta, preamble=b"\0" * 128)
-    source = source_headers(report.ct)[0]
+    beside = [dcmread(folder / name, specific_tags=["SOPInstanceUID"]) for name in ("seg.dcm", "sr.dcm")]
+    source, document, now = source_headers(report.ct)[0], Dataset(), datetime.datetime.now()
     document.SpecificCharacterSet = CHARACTER_SET
-    document.SOPClassUID = EncapsulatedPDFStorage
     for keyword in _COPIED:
         if keyword in source:
             document[keyword] = source[keyword]
-    now = datetime.datetime.now()
-    document.Modality, document.ConversionType = "DOC", "WSD"
+    document.SOPClassUID = UID(sop_class)
+    document.SOPInstanceUID = UID(derived_uid("report", sop_class, *(str(data.SOPInstanceUID) for data in beside)))
     document.SeriesInstanceUID, document.SeriesNumber = series_uid(report, "report"), SERIES_NUMBER
     document.SeriesDescription = f"{DEVICE_NAME} report"
     document.Manufacturer = document.ManufacturerModelName = DEVICE_NAME
     document.SoftwareVersions = algorithm_version(report)
+    document.ConversionType, document.BurnedInAnnotation = "WSD", "NO"
     document.InstanceNumber = 1
     document.ContentDate, document.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    document.AcquisitionDateTime = ""
-    document.BurnedInAnnotation = "NO"
-    document.DocumentTitle = "Chest CT: lung nodules"
-    document.ConceptNameCodeSequence = []
-    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    document.EncapsulatedDocumentLength = len(pdf)
-    document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    document.file_meta = FileMetaDataset()
+    document.file_meta.MediaStorageSOPClassUID = document.SOPClassUID
+    document.file_meta.MediaStorageSOPInstanceUID = document.SOPInstanceUID
+    document.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return document
-
-
-def _captured(report: Report, figure: Path) -> Dataset:
-    """The figure as Secondary Capture Image Storage."""
-    import numpy as np
-
-    capture = require("highdicom.sc", "the report as a picture")
-    pixels = np.asarray(require("PIL.Image", "the report as a picture").open(figure).convert("RGB"))
-    document: Dataset = capture.SCImage.from_ref_dataset(
-        ref_dataset=source_headers(report.ct)[0],
-        pixel_array=pixels,
-        photometric_interpretation="RGB",
-        bits_allocated=8,
-        coordinate_system="PATIENT",
-        series_instance_uid=series_uid(report, "report"),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("report"),
-        instance_number=1,
-        manufacturer=DEVICE_NAME,
-        patient_orientation=("", ""),
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-    )
-    document.SeriesDescription = f"{DEVICE_NAME} report"
-    document.BurnedInAnnotation = "NO"
-    return document
-
-
-def _sop_uid(folder: Path, document: Dataset) -> str:
-    from pydicom import dcmread
-
-    beside = [dcmread(folder / name, specific_tags=["SOPInstanceUID"]) for name in ("seg.dcm", "sr.dcm")]
-    return derived_uid("report", str(document.SOPClassUID), *(str(data.SOPInstanceUID) for data in beside))

@@ -119,9 +119,9 @@ class Receiver:
             return
         self._server.shutdown()
         deadline = time.monotonic() + _RELEASE_S
-        while self.associations() and time.monotonic() < deadline:
+        while (left := [a for a in self.associations() if a.is_established]) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for association in self.associations():
+        for association in left:
             event("association aborted", 30, reason="the node stops")
             association.abort()
 

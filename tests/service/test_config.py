@@ -1,0 +1,112 @@
+"""The configuration is checked as a whole, and what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monai_lung.cli import run
+from monai_lung.errors import ConfigError, UsageError
+from monai_lung.service.config import Retry, Sender, read_config
+
+GOOD = """
+storage = "store"
+[[sender]]
+ae_title = "CT1"
+address = "10.1.2.0/24"
+[[destination]]
+name = "pacs"
+ae_title = "ARCHIVE"
+host = "pacs.example"
+port = 104
+"""
+WEB = '[[destination]]\nname = "web"\nurl = "https://pacs.example/dicom-web"\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "node.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_short_file_is_enough(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, GOOD + WEB + '[dicom]\nquiet_s = 5\ntls = {certificate="c", key="/k"}\n'))
+    assert config.storage == tmp_path / "store"
+    assert (config.dicom.address, config.http.address) == ("127.0.0.1", "127.0.0.1")
+    assert config.dicom.quiet_s == 5.0
+    assert config.dicom.tls is not None
+    assert (config.dicom.tls.certificate, config.dicom.tls.key) == (tmp_path / "c", Path("/k"))
+    assert [d.name for d in config.destination] == ["pacs", "web"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("", "[dicom]\nquite_s = 5"), r"dicom\.quite_s: unknown key; did you mean quiet_s\?"),
+        (("", "[retries]\nfirst_s = 5"), r"retries: unknown key"),
+        (('ae_title = "CT1"', 'ae_titel = "CT1"'), r"sender\[0\]\.ae_titel: unknown key; did you mean ae_title\?"),
+        (('ae_title = "CT1"', ""), r"sender\[0\]\.ae_title: is missing"),
+        (('storage = "store"', ""), r"storage: is missing"),
+        (('storage = "store"', "storage = 3"), r"storage: must be a path, not 3"),
+        (("port = 104", 'port = "104"'), r"destination\[0\]\.port: must be a whole number, not '104'"),
+        (("port = 104", "port = true"), r"destination\[0\]\.port: must be a whole number, not True"),
+        (("port = 104", "port = 70000"), r"destination\[0\]\.port: must be 1 to 65535"),
+        (("port = 104", ""), r"destination\[0\]\.port: is missing \(or give url"),
+        (("10.1.2.0/24", "scanner-1"), r"sender\[0\]\.address: 'scanner-1' is no IP address"),
+        (('"CT1"', '"A TITLE THAT IS FAR TOO LONG"'), r"sender\[0\]\.ae_title: takes 1 to 16"),
+        (('name = "pacs"', 'name = "pacs"\nobjects = ["seg", "pdf"]'), r"destination\[0\]\.objects: must be of seg"),
+        (('name = "pacs"', 'name = "pacs"\nurl = "https://x/y"'), r"destination\[0\]\.url: is for STOW-RS"),
+        (('name = "pacs"', 'name = "pacs"\nuser = "u"'), r"destination\[0\]\.user: is for STOW-RS"),
+        (("", '[[destination]]\nname = "w"\nurl = "ftp://x"'), r"destination\[1\]\.url: must look like https"),
+        (("", '[[destination]]\nname = "pacs"\nurl = "https://x/y"'), r"destination\.name: must differ"),
+        (("", '[analysis]\ndevice = "tpu"'), r"analysis\.device: must be one of auto, cpu, cuda, not 'tpu'"),
+        (("", "[analysis]\nattempts = 0"), r"analysis\.attempts: must be 1 or more"),
+        (("", "[dicom]\nquiet_s = 0"), r"dicom\.quiet_s: must be more than 0"),
+        (("", '[dicom]\naddress = "localhost"'), r"dicom\.address: 'localhost' is no IP address"),
+        (("", '[dicom.tls]\ncertificate = "c"'), r"dicom\.tls\.key: is missing"),
+        (("", "[http]\nport = 11112"), r"http\.port: is that of dicom\.port"),
+        (("", "[retry]\nfirst_s = 1000"), r"retry\.first_s: must be more than 0 and at most longest_s"),
+        (("", "[retention]\nresults_days = -1"), r"retention\.results_days: can't be negative"),
+        (("[[sender]]", "[sender]"), r"sender: must be a list \(\[\[sender\]\]\)"),
+        (("", "= 5"), r"node\.toml is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    old, new = change
+    text = GOOD.replace(old, new, 1) if old else f"{GOOD}\n{new}\n"
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(written(tmp_path, text))
+    assert "\n" not in str(caught.value).split("TOML")[0]
+    assert "node.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_the_command_ends_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pynetdicom", reason="the service extra isn't installed")
+    file = written(tmp_path, GOOD + "[dicom]\nprot = 104\n")
+    assert run(["serve", "--config", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"monai-lung: error: {file}: dicom.prot: unknown key; did you mean port?\n"
+    assert out == ""
+    assert run(["serve", "--config", str(written(tmp_path, GOOD)), "--check"]) == 0
+    assert run(["serve", "--config", str(file), "--list"]) == 2
+    assert "hasn't run with this configuration yet" in capsys.readouterr().err
+    tls = GOOD + '[dicom.tls]\ncertificate = "none.pem"\nkey = "none.pem"\n'
+    assert run(["serve", "--config", str(written(tmp_path, tls)), "--check"]) == 2
+    assert "dicom.tls: certificate, key or ca can't be used: [Errno 2]" in capsys.readouterr().err
+
+
+def test_addresses() -> None:
+    assert Sender("A", "10.1.2.0/24").admits("10.1.2.9")
+    assert Sender("A", "10.1.2.0/24").admits("::ffff:10.1.2.9")
+    assert not Sender("A", "10.1.2.0/24").admits("10.1.3.9")
+    assert not Sender("A", "10.1.2.3").admits("::1")
+
+
+def test_waiting_doubles_up_to_a_limit() -> None:
+    assert [Retry(10, 60).delay_s(n) for n in (1, 2, 3, 4, 5, 10**6)] == [10, 20, 40, 60, 60, 60]

@@ -1,0 +1,67 @@
+"""The report as a DICOM document: valid, in the patient's study, with the same UIDs each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("highdicom", reason="the dicom extra isn't installed")
+pydicom = pytest.importorskip("pydicom")
+
+from PIL import Image  # noqa: E402
+from report_builder import assert_dicom_valid, make_report  # noqa: E402, F401
+
+from monai_lung.analysis import write  # noqa: E402
+from monai_lung.model import Report  # noqa: E402
+from monai_lung.service import document  # noqa: E402
+
+MakeReport = Callable[..., Report]
+Valid = Callable[[Path], None]
+
+
+@pytest.fixture
+def result(make_report: MakeReport, tmp_path: Path) -> tuple[Report, Path]:  # noqa: F811
+    report = make_report(1)
+    return report, write(report, tmp_path / "out", ("json", "seg", "sr", "html", "figure"))
+
+
+def test_without_a_browser_the_figure_goes(
+    result: tuple[Report, Path],
+    assert_dicom_valid: Valid,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(document, "find_chromium", lambda: None)
+    report, folder = result
+    found = pydicom.dcmread(document.write_document(report, folder))
+    assert found.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    np.testing.assert_array_equal(found.pixel_array, np.asarray(Image.open(folder / "figure.png").convert("RGB")))
+    in_the_study_of(found, folder)
+    assert_dicom_valid(folder / "report.dcm")
+
+
+def test_a_browser_that_fails_costs_the_pdf_alone(result: tuple[Report, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "find_chromium", lambda: "/bin/false")
+    assert pydicom.dcmread(document.write_document(*result)).Modality == "OT"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(document.find_chromium() is None, reason="no Chromium on this machine")
+def test_the_page_becomes_a_pdf(result: tuple[Report, Path], assert_dicom_valid: Valid) -> None:  # noqa: F811
+    report, folder = result
+    found = pydicom.dcmread(document.write_document(report, folder))
+    assert found.MIMETypeOfEncapsulatedDocument == "application/pdf"
+    assert found.EncapsulatedDocument[: found.EncapsulatedDocumentLength].startswith(b"%PDF-")
+    in_the_study_of(found, folder)
+    assert_dicom_valid(folder / "report.dcm")
+    again = pydicom.dcmread(document.write_document(report, folder))
+    assert again.SOPInstanceUID == found.SOPInstanceUID
+
+
+def in_the_study_of(found: pydicom.Dataset, folder: Path) -> None:
+    sr = pydicom.dcmread(folder / "sr.dcm")
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate"):
+        assert found[keyword].value == sr[keyword].value
+    assert found.SeriesInstanceUID != sr.SeriesInstanceUID
