@@ -17,6 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Takes homogeneous LPS coordinates to RAS, and back."""
+
 Point = tuple[float, float, float]
 Index = tuple[int, int, int]
 Texture = Literal["solid", "part-solid", "ground-glass"]
@@ -85,6 +88,7 @@ class CT:
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
         patient: name and ID, only for `--show-patient`; () where unknown.
+        sha256: of the volume file, which has no UID; "" for a DICOM series.
     """
 
     hu: NDArray[np.int16]
@@ -99,6 +103,7 @@ class CT:
     study_date: datetime.date | None = None
     patient_key: str = ""
     patient: tuple[str, ...] = ()
+    sha256: str = ""
 
     @property
     def spacing_mm(self) -> Point:

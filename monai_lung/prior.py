@@ -12,12 +12,11 @@ import numpy as np
 
 from monai_lung.clinical.growth import PriorExamination, PriorNodule
 from monai_lung.errors import MonaiLungError, PriorError
-from monai_lung.model import Lungs
+from monai_lung.model import LPS_RAS, Lungs
 
 if TYPE_CHECKING:
     from monai_lung.analysis import Found, Options
 
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_prior(path: Path, options: Options) -> PriorExamination:
@@ -68,7 +67,7 @@ def _from_result(folder: Path) -> PriorExamination:
     date = content["input"].get("study_date")
     return PriorExamination(
         lungs,
-        _LPS_RAS @ image.affine,
+        LPS_RAS @ image.affine,
         tuple(_nodule(row) for row in content["nodules"]),
         datetime.date.fromisoformat(date) if date else None,
         content["input"].get("patient_key") or "",

@@ -16,7 +16,7 @@ from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.model import CT, Outline, Seed
-from monai_lung.transforms.rating import LUNG_WINDOW_HU
+from monai_lung.transforms.window import windowed
 
 FILLED = 0.75
 """Share of the patch that a seed's diameter may fill; for a larger one the grid is coarser from the start."""
@@ -84,8 +84,7 @@ class Patch:
         axes = unit_axes(self.affine)
         self.patch_affine = patch_affine(np.array(seed.center_mm), axes, tuple(spacing), settings.patch)
         hu = sample(self.orientation.turn(ct.hu), self.affine, self.patch_affine, settings.patch, border=True)
-        low, high = LUNG_WINDOW_HU
-        self.image = ((hu - low) / (high - low)).clamp(0, 1)
+        self.image = windowed(hu)
 
     def outline(self, probability: Tensor) -> tuple[Outline | None, bool]:
         """The seed's nodule on the CT's own grid, and whether it touches the patch's border.

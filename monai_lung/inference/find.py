@@ -18,7 +18,7 @@ from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.model import CT, Lungs, Point, Seed
-from monai_lung.transforms.rating import LUNG_WINDOW_HU
+from monai_lung.transforms.window import windowed
 
 MARGIN_MM = 12.0
 """Around the lungs, so that the network sees what the pleura lies on."""
@@ -85,8 +85,7 @@ def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Ten
     size = np.maximum(np.rint((high - low) * spacing / settings.spacing_mm), 1).astype(int)
     image = resize(hu[box], size)
     inside = functional.max_pool3d(resize(labels[box] > 0, size)[None, None], 3, 1, 1)[0, 0] > 0.25
-    low_hu, high_hu = LUNG_WINDOW_HU
-    image = ((image - low_hu) / (high_hu - low_hu)).clamp_(0, 1)
+    image = windowed(image)
     short = [max(0, w - n) for w, n in zip(settings.window, image.shape, strict=True)]
     pad = [0, short[2], 0, short[1], 0, short[0]]
     step = (high - low) / size

@@ -13,9 +13,13 @@ from torch import nn
 
 from monai_lung import networks
 from monai_lung.errors import ConfigError, UsageError
+from monai_lung.inference.features import FEATURES
+from monai_lung.inference.limits import check_grid, check_number, check_open
 from monai_lung.weights import bundle_dir, load_weights
 
 Settings = TypeVar("Settings")
+_MAX_PARAMETERS = 100_000_000
+"""Twenty times what the shipped networks have."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,18 @@ class FindSettings:
     min_score: float
     mass_mm: float = 20.0
 
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        check_grid(self.spacing_mm, self.window)
+        check_number("overlap", self.overlap, 0, 0.9)
+        check_open("threshold", self.threshold)
+        check_number("min_score", self.min_score, 0, 1)
+        check_number("mass_mm", self.mass_mm, 0)
+
 
 @dataclass(frozen=True)
 class DelineateSettings:
@@ -45,6 +61,15 @@ class DelineateSettings:
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
     threshold: float
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        check_grid(self.spacing_mm, self.patch)
+        check_open("threshold", self.threshold)
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,25 @@ class RateSettings:
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ValueError: a value is out of range, or a feature is unknown.
+        """
+        check_grid(self.spacing_mm, self.region)
+        unknown = sorted({*self.features} - {*FEATURES, "network"})
+        if unknown:
+            raise ValueError(f"unknown features {', '.join(unknown)}")
+        for name, (mean, scale, weight) in self.features.items():
+            check_number(f"mean of {name}", mean)
+            check_number(f"scale of {name}", scale, 1e-9)
+            check_number(f"weight of {name}", weight)
+        for name in ("slope", "offset", "reader_slope", "reader_offset"):
+            check_number(name, getattr(self, name))
+        check_number("spread", self.spread, 0)
+        check_number("min_nodule", self.min_nodule, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -174,9 +218,14 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_co
             f"({definition['_target_']}); use --trust-config if you trust whoever wrote it"
         )
     try:
+        with torch.device("meta"):  # counts before any memory is taken
+            size = sum(p.numel() for p in getattr(networks, name)(**arguments).parameters())
+        if size > _MAX_PARAMETERS:
+            raise ValueError(f"{size} parameters, at most {_MAX_PARAMETERS} are allowed")
         return getattr(networks, name)(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {error}") from error
+    except Exception as error:  # torch and MONAI raise nearly anything at arguments that don't fit
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {reason}") from error
 
 
 def read_config(bundle: Path) -> dict[str, Any]:
@@ -187,18 +236,23 @@ def read_config(bundle: Path) -> dict[str, Any]:
     """
     path = bundle / "configs" / "inference.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no readable config ({error})") from error
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError("not a file")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: no readable config ({error}); reinstall monai-lung or name another bundle") from error
+    return config
 
 
 def settings(kind: type[Settings], values: Mapping[str, Any] | None, bundle: Path) -> Settings:
     """The settings that a bundle's config gives as an object, lists as tuples.
 
     Raises:
-        ConfigError: a value is missing or unknown.
+        ConfigError: a value is missing, unknown or out of range.
     """
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in (values or {}).items()})
-    except TypeError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{bundle}/configs/inference.json: no {kind.__name__}: {error}") from error

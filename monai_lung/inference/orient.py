@@ -9,7 +9,7 @@ import nibabel.orientations as orientations
 import numpy as np
 from numpy.typing import NDArray
 
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+from monai_lung.model import LPS_RAS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Orientation:
     @classmethod
     def of(cls, affine_lps: NDArray[np.float64], shape: tuple[int, ...]) -> Orientation:
         """The orientation of a CT with this affine and array shape."""
-        now = orientations.io_orientation(_LPS_RAS @ affine_lps)
+        now = orientations.io_orientation(LPS_RAS @ affine_lps)
         lps = orientations.axcodes2ornt(("L", "P", "S"))
         return cls(orientations.ornt_transform(now, lps), (shape[0], shape[1], shape[2]))
 

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from monai_lung.errors import UsageError
 from monai_lung.io.reader import read_ct
-from monai_lung.model import CT
-
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+from monai_lung.model import CT, LPS_RAS
 
 
 class CTReader(ImageReader):
@@ -61,7 +59,7 @@ class CTReader(ImageReader):
 
 
 def _metadata(ct: CT) -> dict[str, Any]:
-    affine = _LPS_RAS @ ct.affine_lps
+    affine = LPS_RAS @ ct.affine_lps
     return {
         MetaKeys.AFFINE: affine,
         MetaKeys.ORIGINAL_AFFINE: affine.copy(),

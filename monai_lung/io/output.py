@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from monai_lung.errors import OutputError
 from monai_lung.io.paths import shown
+from monai_lung.model import LPS_RAS
 
 _log = logging.getLogger(__name__)
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _NAME = re.compile(r"\.(?P<kind>new|old)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.+)", re.DOTALL)
 _mine: set[Path] = set()
@@ -67,7 +67,7 @@ def write_nifti(path: Path | str, array: NDArray[Any], affine_lps: NDArray[np.fl
 
     array = array.astype(np.uint8) if array.dtype == bool else array
     image: Any = nibabel.Nifti1Image(array, None)
-    affine = _LPS_RAS @ np.asarray(affine_lps, float)
+    affine = LPS_RAS @ np.asarray(affine_lps, float)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")

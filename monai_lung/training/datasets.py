@@ -14,20 +14,13 @@ from torch.utils.data import Dataset
 
 from monai_lung.data.crops import Crop, read_crop, read_table, select
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
-
-WINDOW_HU = (-1000.0, 400.0)
+from monai_lung.transforms.window import windowed
 
 
 def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[Crop]:
     """The crops of `patients` without those of `exclude`, in memory (840 take 34 MB)."""
     rows = select(read_table(folder), set(patients) - set(exclude))
     return [read_crop(folder, row) for row in rows]
-
-
-def to_window(hu: Tensor) -> Tensor:
-    """HU to 0...1 over the lung window, clipped."""
-    low, high = WINDOW_HU
-    return ((hu - low) / (high - low)).clamp(0, 1)
 
 
 def vary_hu(hu: Tensor, rng: np.random.Generator) -> Tensor:
@@ -103,7 +96,7 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         )[0]
         if self.augment:
             hu = vary_hu(hu, rng)
-        return {"image": to_window(hu)[None], "label": torch.cat([channels[1:2], (inside > 0.5).float()])}
+        return {"image": windowed(hu)[None], "label": torch.cat([channels[1:2], (inside > 0.5).float()])}
 
     def _to_index(
         self,

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from monai_lung.data.backgrounds import Background, read_backgrounds
 from monai_lung.data.crops import Crop
 from monai_lung.errors import UsageError
-from monai_lung.training.datasets import load_crops, to_window, vary_hu
+from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+from monai_lung.transforms.window import windowed
 
 DENSE_HU = -400
 """Denser voxels inside the lungs are vessels, scars, fissures: where false positives come from."""
@@ -88,7 +89,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
         for _ in range(rng.choice(3, p=(0.25, 0.6, 0.15))):
             hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
-        return {"image": to_window(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
+        return {"image": windowed(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
 
     def _context(
         self, rng: np.random.Generator, grown: float

@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_lung.data.backgrounds import Background
 from monai_lung.inference.windows import LungWindowInferer
-from monai_lung.training.datasets import to_window
+from monai_lung.transforms.window import windowed
 
 
 def mine(
@@ -28,7 +28,7 @@ def mine(
         overlap: of the windows.
     """
     inside = torch.from_numpy(background.depth_mm > 0)
-    image = to_window(torch.from_numpy(background.hu.astype(np.float32)))[None, None]
+    image = windowed(torch.from_numpy(background.hu.astype(np.float32)))[None, None]
     inferer = LungWindowInferer(inside, window, overlap)
     with torch.inference_mode():
         logits = inferer(image, network.eval())

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from monai_lung.errors import InputError, MaskError
+from monai_lung.model import LPS_RAS
 from monai_lung.transforms.lungs import segment_lungs
 
 AIR_HU = -1024
@@ -38,7 +39,7 @@ class LungMask(Transform):
         if image.ndim != 4 or image.shape[0] != 1:
             raise InputError(f"an image of shape {tuple(image.shape)} can't be segmented: give (1, X, Y, Z)")
         hu = np.rint(image[0].cpu().numpy()).astype(np.int16)
-        affine_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine.cpu().numpy()
+        affine_lps = LPS_RAS @ image.affine.cpu().numpy()
         labels = torch.from_numpy(segment_lungs(hu, affine_lps).labels)[None]
         return MetaTensor(labels, affine=image.affine, applied_operations=list(image.applied_operations))
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from monai_lung.errors import MaskError, UsageError
 from monai_lung.io import find_cases, read_ct, replacing, write_nifti
-from monai_lung.model import CT, Rating
+from monai_lung.model import CT, LPS_RAS, Rating
 
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MASK_FILE = "nodules.nii.gz"
 """Label map of one case in a folder of results: k where nodule k is, on the CT's own grid."""
 
@@ -57,7 +56,7 @@ def read_mask(path: Path, ct: CT) -> NDArray[np.integer[Any]]:
         MaskError: the mask can't be read, or isn't on that grid.
     """
     labels, affine = _labels(path)
-    if labels.shape != ct.hu.shape or not np.allclose(_LPS_RAS @ affine, ct.affine_lps, atol=1e-2):
+    if labels.shape != ct.hu.shape or not np.allclose(LPS_RAS @ affine, ct.affine_lps, atol=1e-2):
         raise MaskError(f"{path}: {labels.shape} isn't on the grid of its CT {ct.hu.shape}; make it from this very CT")
     return labels.astype(np.int64)
 
@@ -91,7 +90,7 @@ class ReadCTd(MapTransform):
 
 def image_of(ct: CT) -> MetaTensor:
     """HU int16 (1, X, Y, Z) with the CT's RAS affine."""
-    affine = torch.from_numpy(_LPS_RAS @ ct.affine_lps)
+    affine = torch.from_numpy(LPS_RAS @ ct.affine_lps)
     return MetaTensor(torch.from_numpy(ct.hu[None]), affine=affine, meta={"filename_or_obj": str(ct.path)})
 
 
@@ -99,7 +98,7 @@ def ct_of(image: torch.Tensor, affine_ras: torch.Tensor) -> CT:
     """HU (X, Y, Z) as the CT that the stages take; values below -1024 are clipped."""
     hu = np.rint(image.detach().cpu().numpy()).astype(np.int16)
     affine = affine_ras.detach().cpu().numpy().astype(np.float64)
-    return CT(np.maximum(hu, -1024), _LPS_RAS @ affine, name="image", path=Path("image"))
+    return CT(np.maximum(hu, -1024), LPS_RAS @ affine, name="image", path=Path("image"))
 
 
 class SaveLabels:
@@ -128,7 +127,7 @@ class SaveLabels:
         for item, output in item_pairs(engine):
             path = self.output_dir / self.file.format(item[self.key])
             labels = output["pred"][0].cpu().numpy().astype(self.dtype)
-            write_nifti(path, labels, _LPS_RAS @ output["image"].affine.cpu().numpy())
+            write_nifti(path, labels, LPS_RAS @ output["image"].affine.cpu().numpy())
 
 
 def item_pairs(engine: Engine) -> list[tuple[Any, Any]]:

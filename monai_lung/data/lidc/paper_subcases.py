@@ -11,14 +11,13 @@ from monai.transforms import Compose, Orientationd
 from numpy.typing import NDArray
 
 from monai_lung.io.output import write_nifti
-from monai_lung.model import CT, Lungs
+from monai_lung.model import CT, LPS_RAS, Lungs
 from monai_lung.transforms.boxes import OUTSIDE_HU
 from monai_lung.transforms.spacing import LungSpacingd
 from monai_lung.transforms.subcases import SubCasesd
 
 PAPER_READERS = 3
 """Readers who make a voxel nodule."""
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LPS = (("R", "L"), ("A", "P"), ("I", "S"))
 
 
@@ -34,7 +33,7 @@ def write_subcases(ct: CT, lungs: Lungs, votes: NDArray[np.uint8], folder: Path)
     Returns:
         How many there are: two, more where lungs are longer than both.
     """
-    affine = _LPS_RAS @ ct.affine_lps
+    affine = LPS_RAS @ ct.affine_lps
     arrays = {"image": ct.hu, "mask": votes >= PAPER_READERS, "lungs": lungs.labels > 0}
     items = {
         key: MetaTensor(np.ascontiguousarray(array, np.float32)[None], affine=torch.from_numpy(affine))
@@ -50,7 +49,7 @@ def write_subcases(ct: CT, lungs: Lungs, votes: NDArray[np.uint8], folder: Path)
     subcases = cut(items)
     for number, subcase in enumerate(subcases):
         image, mask = subcase["image"], subcase["mask"]
-        place = _LPS_RAS @ np.asarray(image.affine, float)
+        place = LPS_RAS @ np.asarray(image.affine, float)
         write_nifti(folder / f"{number}_image.nii.gz", image[0].numpy().round().astype(np.int16), place)
         write_nifti(folder / f"{number}_mask.nii.gz", mask[0].numpy() >= 0.5, place)
     return len(subcases)
