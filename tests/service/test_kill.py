@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the service extra isn't installed")
 pytest.importorskip("prometheus_client", reason="the service extra isn't installed")
 
-from node_builder import Archive, Process, associate, datasets, health, send, series, wait_for, write_config  # noqa: E402
+from node_builder import Archive, Process, associate, datasets, health, send, series, wait_for, write_config
 
-from monai_lung.service.queue import Queue  # noqa: E402
+from monai_lung.service.queue import Queue
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the service extra isn't installed")
 pytest.importorskip("prometheus_client", reason="the service extra isn't installed")
 
-import stub_analysis  # noqa: E402
-from node_builder import Archive, associate, config_of, free_port, health, running, send, series, wait_for  # noqa: E402
+import stub_analysis
+from node_builder import Archive, associate, config_of, free_port, health, running, send, series, wait_for
 
-from monai_lung.errors import UsageError, WeightsError  # noqa: E402
+from monai_lung.errors import UsageError, WeightsError
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the service extra isn't installed")
 pytest.importorskip("prometheus_client", reason="the service extra isn't installed")
 
-from node_builder import associate, config_of, free_port, health, running, send, series, wait_for  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian  # noqa: E402
-from pynetdicom import AE  # noqa: E402
+from node_builder import associate, config_of, free_port, health, running, send, series, wait_for
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 
-from monai_lung.service import folders, log, receive  # noqa: E402
+from monai_lung.service import folders, log, receive
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"

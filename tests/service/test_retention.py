@@ -1,0 +1,107 @@
+"""The queue and what is kept: nothing that waits is ever removed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from monai_lung.errors import OutputError, UsageError
+from monai_lung.service.config import Retention
+from monai_lung.service.folders import Folders, place
+from monai_lung.service.queue import Queue, Study
+from monai_lung.service.retention import Keeper
+
+DAY_S = 86400.0
+
+
+class Store:
+    def __init__(self, root: Path) -> None:
+        self.folders = Folders(root)
+        self.queue = Queue(self.folders.queue)
+        self.keeper = Keeper(Retention(received_hours=24, failed_days=7, results_days=30), self.queue, self.folders)
+
+    def study(self, uid: str, state: str = "", files: tuple[str, ...] = ()) -> Study:
+        place(self.folders.new_file(b"ct"), self.folders.received / self.queue.key_of(uid), "a.dcm")
+        study = self.queue.add_instance(uid, uid + ".1", "digest", time.time())
+        if state:
+            results = self.folders.results / study.key / "1"
+            results.mkdir(parents=True)
+            (results / "seg.dcm").write_bytes(b"seg")
+            self.queue.finish(study, state, files=[(f"{study.key}/1/{name}", "pacs") for name in files])
+        return self.queue.study(uid)
+
+    def held(self, study: Study) -> tuple[bool, bool, bool]:
+        """Whether what was received, the results, and the study itself are there."""
+        in_queue = study.uid in [s.uid for s in self.queue.studies()]
+        return (self.folders.received / study.key).exists(), (self.folders.results / study.key).exists(), in_queue
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_each_kind_goes_at_its_own_age(store: Store) -> None:
+    done, failed = store.study("1.1", "done", ("seg.dcm",)), store.study("1.2", "failed")
+    skipped, waiting = store.study("1.3", "skipped"), store.study("1.4")
+    pending = store.study("1.5", "done", ("seg.dcm",))
+    store.queue.sent(store.queue.deliveries(done)[0])
+    now = time.time()
+    store.keeper.clean(now + 0.9 * DAY_S)
+    assert [store.held(s)[0] for s in (done, failed, skipped, waiting, pending)] == [True] * 5
+    store.keeper.clean(now + 1.1 * DAY_S)
+    assert store.held(done) == (False, True, True)
+    assert store.held(skipped)[0] is False
+    assert store.held(failed)[0] is True
+    store.keeper.clean(now + 8 * DAY_S)
+    assert store.held(failed) == (False, False, False)
+    store.keeper.clean(now + 31 * DAY_S)
+    assert store.held(done) == (False, False, False)
+    assert store.held(waiting) == (True, False, True)
+    assert store.held(pending) == (True, True, True)
+    assert list(store.folders.trash.iterdir()) == []
+
+
+def test_a_study_that_comes_back_is_new(store: Store) -> None:
+    study = store.study("1.1", "done")
+    store.keeper.clean(time.time() + 40 * DAY_S)
+    assert store.queue.studies() == []
+    again = store.study("1.1")
+    assert (again.revision, again.finished, again.key) == (1, 0, study.key)
+
+
+def test_a_study_that_grows_while_it_is_analysed_stays_due(store: Store) -> None:
+    study = store.study("1.1")
+    store.queue.add_instance("1.1", "1.1.2", "digest", 0)
+    store.queue.finish(study, "done")
+    grown = store.queue.study("1.1")
+    assert (grown.state, grown.revision, grown.finished) == ("receiving", 2, 1)
+    assert store.queue.next_study(time.time(), 1) == grown
+    store.keeper.clean(time.time() + 40 * DAY_S)
+    assert store.held(grown)[0] is True
+
+
+def test_the_queue_refuses_what_it_can_not_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(OutputError, match=r"bad\.sqlite can't be opened: file is not a database"):
+        Queue(tmp_path / "bad.sqlite")
+    queue = Queue(tmp_path / "new.sqlite")
+    queue._execute("PRAGMA user_version = 99")
+    queue.close()
+    with pytest.raises(UsageError, match="newer version"):
+        Queue(tmp_path / "new.sqlite")
+
+
+def test_two_nodes_can_not_share_a_storage(store: Store) -> None:
+    with pytest.raises(UsageError, match="in use by another node"):
+        Folders(store.folders.root)
+    store.folders.close()
+    Folders(store.folders.root).close()
+
+
+def test_a_storage_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"storage .*file/store can't be used: Not a directory"):
+        Folders(tmp_path / "file" / "store")
