@@ -242,7 +242,9 @@ def read_config(bundle: Path) -> dict[str, Any]:
         if not isinstance(config, dict):
             raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no readable config ({error}); reinstall monai-lung or name another bundle") from error
+        raise ConfigError(
+            f"{path}: no readable config ({error}); reinstall monai-lung or name another bundle"
+        ) from error
     return config
 
 
