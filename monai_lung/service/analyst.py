@@ -24,7 +24,7 @@ from monai_lung.service import log
 from monai_lung.service.config import Config
 from monai_lung.service.folders import FULL
 
-READY_S = 300.0
+READY_S = 600.0
 """Loading the networks may take so long."""
 
 
