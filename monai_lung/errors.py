@@ -48,6 +48,10 @@ class OutputError(MonaiLungError):
     """A result can't be written: read-only, no space left."""
 
 
+class OutOfMemoryError(MonaiLungError):
+    """The machine has too little memory for this input."""
+
+
 class WeightsError(MonaiLungError):
     """Network weights are missing, damaged, or belong to another network."""
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
@@ -58,6 +59,12 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
 
 def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
     """Probability (X, Y, Z) of each patch, averaged with two of its mirrors, shifted so that 0.5 is the threshold."""
+    return sparingly(lambda batch: _run(patches, networks, batch), _BATCH, networks.device)
+
+
+def _run(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Tensor]:
+    if len(patches) > batch:
+        return _run(patches[:batch], networks, batch) + _run(patches[batch:], networks, batch)
     threshold = networks.delineate_settings.threshold
     image = torch.stack([p.image for p in patches])[:, None].to(networks.device, memory_format=torch.channels_last_3d)
     with torch.inference_mode(), fast_precision(networks.device):

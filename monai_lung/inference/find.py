@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Finder, FindSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
@@ -22,6 +23,7 @@ from monai_lung.transforms.window import windowed
 
 MARGIN_MM = 12.0
 """Around the lungs, so that the network sees what the pleura lies on."""
+_BATCH = 4
 
 
 def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
@@ -59,10 +61,13 @@ def probability_map(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid's LPS affine."""
     image, inside, affine = find_grid(ct, lungs, settings)
-    inferer = LungWindowInferer(inside, settings.window, settings.overlap, progress=progress)
-    with torch.inference_mode(), fast_precision(networks.device):
-        probability = torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
-    return torch.where(inside, probability, 0).numpy(), affine
+
+    def slide(batch: int) -> Tensor:
+        inferer = LungWindowInferer(inside, settings.window, settings.overlap, batch=batch, progress=progress)
+        with torch.inference_mode(), fast_precision(networks.device):
+            return torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
+
+    return torch.where(inside, sparingly(slide, _BATCH, networks.device), 0).numpy(), affine
 
 
 def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, NDArray[np.float64]]:

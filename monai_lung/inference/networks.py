@@ -45,7 +45,7 @@ class FindSettings:
             ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.window)
-        check_number("overlap", self.overlap, 0, 0.9)
+        check_number("overlap", self.overlap, 0, 0.75)
         check_open("threshold", self.threshold)
         check_number("min_score", self.min_score, 0, 1)
         check_number("mass_mm", self.mass_mm, 0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_lung.inference.features import FEATURES, nodule_features
+from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
@@ -29,12 +30,16 @@ def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating
 
 def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
-    rows: list[NDArray[np.float64]] = []
-    for batch in (outlines[n : n + _BATCH] for n in range(0, len(outlines), _BATCH)):
-        image = torch.stack([region(ct, outline, networks.rate_settings) for outline in batch])
-        image = image.to(networks.device, memory_format=torch.channels_last_3d)
-        rows.extend(mirrored_logits(image, networks.rate).double().cpu().numpy())
-    return np.array(rows).reshape(len(rows), len(TARGETS))
+
+    def rows(size: int) -> list[NDArray[np.float64]]:
+        found: list[NDArray[np.float64]] = []
+        for batch in (outlines[n : n + size] for n in range(0, len(outlines), size)):
+            image = torch.stack([region(ct, outline, networks.rate_settings) for outline in batch])
+            image = image.to(networks.device, memory_format=torch.channels_last_3d)
+            found.extend(mirrored_logits(image, networks.rate).double().cpu().numpy())
+        return found
+
+    return np.array(sparingly(rows, _BATCH, networks.device)).reshape(len(outlines), len(TARGETS))
 
 
 def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
