@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a case failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,9 +18,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monai_lung.data.lidc.cli import lidc
+from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.service.cli import serve
-from monai_lung.terminal import PROGRAM, case_progress, report_text, series_text, set_up_logging, show_error, table
+from monai_lung.terminal import (
+    PROGRAM,
+    case_progress,
+    count_progress,
+    report_text,
+    series_row,
+    series_text,
+    set_up_logging,
+    show_error,
+    table,
+)
 from monai_lung.version import __version__
 
 if TYPE_CHECKING:
@@ -115,7 +127,9 @@ cli.add_command(serve)
 class _Batch:
     """What became of the cases of one run."""
 
-    done: list[dict[str, Any]] = field(default_factory=list)
+    done: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    """What --json prints of those that are done."""
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -135,33 +149,48 @@ class _Batch:
 @click.option("--emphysema/--no-emphysema", default=None, help="Known of the patient.")
 @click.option("--family-history/--no-family-history", default=None, help="Of lung cancer.")
 @click.option("--spiculation/--no-spiculation", default=None, help="Seen at the nodules.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
-def analyze(inputs: tuple[Path, ...], output: Path, formats: str | None, as_json: bool, **options: Any) -> None:
+def analyze(
+    inputs: tuple[Path, ...],
+    output: Path,
+    formats: str | None,
+    engine: str,
+    address: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Find, measure and rate the nodules of each CT.
 
-    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case.
+    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. A case that the
+    same version has finished from the same files isn't analysed again.
     """
-    from monai_lung.analysis import DEFAULT_FORMATS, Analyzer, check_formats, noted, require_formats, write
-    from monai_lung.report.findings import to_dict
+    from monai_lung.analysis import DEFAULT_FORMATS, check_formats, require_formats
+    from monai_lung.engine.options import Engine
+    from monai_lung.engine.studies import Job, analyze_cases
 
+    where = Engine(engine, address)
+    if not where.here:  # other processes may have another working directory
+        inputs, output = tuple(path.absolute() for path in inputs), output.absolute()
+        options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
     wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
     require_formats(wanted)
     batch = _Batch()
     cases = _cases(inputs, options["series_uid"], batch)
-    analyzer = Analyzer(_options(**options))
-    for number, case in enumerate(cases, start=1):
-        try:
-            with case_progress(case.name, number, len(cases)) as progress:
-                report = noted(analyzer.analyze(case, progress), wanted)
-                folder = write(report, output, wanted, show_patient=show_patient)
-        except Exception as error:
-            _failed(batch, case.name, error)
-            continue
-        batch.done.append({"case": case.name, "folder": str(folder), "findings": to_dict(report, show_patient)})
-        if not as_json:
-            click.echo(("\n" if len(batch.done) > 1 else "") + report_text(report, folder))
+    job = Job(output, _options(**options), wanted, show_patient)
+    with contextlib.ExitStack() as stack:
+        numbers = {case.name: n for n, case in enumerate(cases, start=1)}
+        counted = None if where.here else stack.enter_context(count_progress("cases"))
+        results = analyze_cases(
+            job, cases, where, watch=lambda c: case_progress(c.name, numbers[c.name], len(cases)), progress=counted
+        )
+        for case, result in stack.enter_context(contextlib.closing(results)):
+            if result.error or result.value is None:
+                _failed(batch, case.name, result.error or RuntimeError("no result"))
+            else:
+                _done(batch, output / case.name, result.value, as_json)
     _end(batch, as_json)
 
 
@@ -197,6 +226,15 @@ def _options(**values: Any) -> Any:
     return Options(person=Person(sex=sex and sex.upper(), **known), **values)
 
 
+def _done(batch: _Batch, folder: Path, findings: dict[str, Any], as_json: bool) -> None:
+    """Print the findings of a case; as JSON they are kept for the end."""
+    if as_json:
+        batch.cases.append({"case": folder.name, "folder": str(folder), "findings": findings})
+    else:
+        click.echo(("\n" if batch.done else "") + report_text(findings, folder))
+    batch.done += 1
+
+
 def _failed(batch: _Batch, name: str, error: Exception) -> None:
     """Note a case that failed; an error that would hit every case ends all."""
     from monai_lung.analysis import STOPPING
@@ -214,8 +252,8 @@ def _end(batch: _Batch, as_json: bool) -> None:
     """Print JSON if asked, list what failed, and leave with 1 if anything did."""
     if as_json:
         failures = [{"case": name, "error": reason} for name, reason in batch.failed]
-        click.echo(json.dumps({"cases": batch.done, "failed": failures}, indent=1))
-    total = len(batch.done) + len(batch.failed)
+        click.echo(json.dumps({"cases": batch.cases, "failed": failures}, indent=1))
+    total = batch.done + len(batch.failed)
     if batch.failed and total > 1:
         show_error(f"{len(batch.failed)} of {total} cases failed:")
     for name, reason in batch.failed:
@@ -275,7 +313,7 @@ def inspect(folder: Path, as_json: bool) -> None:
         cases = []
     chosen = {case.series.uid for case in cases if case.series}
     if as_json:
-        rows = [_series_row(s, s.uid in chosen) for s in series]
+        rows = [series_row(s, s.uid in chosen) for s in series]
         volumes = [str(case.path) for case in cases if case.series is None]
         click.echo(json.dumps({"series": rows, "volumes": volumes}, indent=1))
         return
@@ -286,23 +324,6 @@ def inspect(folder: Path, as_json: bool) -> None:
         if case.series is None:
             click.echo(f"* volume file {case.path}")
     click.echo("* is what gets analysed" if cases else "nothing here can be analysed")
-
-
-def _series_row(series: Any, chosen: bool) -> dict[str, Any]:
-    return {
-        "series_uid": series.uid,
-        "study_uid": series.study_uid,
-        "study_date": series.study_date and series.study_date.isoformat(),
-        "modality": series.modality,
-        "description": series.description,
-        "kernel": series.kernel,
-        "files": len(series.files),
-        "thickness_mm": series.thickness_mm,
-        "spacing_mm": series.spacing_mm,
-        "suitable": series.suitable,
-        "reason": series.reason,
-        "chosen": chosen,
-    }
 
 
 @cli.command()

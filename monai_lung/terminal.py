@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from monai_lung.model import Report, Series
+    from monai_lung.model import Series
 
 PROGRAM = "monai-lung"
 WIDTH = 80
@@ -70,6 +70,27 @@ def case_progress(name: str, number: int, total: int) -> Iterator[Progress | Non
         yield advance
 
 
+@contextmanager
+def count_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that counts on stderr while the block runs, where that's a terminal.
+
+    Args:
+        what: is counted, for example "scans".
+
+    Yields:
+        To be called with those behind us and those in all.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = "") -> str:
     """Rows in columns as wide as their content, two spaces apart.
 
@@ -88,53 +109,73 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = 
     return "\n".join(lines)
 
 
-def report_text(report: Report, folder: Path) -> str:
-    """What an analysis found: lungs, a row a nodule, advice for the examination, warnings, and where the files are."""
+def report_text(findings: Mapping[str, Any], folder: Path) -> str:
+    """What an analysis found: lungs, a row a nodule, advice for the examination, warnings, and where the files are.
+
+    Args:
+        findings: the content of a `findings.json`.
+        folder: of the result.
+    """
     import textwrap
 
-    lungs = report.lungs
-    lines = [f"{report.ct.name}: lungs {lungs.right_ml:.0f} ml right, {lungs.left_ml:.0f} ml left; "]
-    count = len(report.nodules)
+    lungs, count = findings["lungs"], len(findings["nodules"])
+    lines = [f"{findings['input']['case']}: lungs {lungs['right_ml']:.0f} ml right, {lungs['left_ml']:.0f} ml left; "]
     lines[0] += "no nodules" if not count else f"{count} nodule{'s' if count > 1 else ''}"
     if count:
-        lines += ["", _nodule_table(report), ""]
+        lines += ["", _nodule_table(findings["nodules"]), ""]
     for title, advice in (("Fleischner 2017", "fleischner_2017"), ("Lung-RADS v2022", "lung_rads_2022")):
-        if advice in report.guidelines:
-            text = f"{title}: {report.guidelines[advice].advice}"
+        if advice in findings["guidelines"]:
+            text = f"{title}: {findings['guidelines'][advice]['advice']}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
-    for warning in report.warnings:
+    for warning in findings["input"]["warnings"]:
         lines += textwrap.wrap(f"Note: {warning}", WIDTH, subsequent_indent="  ")
     page = folder / "report.html"
     lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
 
 
-def _nodule_table(report: Report) -> str:
+def _nodule_table(nodules: Iterable[Mapping[str, Any]]) -> str:
     rows = []
-    for nodule in report.nodules:
-        m, rating = nodule.measurements, nodule.rating
-        low, high = rating.malignancy_interval
+    for nodule in nodules:
+        low, high = nodule["malignancy_interval"]
         rows.append(
             (
-                nodule.id,
-                f"{m.side} {m.third}",
-                f"{m.long_axis_mm:.1f} x {m.short_axis_mm:.1f}",
-                f"{m.volume_mm3:.0f}",
-                m.texture,
-                f"{100 * rating.malignancy_probability:.0f} ({100 * low:.0f}-{100 * high:.0f})",
-                _category(nodule.guidelines, "lung_rads_2022"),
-                _category(nodule.guidelines, "fleischner_2017"),
+                nodule["id"],
+                f"{nodule['side']} {nodule['third']}",
+                f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
+                f"{nodule['volume_mm3']:.0f}",
+                nodule["texture"],
+                f"{100 * nodule['malignancy_probability']:.0f} ({100 * low:.0f}-{100 * high:.0f})",
+                _category(nodule["guidelines"].get("lung_rads_2022", {})),
+                _category(nodule["guidelines"].get("fleischner_2017", {})),
             )
         )
     header = ("#", "lung, third", "size mm", "mm3", "texture", "malignant %", "L-RADS", "Fl.")
     return table(header, rows, "rlrrlrll")
 
 
-def _category(guidelines: object, name: str) -> str:
+def _category(advice: Mapping[str, Any]) -> str:
     """The category of one guideline; "-" where it has none."""
-    advice = guidelines.get(name) if hasattr(guidelines, "get") else None
-    category = getattr(advice, "category", None)
-    return {None: "-", "not-applicable": "n/a"}.get(category, str(category) + getattr(advice, "modifier", ""))
+    category = advice.get("category")
+    return {None: "-", "not-applicable": "n/a"}.get(category, f"{category}{advice.get('modifier', '')}")
+
+
+def series_row(series: Series, chosen: bool) -> dict[str, Any]:
+    """A series of a folder as plain values, and whether it would be analysed."""
+    return {
+        "series_uid": series.uid,
+        "study_uid": series.study_uid,
+        "study_date": series.study_date and series.study_date.isoformat(),
+        "modality": series.modality,
+        "description": series.description,
+        "kernel": series.kernel,
+        "files": len(series.files),
+        "thickness_mm": series.thickness_mm,
+        "spacing_mm": series.spacing_mm,
+        "suitable": series.suitable,
+        "reason": series.reason,
+        "chosen": chosen,
+    }
 
 
 def series_text(series: Sequence[Series], chosen: set[str]) -> str:

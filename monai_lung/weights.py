@@ -47,6 +47,18 @@ def running_bundle(name: str) -> Path:
     return bundle_dir(name)
 
 
+def declared_weights(segmentation: Path | None = None, classification: Path | None = None) -> dict[str, str]:
+    """Network to the sha256 of its weights, as the metadata of two bundles (default: the installed ones) say.
+
+    Raises:
+        WeightsError: a bundle or its metadata is missing or damaged.
+    """
+    seg = _metadata(Path(segmentation or bundle_dir("lung_nodule_segmentation")))["weights_sha256"]
+    cls = _metadata(Path(classification or bundle_dir("lung_nodule_classification")))["weights_sha256"]
+    declared = {"find": seg.get("find.pt"), "delineate": seg.get("model.pt"), "rate": cls.get("model.pt")}
+    return {name: str(digest or "") for name, digest in declared.items()}
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

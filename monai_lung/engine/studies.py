@@ -1,0 +1,246 @@
+"""Many studies through the analysis, on any engine; what an earlier run has finished is not done again.
+
+A result is finished where its `findings.json` says that the same version and weights made it of the same input for the
+same person, is younger than every file of that input, and the files of every format asked for lie beside it. The input
+is the same where series and number of slices are, or, of a volume file, its SHA-256. With a prior a case is always
+analysed.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_lung import analysis
+from monai_lung.engine.options import Engine
+from monai_lung.engine.work import Result, Results, in_order
+from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
+from monai_lung.weights import declared_weights
+
+if TYPE_CHECKING:
+    from monai_lung.engine.cluster import Needs
+    from monai_lung.io import Case
+
+_log = logging.getLogger(__name__)
+
+Findings = dict[str, Any]
+"""The content of a `findings.json`."""
+Watch = Callable[["Case"], AbstractContextManager[analysis.Progress | None]]
+"""Shows how far one case is while the block runs."""
+
+GPU_SHARE = 0.25
+"""Of a GPU for a worker: reading, lungs and measuring run on the CPU meanwhile."""
+_FILES = {
+    "json": ("findings.json",),
+    "nifti": ("lungs.nii.gz", "nodules.nii.gz"),
+    "seg": ("seg.dcm",),
+    "sr": ("sr.dcm",),
+    "html": ("report.html",),
+    "figure": ("figure.png",),
+    "csv": ("nodules.csv",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of each case.
+
+    Attributes:
+        out: results go to `out/<case>/`.
+        options: of the analysis.
+        formats: as `analysis.check_formats` gives them.
+        show_patient: put the patient's name and ID into the results.
+    """
+
+    out: Path
+    options: analysis.Options
+    formats: Collection[str] = analysis.DEFAULT_FORMATS
+    show_patient: bool = False
+
+    @cached_property
+    def _maker(self) -> Findings:
+        return maker(self.options)
+
+    def finished(self, case: Case) -> bool:
+        """Whether `out/<case>/` is what an analysis of `case` would give; see the module."""
+        from monai_lung.report import findings
+
+        folder = self.out / case.name
+        if self.options.prior is not None or not (folder / "findings.json").is_file():
+            return False
+        try:
+            found = findings.read(folder / "findings.json")
+            made_ns = (folder / "findings.json").stat().st_mtime_ns
+            if max(path.stat().st_mtime_ns for path in _files(case)) >= made_ns:
+                return False
+            return (
+                all(found[key] == value for key, value in self._maker.items())
+                and "prior" not in found
+                and ("patient" in found["input"]) == self.show_patient
+                and (self.options.allow_gaps or not found["input"]["resampled"])
+                and _same_input(found["input"], case)
+                and all((folder / name).is_file() for name in self._names(case))
+            )
+        except (InputError, OSError, KeyError, TypeError):
+            return False
+
+    def _names(self, case: Case) -> list[str]:
+        """The files that a result of `case` has."""
+        left_out = () if case.series else ("seg", "sr")
+        return [name for f in self.formats if f not in left_out for name in _FILES[f]]
+
+
+def _files(case: Case) -> list[Path]:
+    """The files that a case is read from; an archive itself, not what was unpacked of it."""
+    if case.series is None or case.path.suffix.lower() == ".zip":
+        return [case.path]
+    unpacked = case.path.is_file() and case.path.parent not in case.series.files[0].parents
+    return [case.path] if unpacked else list(case.series.files)
+
+
+def _same_input(found: Findings, case: Case) -> bool:
+    if case.series is None:
+        from monai_lung.io.volumes import volume_sha256
+
+        return found.get("sha256", "") == volume_sha256(case.path) != ""
+    return (found["series_uid"], found["slices"]) == (case.series.uid, case.series.n_slices)
+
+
+def maker(options: analysis.Options) -> Findings:
+    """What findings say of who made them and for whom: `software`, `weights` and `person`.
+
+    Raises:
+        WeightsError: the bundles aren't there.
+    """
+    return {
+        "software": analysis.software(),
+        "weights": declared_weights(options.segmentation_dir, options.classification_dir),
+        "person": asdict(options.person),
+    }
+
+
+class Study:
+    """The work: analyses a case with networks that are loaded once, writes its folder, gives its findings."""
+
+    def __init__(self, job: Job, watch: Watch | None = None) -> None:
+        self.job = job
+        self.watch = watch or (lambda case: nullcontext())
+        self.analyzer = analysis.Analyzer(job.options)
+
+    def __call__(self, case: Case) -> Findings:
+        """The findings of `case`; errors as `analysis.analyze` and `analysis.write`."""
+        from monai_lung.report.findings import to_dict
+
+        job = self.job
+        with self.watch(case) as progress:
+            report = analysis.noted(self.analyzer.analyze(case, progress), job.formats)
+            analysis.write(report, job.out, job.formats, show_patient=job.show_patient)
+        return to_dict(report, job.show_patient)
+
+
+class DistantStudy(Study):
+    """`Study` in a worker of a cluster, which may be on another machine.
+
+    Raises:
+        ConfigError: that machine hasn't the same version, weights or output folder as the one that asks.
+    """
+
+    def __init__(self, job: Job, asked_by: Findings) -> None:
+        super().__init__(job)
+        host, here = socket.gethostname(), maker(job.options)
+        versions = [made["software"]["monai-lung"] for made in (here, asked_by)]
+        if versions[0] != versions[1] or here["weights"] != asked_by["weights"]:
+            raise ConfigError(f"{host} has another version of monai-lung, or other weights: install the same there")
+        if not job.out.is_dir():
+            raise ConfigError(f"{host} doesn't see {job.out}: give an output folder that all nodes share")
+
+    def __call__(self, case: Case) -> Findings:
+        """As `Study`; an input that isn't on this machine is an InputError that says so."""
+        return super().__call__(_here(case))
+
+
+def _here(case: Case) -> Case:
+    """`case` as this machine sees it: an archive is unpacked here too."""
+    from monai_lung.io import find_cases
+
+    if not case.path.exists():
+        raise InputError(f"{case.path} isn't there on {socket.gethostname()}: give a folder that all nodes share")
+    if case.series is None or case.series.files[0].exists():
+        return case
+    (found,) = find_cases(case.path, case.series.uid)
+    return replace(found, name=case.name)
+
+
+def analyze_cases(
+    job: Job,
+    cases: Sequence[Case],
+    engine: Engine,
+    *,
+    watch: Watch | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Generator[tuple[Case, Result[Findings]], None, None]:
+    """Analyse the cases that aren't finished; every case with its findings or its error, in the order of `cases`.
+
+    Args:
+        job: what to make of each.
+        cases: with distinct names, and absolute paths for a cluster.
+        engine: where.
+        watch: shows each case, where the engine works in this process.
+        progress: called with the cases behind us and the cases in all.
+
+    Raises:
+        UsageError: no cluster answers.
+        ConfigError: a node of the cluster isn't set up as this machine is.
+    """
+    from monai_lung.report import findings
+
+    done = {n for n, case in enumerate(cases) if job.finished(case)}
+    todo = [case for n, case in enumerate(cases) if n not in done]
+    if done:
+        _log.warning("%d of %d cases are finished; delete their folders to do them again", len(done), len(cases))
+    with closing(_counted(_run(job, todo, engine, watch), len(done), len(cases), progress)) as counted:
+        results = in_order(counted)
+        for n, case in enumerate(cases):
+            if n in done:
+                yield case, Result(findings.read(job.out / case.name / "findings.json"))
+            else:
+                yield case, next(results)
+
+
+def _run(job: Job, todo: list[Case], engine: Engine, watch: Watch | None) -> Results[Findings]:
+    if engine.here or not todo:
+        return Engine().run(partial(Study, job, watch), todo)
+    if engine.name == "local":
+        return engine.run(partial(Study, job), todo)
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{job.out} can't be written: {error.strerror}; give another output folder") from error
+    return engine.run(partial(DistantStudy, job, maker(job.options)), todo, partial(_needs, job.options.device))
+
+
+def _needs(device: str, gpus: float) -> Needs:
+    """Of one worker on a cluster with so many GPUs."""
+    from monai_lung.engine.cluster import Needs
+
+    if device == "cuda" and not gpus:
+        raise UsageError("device cuda: the cluster has no GPU; use --device cpu")
+    return Needs(gpus=GPU_SHARE if device == "cuda" or (device == "auto" and gpus) else 0.0)
+
+
+def _counted(
+    results: Results[Findings], done: int, total: int, progress: Callable[[int, int], None] | None
+) -> Results[Findings]:
+    """`results`, with `progress` called before the first and after each."""
+    tell = progress or (lambda done, total: None)
+    tell(done, total)
+    for one in results:
+        done += 1
+        tell(done, total)
+        yield one

@@ -1,0 +1,208 @@
+"""Which cases are done again and which are finished; the networks are replaced by an analysis that answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_lung import analysis
+from monai_lung.cli import run
+from monai_lung.engine.options import Engine
+from monai_lung.engine.studies import DistantStudy, Job, analyze_cases, maker
+from monai_lung.errors import ConfigError, DecodeError, InputError
+from monai_lung.io import find_cases, read_ct, write_nifti
+from monai_lung.model import Lungs, Person, Report
+
+
+@pytest.fixture
+def analysed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the cases that were analysed; nothing is found in them, and "bad" fails."""
+    names: list[str] = []
+
+    class Quick:
+        def __init__(self, options: analysis.Options) -> None:
+            self.options = options
+
+        def analyze(self, case, progress=None) -> Report:
+            names.append(case.name)
+            if case.name == "bad":
+                raise DecodeError("bad: truncated")
+            ct = read_ct(case)
+            made_by = maker(self.options)
+            lungs = Lungs(np.ones(ct.hu.shape, np.uint8), 3000, 2800)
+            return Report(
+                ct, lungs, (), {}, self.options.person, weights=made_by["weights"], software=made_by["software"]
+            )
+
+    monkeypatch.setattr(analysis, "Analyzer", Quick)
+    return names
+
+
+def volume(path: Path, value: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hu = np.random.default_rng(value).integers(-1000, 200, (16, 16, 12)).astype(np.int16)
+    write_nifti(path, hu, np.diag([2.0, 2.0, 3.0, 1.0]))
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path / "out", analysis.Options(device="cpu"), ("json", "nifti"))
+
+
+def analyze(job: Job, *paths: Path) -> list[dict]:
+    cases = [case for path in paths for case in find_cases(path)]
+    return [result.value for _, result in analyze_cases(job, cases, Engine())]
+
+
+def test_a_finished_case_is_passed_over_with_the_same_findings(job, analysed, tmp_path, caplog):
+    paths = [volume(tmp_path / "in" / f"{name}.nii.gz", n) for n, name in enumerate(("one", "two"))]
+    first = analyze(job, *paths)
+    assert analysed == ["one", "two"]
+    shutil.rmtree(job.out / "one")
+    assert analyze(job, *paths) == first
+    assert analysed == ["one", "two", "one"]
+    assert "1 of 2 cases are finished" in caplog.text
+
+
+def test_a_dicom_series_is_known_by_its_uid_and_slices(job, analysed, phantom_dir, tmp_path):
+    folder = tmp_path / "dicom"
+    shutil.copytree(phantom_dir / "dicom", folder)
+    analyze(job, folder)
+    analyze(job, folder)
+    assert len(analysed) == 1
+    sorted(folder.rglob("*.dcm"))[-1].unlink()
+    (case,) = find_cases(folder)
+    assert not job.finished(case)
+
+
+def test_a_zip_is_as_old_as_the_archive_not_as_what_was_unpacked(job, analysed, phantom_dir, tmp_path):
+    path = tmp_path / "chest.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (phantom_dir / "dicom").rglob("*.dcm"):
+            archive.write(file, file.name)
+    analyze(job, path)
+    os.utime(path, (1e9, 1e9))
+    analyze(job, path)  # another time stamp: unpacked again, later than the result
+    assert len(analysed) == 1
+
+
+def spoil_weights(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["weights"]["find"] = "0" * 64
+    path.write_text(json.dumps(content))
+
+
+def spoil_version(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["software"]["monai-lung"] = "0.0.1"
+    path.write_text(json.dumps(content))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("spoil", [spoil_weights, spoil_version, cut, Path.unlink])
+def test_a_result_of_other_makers_or_a_damaged_one_is_made_anew(job, analysed, tmp_path, spoil):
+    path = volume(tmp_path / "in" / "one.nii.gz")
+    first = analyze(job, path)
+    spoil(job.out / "one" / "findings.json")
+    assert analyze(job, path) == first
+    assert len(analysed) == 2
+    assert json.loads((job.out / "one" / "findings.json").read_text()) == first[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"formats": ("json", "nifti", "csv")},
+        {"show_patient": True},
+        {"options": analysis.Options(device="cpu", person=Person(age=61))},
+    ],
+)
+def test_other_options_make_it_anew(job, analysed, tmp_path, changes):
+    path = volume(tmp_path / "in" / "one.nii.gz")
+    analyze(job, path)
+    changed = dataclasses.replace(job, **changes)
+    analyze(changed, path)
+    assert len(analysed) == 2
+    analyze(changed, path)
+    assert len(analysed) == 2
+
+
+def test_with_a_prior_it_is_always_made_anew(job, analysed, tmp_path):
+    path = volume(tmp_path / "in" / "one.nii.gz")
+    analyze(job, path)
+    again = dataclasses.replace(job, options=analysis.Options(device="cpu", prior=path))
+    (case,) = find_cases(path)
+    assert job.finished(case)
+    assert not again.finished(case)
+
+
+def test_a_file_that_changed_is_analysed_again(job, analysed, tmp_path):
+    path = volume(tmp_path / "in" / "one.nii.gz")
+    analyze(job, path)
+    os.utime(path)  # newer than the result
+    analyze(job, path)
+    assert len(analysed) == 2
+
+
+def test_another_file_of_the_same_name_is_never_taken_for_the_first(job, analysed, tmp_path):
+    """Older than the result, of the same size and grid: only its content tells."""
+    analyze(job, volume(tmp_path / "a" / "one.nii.gz", 1))
+    second = volume(tmp_path / "b" / "one.nii.gz", 2)
+    (findings,) = analyze(job, second)
+    assert len(analysed) == 2
+    assert findings["input"]["sha256"] == read_ct(second).sha256
+
+
+def test_a_failed_case_is_tried_again(job, analysed, tmp_path):
+    paths = [volume(tmp_path / "in" / f"{name}.nii.gz") for name in ("bad", "good")]
+    for _ in range(2):
+        failed, good = analyze(job, *paths)
+        assert failed is None
+        assert good["input"]["case"] == "good"
+    assert analysed == ["bad", "good", "bad"]
+
+
+def test_the_command_line_prints_the_same_twice(analysed, tmp_path, capsys):
+    paths = [str(volume(tmp_path / "in" / f"{name}.nii.gz", n)) for n, name in enumerate(("one", "bad", "two"))]
+    printed = []
+    for arguments in ([], [], ["--json"], ["--json"]):
+        assert run(["analyze", *paths, "-o", str(tmp_path / "out"), "--format", "json", *arguments]) == 1
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert printed[2] == printed[3]
+    assert analysed == ["one", "bad", "two", "bad", "bad", "bad"]
+    assert [case["case"] for case in json.loads(printed[2])["cases"]] == ["one", "two"]
+
+
+def test_a_node_that_is_not_set_up_as_this_machine_is_refused(job, tmp_path):
+    job.out.mkdir()
+    asked_by = maker(job.options)
+    DistantStudy(job, asked_by)
+    for key, name in (("software", "monai-lung"), ("weights", "rate")):
+        other = {**asked_by, key: {**asked_by[key], name: "other"}}
+        with pytest.raises(ConfigError, match="install the same"):
+            DistantStudy(job, other)
+    job.out.rmdir()
+    with pytest.raises(ConfigError, match="all nodes share"):
+        DistantStudy(job, asked_by)
+
+
+def test_a_node_that_does_not_see_the_input_says_so(job, tmp_path):
+    path = volume(tmp_path / "in" / "one.nii.gz")
+    (case,) = find_cases(path)
+    job.out.mkdir()
+    path.unlink()
+    with pytest.raises(InputError, match="isn't there on"):
+        DistantStudy(job, maker(job.options))(case)
