@@ -20,7 +20,9 @@ RADIUS_MM = 6.0
 
 def chest(slices: int = 1) -> tuple[CT, NDArray[np.bool_]]:
     """A CT with two balls, and their mask; its columns run to the right, its slices up (1) or down (-1)."""
-    affine = np.array([[-0.8, 0, 0, 60], [0, 0.8, 0, -50], [0, 0, 2.0 * slices, 0 if slices > 0 else 118], [0, 0, 0, 1]])
+    affine = np.array(
+        [[-0.8, 0, 0, 60], [0, 0.8, 0, -50], [0, 0, 2.0 * slices, 0 if slices > 0 else 118], [0, 0, 0, 1]]
+    )
     ct = CT(np.full((140, 130, 60), -850, np.int16), affine, "chest", Path("chest.nii.gz"))
     index = np.moveaxis(np.indices(ct.hu.shape), 0, -1)
     world = ct.to_world(index.astype(float))

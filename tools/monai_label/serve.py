@@ -78,15 +78,16 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _bundle(work: Path) -> Path:
-    """The server's own copy of the bundle: trainings change its weights, the installed ones stay."""
+    """The server's own copy of the bundle: trainings change its weights, the installed ones stay.
+
+    It follows the installed one until a training has changed it.
+    """
     from monai_lung.weights import bundle_dir
 
     bundle = work.resolve() / "bundle" / BUNDLE
-    if not bundle.is_dir():
-        fresh = bundle.with_name("new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(bundle_dir(BUNDLE), fresh)
-        fresh.rename(bundle)
+    if not (bundle / "trained").exists():
+        shutil.rmtree(bundle, ignore_errors=True)
+        shutil.copytree(bundle_dir(BUNDLE), bundle)
     return bundle
 
 

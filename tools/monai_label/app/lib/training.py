@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _BATCH = 4
 _RATE = 3e-4
 """Highest learning rate: a seventh of the first training's, since this one goes on from its weights."""
+_LOOKS = 8
+"""How often each nodule held out is looked at to tell the loss before and after; also the seed of these looks."""
 _AVERAGED = 0.1
 """Share of the newest weights in the running average that is kept: a short training has no time for a slow one."""
 
@@ -93,6 +95,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
             "replaced": after < before,
         }
         if stats["replaced"]:
+            (self.bundle / "trained").touch()  # from now on the copy doesn't follow the installed bundle
             stats["weights"] = save_weights(checkpoint, self.bundle, "model.pt")
         with replacing(self.work / "stats.json") as temporary:
             temporary.write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
@@ -140,16 +143,21 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         return checkpoint
 
     def _loss(self, weights: Path, scans: list[str], device: str) -> float:
-        """Mean loss of the training over the nodules of `scans`, as they are: centred, not augmented."""
+        """Mean loss over the nodules of `scans`, each seen `_LOOKS` times as the training would see it.
+
+        The same looks for any weights, but not those of the training: turned, moved, and coarser where a nodule is
+        larger than a patch.
+        """
         published = read_config(self.bundle)
         settings = published["delineate_settings"]
         network = resume(build_network(published, "network_def", self.bundle), weights).eval().to(device)
-        crops = crop_dataset(
-            str(self.work / "crops"), scans, spacing_mm=settings["spacing_mm"], size=settings["patch"], augment=False
+        looks = crop_dataset(
+            str(self.work / "crops"), scans, spacing_mm=settings["spacing_mm"], size=settings["patch"], seed=_LOOKS
         )
-        loss = TrustedBceDice()
+        loss, losses = TrustedBceDice(), []
         with torch.inference_mode():
-            losses = [
-                float(loss(network(item["image"].to(device)), item["label"].to(device))) for item in DataLoader(crops)
-            ]
+            for look in range(_LOOKS):
+                looks.set_epoch(look)
+                for item in DataLoader(looks):
+                    losses.append(float(loss(network(item["image"].to(device)), item["label"].to(device))))
         return sum(losses) / len(losses)
