@@ -68,7 +68,6 @@ class Analyst:
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
         self._stopping = threading.Event()
-        self.starts = 0
 
     def start(self) -> None:
         """Start the process, unless it runs, and wait until its networks are loaded.
@@ -87,7 +86,6 @@ class Analyst:
         self._process = context.Process(target=_work, args=arguments, name="analysis", daemon=True)
         self._process.start()
         theirs.close()
-        self.starts += 1
         answer = self._answer(READY_S)
         if answer is not None:
             self._end()

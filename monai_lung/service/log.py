@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import re
+import threading
 import traceback
 from typing import Any
 
@@ -53,6 +54,13 @@ def set_up(level: int = logging.INFO) -> None:
     root.setLevel(logging.ERROR)
     logging.getLogger("monai_lung").setLevel(level)
     logging.getLogger("py.warnings").disabled = True
+    threading.excepthook = _thread_ended
+
+
+def _thread_ended(what: threading.ExceptHookArgs) -> None:
+    """In place of a traceback, which quotes what the code worked on."""
+    if what.exc_value is not None:
+        event("thread ended", logging.ERROR, reason=reason_of(what.exc_value))
 
 
 class _JsonLines(logging.Formatter):

@@ -86,6 +86,7 @@ class Receiver:
         ae.add_supported_context(Verification)
         ae.add_supported_context(StorageCommitmentPushModel)
         handlers: list[Any] = [
+            (evt.EVT_CONN_CLOSE, self._on_closed),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_REJECTED, lambda _: self._metrics.rejected("negotiation")),
             (evt.EVT_C_STORE, self._on_store),
@@ -124,6 +125,13 @@ class Receiver:
         for association in left:
             event("association aborted", 30, reason="the node stops")
             association.abort()
+
+    def _on_closed(self, request: Any) -> None:
+        """Say so where a connection ends that never asked for an association: no DICOM, or nothing at all."""
+        requestor = request.assoc.requestor
+        if requestor.primitive is None:
+            self._metrics.rejected("no DICOM")
+            event("connection closed", 30, reason="no association was asked for", address=requestor.address)
 
     def _on_requested(self, request: Any) -> None:
         """Reject who isn't on the list: the AE title must come from its own address."""
@@ -271,7 +279,7 @@ class _Server(ThreadedAssociationServer):
         if self.ssl_context:
             request.settimeout(_HANDSHAKE_S)
             request = self.ssl_context.wrap_socket(request, server_side=True)
-            request.settimeout(None)
+        request.settimeout(_NETWORK_S)  # who announces more than comes would hold a thread for ever
         super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -129,13 +129,19 @@ def test_success_comes_after_the_disk_has_it(tmp_path: Path, monkeypatch: pytest
         assert mode == 2  # FULL
 
 
-def test_garbage_and_idle_connections_do_no_harm(tmp_path: Path) -> None:
+def test_garbage_and_idle_connections_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no DICOM, a PDU that announces 4 GB and stops, and silence: closed, counted, nobody else waits."""
+    monkeypatch.setattr(receive, "_NETWORK_S", 2)
     with running(config_of(tmp_path, free_port())) as node:
         idle = socket.create_connection(("127.0.0.1", node.receiver.port), 10)
-        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x01\0\xff\xff\xff\xff" + b"\xff" * 999, os.urandom(4096)):
-            with socket.create_connection(("127.0.0.1", node.receiver.port), 10) as connection:
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x01\0\xff\xff\xff\xff" + b"\xff" * 999, b"\xee" * 4096):
+            with socket.create_connection(("127.0.0.1", node.receiver.port), 30) as connection:
                 connection.sendall(garbage)
-        assert send(node.receiver.port, series()) == [0] * 4
+                assert send(node.receiver.port, series()) == [0] * 4
+                while connection.recv(100):
+                    pass  # it is closed from the other side
+        counted = 'associations_rejected_total{reason="no DICOM"}'
+        wait_for(lambda: f"{counted} 3.0" in node.metrics.show(node.state()).decode())
         idle.close()
 
 
