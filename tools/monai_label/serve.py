@@ -162,7 +162,8 @@ def _serve(studies: str, work: Path, host: str, port: int) -> None:
 
         def start_server_init_settings(self, args: argparse.Namespace) -> None:
             super().start_server_init_settings(args)
-            settings.MONAI_LABEL_CORS_ORIGINS = [f"http://{shown}:{port}"]  # its own parsing fails on a list
+            # OHIF's panel asks 127.0.0.1, whatever the page's address; in the environment a list fails
+            settings.MONAI_LABEL_CORS_ORIGINS = [f"http://{name}:{port}" for name in {shown, "localhost", "127.0.0.1"}]
 
     print(f"start: http://{shown}:{port}/ for 3D Slicer, http://{shown}:{port}/ohif/ for OHIF", file=sys.stderr)
     sys.argv = ["monailabel", "start_server", "--app", str(app), "--studies", studies]
