@@ -1,0 +1,83 @@
+"""How long each network of the study is trained, and how wide it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the networks of one task are trained.
+
+    Attributes:
+        main_steps: optimizer steps of the networks that count most, a fold.
+        other_steps: of all others, equal among them.
+        batch: patches a step.
+        spacing_mm, patch: voxel size, and voxels of a patch.
+    """
+
+    main_steps: int
+    other_steps: int
+    batch: int
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the study may cost.
+
+    Attributes:
+        widths: of each network, by its name; chosen for comparable cost where steps are dear.
+        other_folds: folds of the networks that count less, and of the ablations.
+        copies: lungs with nodules pasted into them.
+    """
+
+    name: str
+    segmentation: Task
+    rating: Task
+    widths: Mapping[str, int]
+    other_folds: int
+    copies: int
+
+
+CPU = Budget(
+    name="cpu",
+    segmentation=Task(400, 200, 4, (1.0, 1.0, 1.25), (32, 32, 24)),
+    rating=Task(200, 100, 8, (1.0, 1.0, 2.0), (32, 32, 16)),
+    widths={
+        "res-unet": 16,
+        "unet": 24,
+        "paper": 6,
+        "v-net": 4,
+        "fcn": 8,
+        "pspnet": 16,
+        "mss-unet": 6,
+        "dyn-unet": 6,
+        "nodule-resnet": 16,
+        "resnet50": 16,
+    },
+    other_folds=1,
+    copies=8,
+)
+FULL = Budget(
+    name="full",
+    segmentation=Task(20_000, 20_000, 16, (0.625, 0.625, 1.25), (48, 48, 24)),
+    rating=Task(5_000, 5_000, 32, (0.75, 0.75, 1.5), (48, 48, 24)),
+    widths={
+        "res-unet": 32,
+        "unet": 48,
+        "paper": 16,
+        "v-net": 16,
+        "fcn": 32,
+        "pspnet": 32,
+        "mss-unet": 32,
+        "dyn-unet": 32,
+        "nodule-resnet": 32,
+        "resnet50": 64,
+    },
+    other_folds=5,
+    copies=48,
+)
+BUDGETS = {budget.name: budget for budget in (CPU, FULL)}

@@ -1,0 +1,200 @@
+"""Who says malignant: networks on the region of a nodule, and simple rules on what can be measured of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from monai_lung.data.crops import Crop
+from monai_lung.inference.features import FEATURES, nodule_features
+from monai_lung.inference.networks import RateSettings
+from monai_lung.inference.rate import mirrored_logits, region
+from monai_lung.io.output import replacing
+from monai_lung.model import CT, Outline
+from monai_lung.networks import NoduleResNet50, baselines
+from monai_lung.study.fit import Loss, Schedule, fit
+from monai_lung.study.segmentation import load_masks
+from monai_lung.study.store import Predictions, Study, crop_ct
+from monai_lung.training.losses import MalignancyNll, WeightedBce
+from monai_lung.training.rate_dataset import RateDataset
+from monai_lung.transforms.rating import TARGETS
+from monai_lung.weights import resume
+from monai_lung.workflow.crops import ball
+from monai_lung.workflow.stages import outlines_of
+
+log = logging.getLogger(__name__)
+MaskKind = Literal["readers", "predicted"]
+DELINEATOR = "res-unet"
+"""Whose predicted masks are rated."""
+_RATE = 1e-3
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Rater:
+    """A network that rates: `loss` names what it learns from."""
+
+    label: str
+    build: Callable[[int], nn.Module]
+    width: str
+    loss: Loss
+
+
+def _ours(width: int) -> nn.Module:
+    strides = (2, 1, 2, 2, 1)
+    return NoduleResNet50(3, len(TARGETS), width, strides=strides, dropout=0.2, mask_channel=2)
+
+
+def _plain(width: int) -> nn.Module:
+    return baselines.resnet50(3, 2, width)
+
+
+RATERS = {
+    "nodule-resnet": Rater("3D ResNet50 after the paper, all ratings (ours)", _ours, "nodule-resnet", WeightedBce()),
+    "resnet50": Rater("plain 3D ResNet50", _plain, "resnet50", MalignancyNll()),
+}
+SIMPLE = {
+    "diameter": "diameter alone, logistic",
+    "regression": "18 measured features, logistic (what ships)",
+    "boosting": "18 measured features, gradient boosting",
+}
+
+
+def run(study: Study, name: str, fold: int) -> None:
+    """Train the rater `name` on the other folds and rate the nodules of `fold` with both kinds of mask.
+
+    The trained network is kept too: where masks weren't predicted for the fold yet, their scores are NaN, and a later
+    call adds them without training. Done already, nothing happens.
+    """
+    path = study.path("malignancy", name, fold)
+    masks = load_masks(study, DELINEATOR, fold)
+    before = Predictions.load(path) if path.is_file() else None
+    if before and (masks is None or not np.isnan(before.values["predicted"]).all()):
+        return
+    log.info("malignancy: %s, fold %d", name, fold)
+    train, held = study.split(fold)
+    rater, weights = RATERS[name], path.with_suffix(".pt")
+    if before and weights.is_file():
+        network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
+        losses, facts = before.loss, dict(before.facts)
+    else:
+        network, losses, facts = train_rater(study, rater, train, fold)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(weights) as temporary:
+            torch.save(network.state_dict(), temporary)
+    scores = {"readers": rate(study, network, held, [marked(c) for c in held])}
+    scores["predicted"] = np.full(len(held), np.nan)
+    if masks is not None:
+        scores["predicted"] = rate(study, network, held, [masks[c.row.id] for c in held])
+    Predictions([c.row.id for c in held], scores, losses, facts).save(path)
+
+
+def train_rater(
+    study: Study, rater: Rater, crops: Sequence[Crop], seed: int, steps: int | None = None
+) -> tuple[nn.Module, tuple[float, ...], dict[str, float]]:
+    """A trained network, its losses, and the facts of its training; `steps` are the budget's main ones by default."""
+    task = study.budget.rating
+    width, steps = study.budget.widths[rater.width], steps or task.main_steps
+    torch.manual_seed(study.seed)
+    network = rater.build(width).to(study.device)
+    dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
+    history = fit(network, dataset, Schedule(steps, task.batch, _RATE, rater.loss), study.device, study.seed)
+    weights = sum(p.numel() for p in network.parameters())
+    return network, history.loss, {"steps": steps, "width": width, "seconds": history.seconds, "parameters": weights}
+
+
+def rate(
+    study: Study, network: nn.Module, crops: Sequence[Crop], masks: Sequence[NDArray[np.bool_]]
+) -> NDArray[np.float64]:
+    """Malignancy logit (n,) of each crop's mask, averaged over mirrors."""
+    task = study.budget.rating
+    settings = RateSettings(task.spacing_mm, task.patch, {}, 1.0, 0.0, 0.0, 0.0)
+    logits = []
+    for start in range(0, len(crops), _BATCH):
+        pairs = zip(crops[start : start + _BATCH], masks[start : start + _BATCH], strict=True)
+        regions = torch.stack([region(crop_ct(c), outline_of(crop_ct(c), m), settings) for c, m in pairs])
+        logits.append(mirrored_logits(regions.to(study.device), network)[:, TARGETS.index("malignancy")].cpu().numpy())
+    return np.concatenate(logits).astype(np.float64)
+
+
+def marked(crop: Crop) -> NDArray[np.bool_]:
+    """Voxels that half of the readers marked; where there's none, those that any did."""
+    half = crop.share >= 0.5
+    return half if half.any() else crop.votes > 0
+
+
+def outline_of(ct: CT, mask: NDArray[np.bool_]) -> Outline:
+    """The mask as an outline; a small ball in the middle where it's empty, as in the bundle's evaluation."""
+    return outlines_of(mask.astype(np.int64), ct)[1] if mask.any() else ball(ct)
+
+
+def features(study: Study, kind: MaskKind, fold: int) -> Predictions | None:
+    """Measured features of a fold's nodules, kept once made; None without masks predicted for it."""
+    path = study.path("features", kind, fold)
+    if path.is_file():
+        return Predictions.load(path)
+    held = study.split(fold)[1]
+    masks = {c.row.id: marked(c) for c in held} if kind == "readers" else load_masks(study, DELINEATOR, fold)
+    if masks is None:
+        return None
+    cts = [crop_ct(c) for c in held]
+    values = [nodule_features(ct, outline_of(ct, masks[c.row.id])) for ct, c in zip(cts, held, strict=True)]
+    result = Predictions([c.row.id for c in held], {"features": np.array(values)})
+    result.save(path)
+    return result
+
+
+def simple_scores(
+    name: str, train: NDArray[np.float64], malignant: NDArray[np.bool_], test: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Scores (m,), logits where a model was fitted.
+
+    Args:
+        name: of `SIMPLE`; the diameter is its own score.
+        train: features (n, f).
+        malignant: labels (n,).
+        test: features (m, f).
+    """
+    if name == "diameter":
+        return test[:, FEATURES.index("ln_diameter")]
+    mean, scale = train.mean(0), np.maximum(train.std(0), 1e-9)
+    return _model(name).fit((train - mean) / scale, malignant).decision_function((test - mean) / scale)
+
+
+def _model(name: str) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    if name == "regression":
+        return LogisticRegression(C=0.1, max_iter=5000)
+    # small trees, slowly: the usual settings for some hundred rows
+    return GradientBoostingClassifier(n_estimators=200, learning_rate=0.05, max_depth=3, subsample=0.5, random_state=0)
+
+
+def cross_fitted(
+    name: str, labels: Mapping[str, Sequence[bool | None]], by_fold: Mapping[int, tuple[Predictions, Predictions]]
+) -> dict[str, float]:
+    """Score of each nodule by a simple model fitted on the other folds.
+
+    Args:
+        name: of `SIMPLE`.
+        labels: of each nodule, one or one a reader; None is left out of the fit.
+        by_fold: fold to features by the readers' masks, to fit with, and by the masks to be judged.
+    """
+    result: dict[str, float] = {}
+    for fold, (_, judged) in by_fold.items():
+        rows = []
+        for k, (known, _) in by_fold.items():
+            for values, i in zip(known.values["features"], known.ids, strict=True):
+                rows += [(values, label) for label in labels[i] if label is not None and k != fold]
+        x, y = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], bool)
+        scores = simple_scores(name, x, y, judged.values["features"])
+        result |= dict(zip(judged.ids, scores.tolist(), strict=True))
+    return result

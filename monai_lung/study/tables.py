@@ -1,0 +1,222 @@
+"""The study's tables, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+
+from monai_lung.data.lidc.labels import LabelRule
+from monai_lung.data.splits import Unit
+from monai_lung.study import protocol
+from monai_lung.study.judged import (
+    TEXTURES,
+    Figure,
+    Judged,
+    Segmented,
+    calibrated,
+    groups,
+    judged,
+    readers_malignancy,
+    readers_overlap,
+    segmented,
+)
+from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind
+from monai_lung.study.segmentation import SEGMENTERS, SHIPPED
+from monai_lung.study.store import Predictions, Study
+from monai_lung.workflow.figures import auc_of, figure, mean_of
+
+NOT_RUN = "not run within this budget"
+_MODELS = {**SIMPLE, **{name: rater.label for name, rater in RATERS.items()}}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def cell(value: Figure | None) -> str:
+    """value (low-high), or a dash."""
+    if value is None or value["value"] is None:
+        return "-"
+    text = f"{value['value']:.3f}"
+    return text if value["low"] is None else f"{text} ({value['low']:.3f}-{value['high']:.3f})"
+
+
+def segmentation(study: Study) -> str:
+    """Every network: Dice, precision and recall, beside the paper and the readers."""
+    names = ["network", "steps", "width", "folds", "nodules / patients", "Dice", "Dice > 10 mm", "Dice <= 10 mm"]
+    names += ["precision", "recall", "Dice, >= 3 readers"]
+    sized = groups()
+    rows = []
+    compared = {name: s.label for name, s in SEGMENTERS.items() if s.table}
+    for name, label in {**compared, SHIPPED: "shipped weights (folds 1-4, trained longer)"}.items():
+        result = segmented(study, name)
+        if result is None:
+            rows.append([label, NOT_RUN, *["-"] * (len(names) - 2)])
+            continue
+        facts = next(iter(result.folds.values())).facts
+        values = [result.figure("dice", sized[g]) for g in ("all", "> 10 mm", "<= 10 mm")]
+        values += [result.figure(n) for n in ("precision", "recall", "dice_three_readers")]
+        trained = [f"{facts[k]:.0f}" if k in facts else "-" for k in ("steps", "width")]
+        rows.append([label, *trained, str(len(result.folds)), counted(values[0]), *map(cell, values)])
+    rows += _readers_rows(study, len(names))
+    rows.append(["paper (other protocol)", "-", "-", "-", "-", "-", "0.81", *["-"] * 4])
+    return table(names, rows)
+
+
+def _readers_rows(study: Study, columns: int) -> list[list[str]]:
+    rows = []
+    agreement = [(c, readers_overlap(c)) for c in study.crops if c.row.n_readers > 1]
+    sized = groups()
+    for name in agreement[0][1]:
+        values = []
+        for group in ("all", "> 10 mm", "<= 10 mm"):
+            kept = [(c.row.patient, a[name]) for c, a in agreement if sized[group](c)]
+            values.append(figure(mean_of([v for _, v in kept]), [p for p, _ in kept]) if kept else None)
+        row = [f"readers: {name}", "-", "-", "-", counted(values[0]), *map(cell, values)]
+        rows.append([*row, *["-"] * (columns - len(row))])
+    return rows
+
+
+def counted(value: Figure | None) -> str:
+    """Nodules / patients of a figure."""
+    return "-" if value is None else f"{value['n']} / {value['patients']}"
+
+
+def by_group(study: Study) -> str:
+    """Dice, precision and recall by size and texture, of the networks with the full budget and of what ships."""
+    chosen = {n: s.label for n, s in SEGMENTERS.items() if s.main} | {SHIPPED: "shipped weights"}
+    found = {label: segmented(study, name) for name, label in chosen.items()}
+    present = {label: result for label, result in found.items() if result is not None}
+    rows = []
+    for group, keep in groups().items():
+        for label, result in present.items():
+            values = [result.figure(n, keep) for n in ("dice", "dice_largest_slice", "precision", "recall")]
+            rows.append([group, label, counted(values[0]), *map(cell, values)])
+    names = ["nodules", "network", "nodules / patients", "Dice", "Dice, largest slice", "precision", "recall"]
+    return table(names, rows)
+
+
+def ablation(study: Study) -> str:
+    """With and without residual units, with and without the start with cross-entropy."""
+    rows = []
+    for name, segmenter in SEGMENTERS.items():
+        if segmenter.table:
+            continue
+        result = segmented(study, name)
+        if result is None:
+            rows.append([segmenter.label, NOT_RUN, "-", "-", "-", "-"])
+            continue
+        facts = next(iter(result.folds.values())).facts
+        losses = np.mean([p.loss[-len(p.loss) // 10 :] for p in result.folds.values()])
+        dice = result.figure("dice")
+        rows.append([segmenter.label, f"{facts['steps']:.0f}", _folds(result), counted(dice), f"{losses:.3f}"])
+        rows[-1].append(cell(dice))
+    names = ["network and loss", "steps", "folds", "nodules / patients", "Dice loss, last tenth of the steps", "Dice"]
+    return table(names, rows)
+
+
+def _folds(result: Segmented) -> str:
+    return ", ".join(map(str, result.folds))
+
+
+def malignancy(study: Study, rule: LabelRule) -> str:
+    """Every model with both kinds of mask, for one label rule."""
+    names = ["model", "mask", "steps", "folds", "items / patients", "AUC", "gain over the diameter", "accuracy"]
+    names += ["recall", "specificity", "ECE", "Brier"]
+    rows = []
+    for name, label in _MODELS.items():
+        for kind in get_args(MaskKind):
+            result = judged(study, name, rule, kind)
+            if result is None:
+                rows.append([label, kind, NOT_RUN, *["-"] * (len(names) - 3)])
+                continue
+            figures = result.figures
+            steps = str(result.steps) if result.steps else "-"
+            own = [cell(v) if k != "gain" or name != "diameter" else "-" for k, v in figures.items()]
+            folds = str(len(np.unique(result.folds)))
+            rows.append([label, kind, steps, folds, counted(figures["AUC"]), *own])
+    if rule == "median":
+        rater = readers_malignancy(study)
+        rows.append(["one reader against the median of the others", "-", "-", "-", counted(rater["AUC"]),
+                     cell(rater["AUC"]), "-", cell(rater["accuracy"]), *["-"] * 4])  # fmt: skip
+        rows.append(["paper (other protocol, 400 marks)", "predicted", "-", "-", "400 / not stated", "0.907", "-",
+                     "0.873", "0.804", "0.948", "-", "-"])  # fmt: skip
+        rows.append(["paper: plain 3D ResNet50", "predicted", *["-"] * 7, "0.817", "-", "-"])
+    return table(names, rows)
+
+
+def misses(study: Study) -> str:
+    """Malignant nodules called benign, by texture, with predicted masks where there are any."""
+    rows = []
+    for name, label in _MODELS.items():
+        kind, result = best_mask(study, name)
+        if result is None:
+            rows.append([label, "-", NOT_RUN, *["-"] * len(TEXTURES)])
+            continue
+        missed = result.malignant & (result.probability < 0.5)
+        counts = []
+        for group in TEXTURES:
+            mine = np.array([groups()[group](c) for c in result.crops])
+            share = f" ({(missed & mine).sum() / missed.sum():.0%} of the misses)" if missed.any() else ""
+            counts.append(f"{(missed & mine).sum()} of {(result.malignant & mine).sum()}{share}")
+        rows.append([label, kind, f"{missed.sum()} of {result.malignant.sum()}", *counts])
+    rows.append(["paper", "predicted", "41 of 209", "-", "-", "18 (44% of the misses)"])
+    return table(["model", "mask", "missed", *TEXTURES], rows)
+
+
+def best_mask(study: Study, name: str) -> tuple[MaskKind, Judged | None]:
+    """A model with predicted masks if it has them, else with the readers'; labels by the median."""
+    predicted = judged(study, name, "median", "predicted")
+    return ("predicted", predicted) if predicted else ("readers", judged(study, name, "median", "readers"))
+
+
+def protocols(study: Study) -> str:
+    """The same model under splits by mark, by nodule and by patient, and what stands on both sides."""
+    names = ["model", "split by", "steps", "folds", "marks", "nodules (also trained on)", "patients (also trained on)"]
+    names += ["AUC", "accuracy", "recall", "specificity"]
+    rows = []
+    for model, label in protocol.MODELS.items():
+        for unit in protocol.UNITS:
+            paths = [study.path(f"protocol-{unit}", model, f) for f in range(study.n_folds)]
+            done = [Predictions.load(p) for p in paths if p.is_file()]
+            if done:
+                rows.append([label, unit, *_protocol_row(done)])
+            else:
+                rows.append([label, unit, NOT_RUN, *["-"] * (len(names) - 3)])
+    rows.append(["paper", "at random over marks, very likely", "-", "-", "400", "-", "-", "0.907", "0.873", "0.804",
+                 "0.948"])  # fmt: skip
+    return table(names, rows)
+
+
+def _protocol_row(done: Sequence[Predictions]) -> list[str]:
+    scores = np.concatenate([p.values["score"] for p in done])
+    malignant = np.concatenate([p.values["malignant"] for p in done])
+    patients = np.concatenate([p.values["patient"] for p in done]).tolist()
+    folds = np.repeat(np.arange(len(done)), [len(p.ids) for p in done])
+    right = ((calibrated(scores, malignant, folds, patients) >= 0.5) == malignant).astype(float)
+    statistics = [auc_of(scores, malignant), mean_of(right), mean_of(np.where(malignant, right, np.nan))]
+    statistics.append(mean_of(np.where(malignant, np.nan, right)))
+    names = ("nodules", "shared_nodules", "patients", "shared_patients")
+    facts = {k: sum(int(p.facts[k]) for p in done) for k in names}
+    sides = [f"{facts[k]} ({facts[f'shared_{k}']})" for k in ("nodules", "patients")]
+    steps = f"{done[0].facts['steps']:.0f}" if "steps" in done[0].facts else "-"
+    return [steps, str(len(done)), str(len(scores)), *sides, *(cell(figure(s, patients)) for s in statistics)]
+
+
+def state(study: Study) -> str:
+    """Which folds of which network are there."""
+    rows = []
+    for section, names in {
+        "segmentation": [*SEGMENTERS, SHIPPED],
+        "malignancy": list(RATERS),
+        **{f"protocol-{unit}": list(protocol.MODELS) for unit in cast(tuple[Unit, ...], protocol.UNITS)},
+    }.items():
+        for name in names:
+            done = [str(f) for f in range(study.n_folds) if Path(study.path(section, name, f)).is_file()]
+            rows.append([section, name, ", ".join(done) or NOT_RUN])
+    return table(["section", "network", "folds done"], rows)
