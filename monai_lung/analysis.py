@@ -11,7 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import ConfigError, InputError, UsageError, WeightsError
+from monai_lung.errors import (
+    ConfigError,
+    InputError,
+    OutOfMemoryError,
+    UsageError,
+    WeightsError,
+    out_of_memory,
+)
 from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
 from monai_lung.version import __version__
 
@@ -380,7 +387,13 @@ def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> I
     if progress:
         progress(stage, 0.0)
     start = time.perf_counter()
-    yield
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            way_out = "close other programs or analyse fewer slices"
+            raise OutOfMemoryError(f"not enough memory for the stage {stage!r}: {way_out}") from error
+        raise
     timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - start
     if progress:
         progress(stage, 1.0)

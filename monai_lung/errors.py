@@ -58,3 +58,9 @@ class WeightsError(MonaiLungError):
 
 class ConfigError(MonaiLungError):
     """A configuration has an unknown key, a wrong value, or asks for code that isn't trusted."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's and numpy's, or torch's on a CPU or a GPU."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -30,13 +30,13 @@ def show_error(message: str) -> None:
 
 
 def set_up_logging(level: int) -> None:
-    """Send the package's log to stderr, a line a record; of other libraries only errors, unless debugging."""
+    """Send the package's log to stderr, a line a record; of other libraries nothing, unless debugging."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if level <= logging.DEBUG else logging.ERROR)
+    root.setLevel(logging.DEBUG if level <= logging.DEBUG else logging.CRITICAL)
     logging.getLogger("monai_lung").setLevel(level)
 
 

@@ -98,9 +98,15 @@ def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
         raise WeightsError(f"{path}: sha256 {digest[:12]}… isn't that of the bundle's metadata; reinstall monai-lung")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        network.load_state_dict({key: value.float() for key, value in state.items()})
+        own = network.state_dict()
+        wrong = [key for key in own if own[key].is_floating_point() and not state[key].is_floating_point()]
+        unsound = wrong or [key for key, value in state.items() if not torch.isfinite(value).all()]
+        if not unsound:
+            network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()})
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError …
         raise WeightsError(f"{path}: not weights of {type(network).__name__}; reinstall monai-lung") from error
+    if unsound:
+        raise WeightsError(f"{path}: {unsound[0]} holds values that are no weights; reinstall monai-lung")
     return digest
 
 

@@ -8,17 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from monai_lung.errors import OutOfMemoryError
+from monai_lung.errors import OutOfMemoryError, out_of_memory
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's and numpy's, CUDA's, or torch's on a CPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def sparingly(run: Callable[[int], Result], batch: int, device: torch.device) -> Result:

@@ -119,6 +119,8 @@ def _checked(headers: Sequence[Header]) -> tuple[Header, ...]:
             )
     if len({h.frame_of_reference_uid for h in headers}) > 1:
         raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
+    if len({h.patient_id for h in headers}) > 1:
+        raise series_error(headers, "mixes patients")
     return tuple(sorted(headers, key=lambda h: h.sop_uid))  # nothing may depend on the order of files
 
 

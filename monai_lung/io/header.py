@@ -10,11 +10,12 @@ import datetime
 import io
 import math
 import re
+import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from monai_lung.errors import DecodeError
 from monai_lung.io.paths import shown
@@ -25,15 +26,22 @@ if TYPE_CHECKING:
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _HEAD_BYTES = 32 * 1024
-_MAX_INFLATED_BYTES = 256 * 1024**2
-_PER_FRAME, _SHARED, _FRAMES = 0x52009230, 0x52009229, 0x00280008
+_MAX_INFLATED_BYTES, _LEAST_BOMB_BYTES = 256 * 1024**2, 16 * 1024**2
+_MAX_READS, _MAX_EMPTY = 1_000_000, 1000
+"""Pieces of a header, twice what the largest multi-frame ones have, and empty ones in a row, as a hole is read."""
+_MAX_INFLATION = 200
+"""No CT is deflated that well; what only grows is a bomb."""
+_inflating = threading.Lock()
+"""pydicom holds an inflated file several times over: one at a time."""
+_PER_FRAME, _SHARED, _FRAMES, _LOOKUP_TABLE = 0x52009230, 0x52009229, 0x00280008, 0x00283000
 _ACQUISITION = (0x00200012, 0x00200100, 0x00209241, 0x00181060, 0x00080032)
 """Acquisition number, temporal position, cardiac phase, trigger time, acquisition time."""
 _TAGS = (
     *(0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080060, 0x0008103E),
-    *(0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
+    *(0x00100020, 0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
-    *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, _SHARED, _PER_FRAME),
+    *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
+    _PER_FRAME,
 )
 
 
@@ -44,7 +52,8 @@ class Header:
     `position` is the centre of the first voxel and `orientation` the direction of a row and of a column, both LPS;
     `spacing_mm` the distance of rows, then of columns (as DICOM has it). None is missing, or not to be understood.
     `pixel_offset` is where uncompressed pixels of this slice start in the file, -1 where pydicom has to decode them;
-    `pixel_bytes` is 0 where the file has no pixel data. `padding` is the stored value outside the field of view.
+    `pixel_bytes` is 0 where the file has no pixel data. `padding` is the stored value outside the field of view,
+    `padding_limit` the other end of a range of such values. `patient_id` only tells patients apart.
     """
 
     path: Path
@@ -80,6 +89,8 @@ class Header:
     pixel_bytes: int
     frame: int | None = None
     padding: int | None = None
+    padding_limit: int | None = None
+    patient_id: str = field(default="", repr=False)
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -97,24 +108,52 @@ def read_headers(path: Path) -> list[Header]:
         if not _looks_like_dicom(head):
             raise DecodeError(f"{shown(path)} is not a DICOM file: give a folder of DICOM slices, NIfTI, NRRD or MHA")
         if _DEFLATED.encode() in head[:1024]:
-            _refuse_bomb(path)
+            with _inflating:
+                _refuse_bomb(path)
+                return _read_whole(path, file)
         whole = len(head) < _HEAD_BYTES
         try:
             return _parse(path, io.BytesIO(head), whole)
         except _Incomplete:
-            file.seek(0)
-        except DecodeError:
+            pass
+        except (DecodeError, MemoryError):
             raise
         except Exception as error:
             if whole:
                 raise _damaged(path) from error
-            file.seek(0)
-        try:
-            return _parse(path, file, True)
-        except DecodeError:
-            raise
-        except Exception as error:
-            raise _damaged(path) from error
+        return _read_whole(path, file)
+
+
+def _read_whole(path: Path, file: BinaryIO) -> list[Header]:
+    """The slices of a file whose header is longer than its first bytes, or packed."""
+    file.seek(0)
+    try:
+        return _parse(path, _Reads(file), True)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:
+        raise _damaged(path) from error
+
+
+class _Reads:
+    """A file whose pieces are counted, so that a header without an end is given up."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+        self._left, self._empty = _MAX_READS, 0
+
+    def read(self, count: int = -1) -> bytes:
+        """Bytes of the file.
+
+        Raises:
+            ValueError: too many pieces were read.
+        """
+        content = self._file.read(count)
+        self._left -= 1
+        self._empty = 0 if any(content[:8]) else self._empty + 1
+        if self._left < 0 or self._empty > _MAX_EMPTY:
+            raise ValueError("the header has no end")
+        return content
 
 
 class _Incomplete(Exception):
@@ -142,14 +181,14 @@ def _refuse_bomb(path: Path) -> None:
                 total += len(inflate.decompress(chunk, 1 << 20))
             except zlib.error as error:
                 raise _damaged(path) from error
-            if total > _MAX_INFLATED_BYTES:
-                raise DecodeError(f"{shown(path)} inflates to more than {_MAX_INFLATED_BYTES >> 20} MiB: refused")
+            if total > min(_MAX_INFLATED_BYTES, max(_MAX_INFLATION * file.tell(), _LEAST_BOMB_BYTES)):
+                raise DecodeError(f"{shown(path)} inflates to more than {total >> 20} MiB: refused")
 
 
-def _parse(path: Path, file: BinaryIO, whole: bool) -> list[Header]:
+def _parse(path: Path, file: BinaryIO | _Reads, whole: bool) -> list[Header]:
     from pydicom import dcmread
 
-    data = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+    data = dcmread(cast(BinaryIO, file), stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
     if _text(data.file_meta, 0x00020010) == _DEFLATED:
         offset, length, little = -1, 1, True
     else:
@@ -161,10 +200,17 @@ def _parse(path: Path, file: BinaryIO, whole: bool) -> list[Header]:
     header = _header(path, data, little, offset, length)
     if not header.series_uid:
         raise DecodeError(f"{shown(path)} names no series (SeriesInstanceUID is missing): fetch the file again")
-    return list(_frames(header, data)) if _PER_FRAME in data else [header]
+    if _LOOKUP_TABLE in data and header.slope is None:
+        raise DecodeError(f"{shown(path)} gives its values by a lookup table, not a rescale: export it in HU")
+    frames = _integer(data, _FRAMES) or 1
+    if _PER_FRAME not in data:  # one position can't be that of several frames
+        return [header if frames == 1 else replace(header, position=None)]
+    if len(data[_PER_FRAME].value) != frames:
+        raise DecodeError(f"{shown(path)} contradicts itself in its number of frames: export it again")
+    return list(_frames(header, data))
 
 
-def _pixel_element(file: BinaryIO, data: Dataset) -> tuple[int, int, bool]:
+def _pixel_element(file: BinaryIO | _Reads, data: Dataset) -> tuple[int, int, bool]:
     """Offset of the pixels (-1: encapsulated), their length in bytes (0: none) and whether they're little-endian."""
     raw = next((data.get_item(tag) for tag in (0x0020000E, 0x00280010, 0x00080018) if tag in data), None)
     implicit, little = getattr(raw, "is_implicit_VR", False), getattr(raw, "is_little_endian", True)
@@ -216,6 +262,8 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         pixel_offset=offset,
         pixel_bytes=length,
         padding=_integer(data, 0x00280120),
+        padding_limit=_integer(data, 0x00280121),
+        patient_id=_text(data, 0x00100020),
     )
 
 
@@ -266,7 +314,7 @@ def _text(data: Dataset, tag: int) -> str:
         text = "" if value is None else str(value)
     else:
         text = "\\".join(str(part) for part in value)
-    return re.sub(r"[\x00-\x1f\x7f]", " ", text.rstrip("\0")).strip()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text.rstrip("\0")).strip()
 
 
 def _integer(data: Dataset, tag: int) -> int | None:

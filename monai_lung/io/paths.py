@@ -16,13 +16,15 @@ from monai_lung.errors import DecodeError, UsageError
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _MAX_UNZIPPED_BYTES = 8 * 1024**3
+_LONGEST_SHOWN = 400
 _unzipped: list[tempfile.TemporaryDirectory] = []
 
 
 def shown(path: Path | str) -> str:
     """A path as one printable line, whatever bytes its name holds."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:100]}…{text[100 - _LONGEST_SHOWN :]}"
 
 
 def is_volume(path: Path) -> bool:
@@ -122,6 +124,8 @@ def _unzip(path: Path, _size: int, _changed_ns: int) -> Path:
 def _extract(path: Path, folder: Path) -> None:
     left = _MAX_UNZIPPED_BYTES
     with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > left:
+            raise ValueError("it holds more than 8 GiB")
         for number, entry in enumerate(archive.infolist()):
             if entry.is_dir():
                 continue

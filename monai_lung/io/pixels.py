@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from monai_lung.errors import DecodeError, NotCTError
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
+from monai_lung.io.streams import stream_size
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -35,6 +36,8 @@ _JPEG = (
     "1.2.840.10008.1.2.4.9",
     "1.2.840.10008.1.2.4.20",
 )
+_MAX_SIDE, _MAX_FRAMES = 65535, 4096
+_LONGEST_HEADER = 64 * 1024**2
 _PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom", "pillow", "gdcm")
 """Decoders in the order of preference. gdcm comes last, it ends the whole process at some damaged streams."""
 _THREADS = min(8, 2 * (os.cpu_count() or 1))
@@ -55,9 +58,9 @@ def read_pixels(headers: Sequence[Header]) -> NDArray[np.int16]:
         DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing.
         NotCTError: a slice has more than one value a pixel or an impossible rescale.
     """
-    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), np.int16)
     for header in headers:
         _check(header)
+    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), np.int16)
     packed = defaultdict(list)
     direct = []
     for k, header in enumerate(headers):
@@ -70,7 +73,7 @@ def read_pixels(headers: Sequence[Header]) -> NDArray[np.int16]:
         _to_hu(_read_stored(headers[k]), headers[k], hu[k])
 
     def decode(path: Path) -> None:
-        frames = _decode(path)
+        frames = _decode(path, headers[packed[path][0]])
         for k in packed[path]:
             frame = frames if headers[k].frame is None else frames[headers[k].frame or 0]
             if frame.shape != hu.shape[1:]:
@@ -88,10 +91,13 @@ def stored_bytes(header: Header) -> bytes:
         if header.pixel_offset < 0:
             from pydicom import dcmread
 
+            _check_size(header)
             return bytes(dcmread(header.path, force=True).PixelData) + str(header.frame).encode()
         with open(header.path, "rb") as file:
             file.seek(header.pixel_offset)
-            return file.read(header.pixel_bytes)
+            return file.read(min(header.pixel_bytes, _frame_bytes(header)))
+    except (DecodeError, MemoryError):
+        raise
     except Exception as error:
         raise _undecodable(header.path, error) from error
 
@@ -118,8 +124,11 @@ def check_hu(hu: NDArray[np.int16], where: str) -> None:
 
 def _check(header: Header) -> None:
     where = shown(header.path)
-    if header.samples != 1:
-        raise NotCTError(f"{where} has {header.samples} values a pixel: a colour picture is no CT")
+    if header.samples != 1 or header.photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
+        kind = header.photometric or "of unknown kind"
+        raise NotCTError(f"{where} has {header.samples} values a pixel, {kind}: a colour picture is no CT")
+    if not (0 < header.rows <= _MAX_SIDE and 0 < header.columns <= _MAX_SIDE):
+        raise DecodeError(f"{where} has no rows and columns to be read: export it again")
     if header.bits_allocated not in (8, 16, 32) or not 0 < header.bits_stored <= header.high_bit + 1:
         raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
     if header.high_bit >= header.bits_allocated:
@@ -135,6 +144,8 @@ def _read_stored(header: Header) -> NDArray[Any]:
     kind = ("i" if header.signed else "u") + str(header.bits_allocated // 8)
     dtype = np.dtype(("<" if header.little_endian else ">") + kind)
     count = header.rows * header.columns
+    if header.pixel_bytes >= (count + header.columns) * dtype.itemsize:  # rows of another length would be sheared
+        raise DecodeError(f"{shown(header.path)} has more pixels than its rows and columns: export it again")
     if header.pixel_bytes < count * dtype.itemsize:
         raise DecodeError(f"{shown(header.path)} has fewer pixels than its rows and columns: fetch the file again")
     try:
@@ -148,19 +159,34 @@ def _read_stored(header: Header) -> NDArray[Any]:
     return values.reshape(header.rows, header.columns)
 
 
-def _decode(path: Path) -> NDArray[Any]:
+def _decode(path: Path, header: Header) -> NDArray[Any]:
     """Stored values (rows, columns), or (frames, rows, columns), of a compressed file."""
     from pydicom import dcmread
 
     try:
+        _check_size(header)
         data = dcmread(path, force=True)
         if data.file_meta.TransferSyntaxUID.startswith(_JPEG):
-            _check_ends(data)
+            _check_streams(data, header)
         if hasattr(data, "pixel_array_options"):  # pydicom 3
             data.pixel_array_options(decoding_plugin=_plugin(data.file_meta.TransferSyntaxUID))
         return np.asarray(data.pixel_array)
+    except (DecodeError, MemoryError):
+        raise
     except Exception as error:
         raise _undecodable(path, error) from error
+
+
+def _check_size(header: Header) -> None:
+    """Refuse a compressed file that is far larger than its pixels: it would be read whole."""
+    frames = 1 if header.frame is None else _MAX_FRAMES
+    if header.path.stat().st_size > _LONGEST_HEADER + 4 * frames * _frame_bytes(header):
+        raise DecodeError(f"{shown(header.path)} is far larger than its pixels: fetch the file again")
+
+
+def _frame_bytes(header: Header) -> int:
+    """What the pixels of an uncompressed slice take."""
+    return header.rows * header.columns * header.samples * header.bits_allocated // 8
 
 
 def _plugin(syntax: UID) -> str:
@@ -178,8 +204,11 @@ def _plugin(syntax: UID) -> str:
     return next((name for name in _PLUGINS if name in available), "")
 
 
-def _check_ends(data: Dataset) -> None:
-    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without its end marker: decoders fill the rest with anything."""
+def _check_streams(data: Dataset, header: Header) -> None:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream of another size, or without its end marker.
+
+    Decoders take the memory that a stream asks for, and fill what is missing with anything.
+    """
     from pydicom import encaps
 
     count = int(data.get("NumberOfFrames") or 1)
@@ -187,8 +216,14 @@ def _check_ends(data: Dataset) -> None:
         frames = encaps.generate_frames(data.PixelData, number_of_frames=count)
     else:  # pydicom 2
         frames = encaps.generate_pixel_data_frame(data.PixelData, count)
-    if not all(frame.rstrip(b"\0").endswith(b"\xff\xd9") for frame in frames):
-        raise ValueError("a compressed frame has no end")
+    number = 0
+    for number, frame in enumerate(frames, start=1):  # noqa: B007
+        if stream_size(frame) not in (None, (header.rows, header.columns)):
+            raise DecodeError(f"the pixels of {shown(header.path)} have another size than its header says")
+        if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+            raise ValueError("a compressed frame has no end")
+    if not number:
+        raise ValueError("there is no frame")
 
 
 def _undecodable(path: Path, error: Exception) -> DecodeError:
@@ -221,9 +256,10 @@ def _to_hu(stored: NDArray[Any], header: Header, out: NDArray[np.int16]) -> None
         np.rint(np.clip(values, MIN_HU, MAX_HU, out=values), out=values)
         out[...] = values
     if header.padding is not None:
-        padding = _as_stored(header.padding, header)
-        if padding * slope + intercept > _IMPLAUSIBLE_HU:  # below air it's clipped already
-            out[stored == padding] = MIN_HU
+        limit = header.padding if header.padding_limit is None else header.padding_limit
+        low, high = sorted((_as_stored(header.padding, header), _as_stored(limit, header)))
+        if min(low * slope, high * slope) + intercept > _IMPLAUSIBLE_HU:  # below air it's clipped already
+            out[(stored >= low) & (stored <= high)] = MIN_HU
 
 
 def _as_stored(value: int, header: Header) -> int:

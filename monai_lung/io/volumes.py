@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import DecodeError, GeometryError, NotCTError
+from monai_lung.io.detached import check_data_file
 from monai_lung.io.geometry import MAX_VOXELS, grid_warnings
 from monai_lung.io.paths import shown
 from monai_lung.io.pixels import MAX_HU, MIN_HU
@@ -21,6 +22,9 @@ _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MAX_NAN_SHARE = 0.01
 _MAX_STORED_BYTES = 2 * 1024**3
 _MM = (0.05, 20.0)
+_AFFINE_MM = 0.5
+"""sform and qform that differ by less say the same, but for rounding."""
+_NO_ORIENTATION = "The file says nothing of the patient's orientation: left and right may be exchanged."
 
 
 def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
@@ -40,7 +44,7 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     read = _read_nifti if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk
     try:
         hu, affine, warnings = read(path)
-    except (GeometryError, NotCTError):
+    except (DecodeError, GeometryError, NotCTError, MemoryError):
         raise
     except Exception as error:
         reason = shown(" ".join(str(error).split()))[-160:]
@@ -63,12 +67,19 @@ def volume_sha256(path: Path) -> str:
 def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
     import nibabel
 
-    image: Any = nibabel.load(path, keep_file_open=True)
+    with nibabel.imageglobals.LoggingOutputSuppressor():  # the error says it
+        image: Any = nibabel.load(path, keep_file_open=True)
     shape = _check_shape(path, image.shape)
     header = image.header
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise GeometryError(f"{shown(path)} gives its lengths in {unit}s, not in mm: export it in mm")
     warnings: tuple[str, ...] = ()
-    if not int(header["sform_code"]) and not int(header["qform_code"]):
-        warnings = ("The file says nothing of the patient's orientation: left and right may be exchanged.",)
+    sform, qform = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+    if sform is None and qform is None:
+        warnings = (_NO_ORIENTATION,)
+    elif sform is not None and qform is not None and np.abs(sform - qform).max() > _AFFINE_MM:
+        warnings = ("The file's sform and qform contradict each other: the sform was taken.",)
     data = image.dataobj
     if len(image.shape) > 3:
         data = data.reshape(shape)
@@ -89,6 +100,7 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
             return _read_itk(link)
     import SimpleITK as sitk
 
+    voxels = check_data_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -99,6 +111,8 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
     stored = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     if stored > _MAX_STORED_BYTES:  # it's read as it's stored, in one piece
         raise GeometryError(f"{shown(path)} holds {stored >> 20} MiB: store it as 16-bit integers")
+    if not voxels.compressed and voxels.path.stat().st_size < stored:  # the reader would say so on stderr
+        raise DecodeError(f"{shown(path)} is cut off, its voxels end early: fetch the file again")
     if len(size) > 3:
         reader.SetExtractSize([*shape, *[0] * (len(size) - 3)])
     image = reader.Execute()
@@ -108,7 +122,7 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return hu.T, affine, _nan_warning(path, nan, hu.size)
+    return hu.T, affine, (() if voxels.oriented else (_NO_ORIENTATION,)) + _nan_warning(path, nan, hu.size)
 
 
 def _into(values: NDArray[Any], out: NDArray[np.int16]) -> int:

@@ -1,0 +1,65 @@
+"""Headers of NRRD and MetaImage, before their reader opens the file that they name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_lung.errors import DecodeError, GeometryError
+from monai_lung.io.paths import is_regular, shown
+
+_HEADER_BYTES = 64 * 1024
+_DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*=)[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_SPACING = re.compile(rb"^\s*Element(?:Spacing|Size)\s*=[^\r\n]*-\s*[\d.]", re.IGNORECASE | re.MULTILINE)
+_PACKED = re.compile(rb"^\s*(?:encoding\s*:\s*(?!raw)|CompressedData\s*=\s*True)", re.IGNORECASE | re.MULTILINE)
+_SPACE = re.compile(rb"^space( dimension)?\s*:", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Where the voxels of a NRRD or MetaImage are, and what its header says of them.
+
+    `oriented` is False where it says nothing of how the image lies in the patient.
+    """
+
+    path: Path
+    compressed: bool
+    oriented: bool
+
+
+def check_data_file(path: Path) -> Voxels:
+    """Make sure that a NRRD or MetaImage takes its voxels from itself or from one regular file below its folder.
+
+    Its reader would open whatever the header names: another user's file, a device without end, a pipe that nobody
+    writes to.
+
+    Raises:
+        DecodeError: the voxels are elsewhere, in several files, or in none.
+        GeometryError: a voxel size is negative: readers drop the sign, and with it the side.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    nrrd = head.startswith(b"NRRD")
+    if nrrd:
+        head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
+    names = [name.strip() for name in _DATA_FILE.findall(head)]
+    named = names[0] if names else b""
+    target = path
+    if named and named.upper() != b"LOCAL":
+        target = _checked(path, Path(named.decode("utf-8", "surrogateescape")))
+    if not nrrd and _SPACING.search(head):
+        raise GeometryError(f"{shown(path)} has a negative voxel size: export it with its directions")
+    return Voxels(target, bool(_PACKED.search(head)), not nrrd or bool(_SPACE.search(head)))
+
+
+def _checked(path: Path, name: Path) -> Path:
+    if name.name.upper().startswith("LIST") or "%" in name.name:
+        raise DecodeError(f"{shown(path)} has its voxels in several files: store it as one")
+    folder = path.resolve().parent
+    target = (folder / name).resolve()
+    if folder not in target.parents:
+        raise DecodeError(f"{shown(path)} takes its voxels from outside of its folder: store it as one file")
+    if not is_regular(target):
+        raise DecodeError(f"{shown(path)} takes its voxels from {shown(name)}, which is no regular file")
+    return target
