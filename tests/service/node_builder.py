@@ -26,7 +26,7 @@ from monai_lung.service.config import Config, read_config
 from monai_lung.service.node import Node
 
 SENDER, NODE, ARCHIVE = "CT1", "MONAI_LUNG", "ARCHIVE"
-WAIT_S = 60  # a busy machine; a good answer takes a second
+WAIT_S = 180  # a busy machine; a good answer takes a second
 
 
 def free_port() -> int:

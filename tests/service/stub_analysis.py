@@ -66,7 +66,7 @@ def misbehave(how: str, source: Path) -> None:
     if how == "hang":
         time.sleep(600)
     if how == "slow":
-        time.sleep(3)
+        time.sleep(6)
     if how == "disk full once" and runs.read_text() == "x":
         raise OutputError("results can't be written: no space left on the device")
 
