@@ -33,10 +33,12 @@ def set_up_logging(level: int) -> None:
     """Send the package's log to stderr, a line a record; of other libraries nothing, unless debugging."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
+    if level > logging.DEBUG:  # some libraries log an error with its traceback, and raise it too
+        handler.addFilter(logging.Filter("monai_lung"))
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if level <= logging.DEBUG else logging.CRITICAL)
+    root.setLevel(logging.DEBUG if level <= logging.DEBUG else logging.ERROR)
     logging.getLogger("monai_lung").setLevel(level)
 
 

@@ -173,8 +173,10 @@ def _decode(path: Path, header: Header) -> NDArray[Any]:
         return np.asarray(data.pixel_array)
     except (DecodeError, MemoryError):
         raise
-    except Exception as error:
-        raise _undecodable(path, error) from error
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":  # a decoder in Rust panics
+            raise _undecodable(path, error) from error
+        raise
 
 
 def _check_size(header: Header) -> None:
@@ -226,14 +228,14 @@ def _check_streams(data: Dataset, header: Header) -> None:
         raise ValueError("there is no frame")
 
 
-def _undecodable(path: Path, error: Exception) -> DecodeError:
+def _undecodable(path: Path, error: BaseException) -> DecodeError:
     text = _line(error)
     if "missing dependencies" in text or "missing required dependencies" in text or "handlers" in text:
         return DecodeError(f'{shown(path)} is compressed, its decoder is missing: pip install "monai-lung[dicom]"')
     return DecodeError(f"the pixel data of {shown(path)} can't be decoded, it may be cut off ({text[:120]})")
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return shown(" ".join(str(error).split()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import math
 import tempfile
@@ -69,6 +70,9 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
 
     with nibabel.imageglobals.LoggingOutputSuppressor():  # the error says it
         image: Any = nibabel.load(path, keep_file_open=True)
+    packed = gzip.open(path) if path.name.lower().endswith(".gz") else None
+    if packed:
+        image = type(image).from_file_map({"image": nibabel.FileHolder(fileobj=packed)})
     shape = _check_shape(path, image.shape)
     header = image.header
     unit = header.get_xyzt_units()[0]
@@ -87,6 +91,8 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     nan = 0
     for k in range(shape[2]):  # a slice at a time: nibabel scales to float64
         nan += _into(np.asarray(data[..., k]), hu[..., k])
+    while packed and packed.read(1 << 20):  # to the end, where the checksum is: nibabel stops before it
+        pass
     return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
 
 

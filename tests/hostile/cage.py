@@ -35,7 +35,12 @@ class Cage:
     """A parent process with `modules` imported that runs commands in children."""
 
     def __init__(self, *modules: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "RUST_BACKTRACE": "0",
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        }
         self._process = subprocess.Popen(
             [sys.executable, __file__, *modules],
             stdin=subprocess.PIPE,

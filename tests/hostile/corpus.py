@@ -17,7 +17,8 @@ from dicom_series import SeriesBuilder
 from numpy.typing import NDArray
 
 SPACING_MM = (5.2, 5.2, 7.5)
-ORIGIN_MM = (-185.0, -180.0, -140.0)
+ORIGIN_MM = (-184.6, -184.6, -146.25)
+"""The image's middle is at 0, where a reader puts an image that says nothing of its place."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Kind:
         refused: pattern of the error's line; "" where the input is read.
         warned: pattern of a warning that the result carries; "" where it carries none of this input's.
         code: exit code.
+        noise: pattern of lines that a library writes to stderr beside ours; "" for none.
     """
 
     group: str
@@ -58,6 +60,7 @@ class Kind:
     refused: str
     warned: str
     code: int
+    noise: str = ""
 
     @property
     def name(self) -> str:
@@ -79,11 +82,13 @@ class Kind:
 KINDS: list[Kind] = []
 
 
-def kind(group: str, *, refused: str = "", warned: str = "", code: int | None = None) -> Callable[..., object]:
+def kind(
+    group: str, *, refused: str = "", warned: str = "", code: int | None = None, noise: str = ""
+) -> Callable[..., object]:
     """Register a maker of broken input with its outcome."""
 
     def register(make: Callable[[Chest, Path], Path]) -> Callable[[Chest, Path], Path]:
-        KINDS.append(Kind(group, make, refused, warned, code if code is not None else int(bool(refused))))
+        KINDS.append(Kind(group, make, refused, warned, code if code is not None else int(bool(refused)), noise))
         return make
 
     return register

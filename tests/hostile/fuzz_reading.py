@@ -21,7 +21,7 @@ import atheris
 
 _WATCHED = ["monai_lung.io", "nibabel.analyze", "nibabel.arrayproxy", "nibabel.nifti1", "nibabel.volumeutils"]
 _WATCHED += ["pydicom.dataset", "pydicom.encaps", "pydicom.filereader", "pydicom.filebase", "pydicom.pixels"]
-with atheris.instrument_imports(include=_WATCHED):
+with atheris.instrument_imports(include=_WATCHED, exclude=["pydicom._dicom_dict", "pydicom._private_dict"]):
     import nibabel
     import pydicom.pixels  # noqa: F401
 

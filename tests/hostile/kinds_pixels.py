@@ -267,6 +267,17 @@ def rle_offsets_lie(chest: Chest, folder: Path) -> Path:
     return compressed(chest, folder, RLELossless, lambda s: struct.pack("<16I", 15, *[0x7FFFFFFF] * 15) + s[64:])
 
 
+@kind("pixels", refused="can't be decoded", noise="^$|panicked|index out of bounds|RUST_BACKTRACE")
+def rle_segment_too_long(chest: Chest, folder: Path) -> Path:
+    """An RLE stream with a segment that holds more than a plane: its decoder, in Rust, panics."""
+
+    def change(stream: bytes) -> bytes:
+        second = struct.unpack_from("<I", stream, 8)[0]
+        return stream[:second] + b"\x81\x00" * 60
+
+    return compressed(chest, folder, RLELossless, change)
+
+
 @kind("pixels", refused="can't be decoded")
 def jpeg2000_cut(chest: Chest, folder: Path) -> Path:
     """A JPEG 2000 stream that ends early."""

@@ -153,7 +153,7 @@ def affine_singular(chest: Chest, folder: Path) -> Path:
 @kind("volume", refused="right angles")
 def affine_sheared(chest: Chest, folder: Path) -> Path:
     """Axes that aren't perpendicular."""
-    return patched(nifti(chest, folder), 280, struct.pack("<4f", -5.2, 3, 0, 185))
+    return patched(nifti(chest, folder), 280, struct.pack("<4f", -5.2, 3, 0, 184.6))
 
 
 @kind("volume", refused="values that are no numbers|can't be read")
@@ -252,12 +252,32 @@ def gzip_cut(chest: Chest, folder: Path) -> Path:
 
 @kind("volume", refused="can't be read")
 def gzip_damaged(chest: Chest, folder: Path) -> Path:
-    """A compressed file with bytes exchanged in its middle."""
+    """A compressed file with a byte exchanged in its middle."""
     path = nifti(chest, folder)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 64] = os.urandom(64)
+    content[len(content) // 2] ^= 0x55
     path.write_bytes(content)
     return path
+
+
+@kind("volume", refused="can't be read")
+def gzip_checksum_wrong(chest: Chest, folder: Path) -> Path:
+    """A compressed file whose voxels unpack, but aren't those of its checksum."""
+    path = nifti(chest, folder)
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
+    return path
+
+
+@kind("volume", refused="can't be read")
+def nrrd_gzip_damaged(chest: Chest, folder: Path) -> Path:
+    """A compressed NRRD with a byte exchanged in its middle."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(chest.hu.T))
+    sitk.WriteImage(image, str(folder / "ct.nrrd"), True)
+    content = bytearray((folder / "ct.nrrd").read_bytes())
+    content[len(content) // 2] ^= 0x55
+    (folder / "ct.nrrd").write_bytes(content)
+    return folder / "ct.nrrd"
 
 
 @kind("volume", refused="nothing but the value|voxels, more than")
@@ -415,7 +435,7 @@ def nrrd_without_space(chest: Chest, folder: Path) -> Path:
     path = text_header(chest, folder / "ct.nrrd")
     head, _, body = path.read_bytes().partition(b"\n\n")
     lines = [line for line in head.split(b"\n") if not line.startswith((b"space", b"kinds"))]
-    path.write_bytes(b"\n".join([*lines, b"spacings: 5.2 5.2 7.5", b"axis mins: -187.6 -182.6 -143.75"]) + b"\n\n" + body)
+    path.write_bytes(b"\n".join([*lines, b"spacings: 5.2 5.2 7.5", b"axis mins: -187.2 -187.2 -150"]) + b"\n\n" + body)
     return path
 
 

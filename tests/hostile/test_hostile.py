@@ -57,7 +57,8 @@ def check(kind: Kind, end: End) -> None:
     printable = (end.out + end.err).replace("\n", "")
     assert printable.isprintable(), "control characters reach the terminal"
     errors = [line for line in end.err.splitlines() if line.startswith(PREFIX)]
-    assert all(line.startswith("monai-lung: ") for line in end.err.splitlines()), end.err
+    others = [line for line in end.err.splitlines() if not line.startswith("monai-lung: ")]
+    assert all(kind.noise and re.search(kind.noise, line) for line in others), end.err
     if kind.refused:
         (error,) = errors
         assert re.search(kind.refused, error)
