@@ -36,7 +36,7 @@ PDF, PICTURE = "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.7"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 DOCUMENT = PDF if find_chromium() else PICTURE
 RESULTS = {SEG, SR, DOCUMENT}
-WAIT_S = 900  # an analysis takes some 10 s on a quiet machine
+WAIT_S = 1800  # an analysis takes some 10 s on a quiet machine
 
 
 def wait_for(what: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
