@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_lung.study import __main__ as command
+from monai_lung.study import judged, page, tables
+from monai_lung.study.store import Study
+from monai_lung.workflow import figures
+
+
+def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
+    run_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "SAMPLES", 20)
+    text = page.write(run_study, tmp_path).read_text()
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
+    assert f"| 2 | 4 | 2 | {len(run_study.crops)} / 8 |" in rows["3D U-Net, Dice only"]
+    assert tables.NOT_RUN in rows["V-Net"]
+    assert "0.81" in rows["paper (other protocol)"]
+    assert "0 of" not in rows["readers: two readers"]
+    assert {p.name for p in (tmp_path / "images").glob("*.png")} == {
+        f"study-{n}.png" for n in ("loss", "overlays", "dice", "roc", "confusion")
+    }
+    assert "{" not in text
+    assert "| nan" not in text
+
+
+def test_readers_who_agree_have_a_dice_of_one(study: Study) -> None:
+    crop = study.crops[0]
+    one = (crop.readers & 1) * np.uint8(0b111)
+    assert set(judged.readers_overlap(replace(crop, readers=one)).values()) == {1.0}
+    assert all(0.5 < v < 1 for v in judged.readers_overlap(crop).values())
+
+
+def test_probabilities_are_calibrated_on_the_other_folds() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    labels = rng.random(400) < 1 / (1 + np.exp(-2 * x))
+    folds = np.repeat([0, 1], 200)
+    probability = judged.calibrated(10 * x, labels, folds, [""] * 400)
+    assert np.abs(probability - 1 / (1 + np.exp(-2 * x))).mean() < 0.05
+    turned = np.where(folds == 0, ~labels, labels)
+    np.testing.assert_array_equal(judged.calibrated(10 * x, turned, folds, [""] * 400)[:200], probability[:200])
+
+
+def test_the_diameter_gains_nothing_over_itself(run_study: Study) -> None:
+    result = judged.judged(run_study, "diameter", "median", "readers")
+    assert result is not None
+    assert result.figures["gain"]["value"] == 0
+    assert result.figures["AUC"]["n"] == sum(c.row.ratings["malignancy"] != (1, 3, 5) for c in run_study.crops)
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert command.main(["--data", str(tmp_path), "--out", str(tmp_path), "--only", "segmentation"]) in (1, 2)
+    assert "nodules.csv" in caplog.text
+    with pytest.raises(SystemExit):
+        command.main(["--data", str(tmp_path), "--budget", "endless"])
+
+
+def test_the_command_runs_the_sections_that_are_wanted(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    runs = {name: lambda study, docs, name=name: called.append((name, study.budget.name)) for name in command.SECTIONS}
+    monkeypatch.setattr(command, "RUNS", runs)
+    given = ["--data", str(study.data), "--budget", "full", "--device", "cpu", "--only", "page", "protocol"]
+    assert command.main(given) == 0
+    assert called == [("protocol", "full"), ("page", "full")]

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_lung.errors import InputError
+from monai_lung.inference.networks import DelineateSettings, Delineator
+from monai_lung.study import malignancy, protocol, segmentation
+from monai_lung.study.store import Predictions, Study
+
+
+class Dense(nn.Module):
+    """A probability of 0.3 where the image is dense, 0.02 elsewhere."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        p = torch.where(image > 0.4, 0.3, 0.02)
+        return torch.logit(p)
+
+
+def delineator(threshold: float = 0.5) -> Delineator:
+    return Delineator(Dense(), DelineateSettings((0.8, 0.8, 1.5), (25, 25, 12), threshold), torch.device("cpu"))
+
+
+def test_the_threshold_is_the_one_that_segments_best(study: Study) -> None:
+    best = segmentation.best_threshold(study.crops[:4], delineator())
+    assert best <= 0.3
+    crop = study.crops[1]
+    mask = segmentation.delineated(crop, delineator(best))
+    assert 2 * (mask & (crop.share >= 0.5)).sum() / (mask.sum() + (crop.share >= 0.5).sum()) > 0.9
+    assert not segmentation.delineated(crop, delineator(0.5)).any()
+
+
+def test_masks_come_back_as_they_were_predicted_for_the_held_out_patients_alone(run_study: Study) -> None:
+    masks = segmentation.load_masks(run_study, "unet", 1)
+    held = run_study.split(1)[1]
+    assert masks is not None
+    assert list(masks) == [c.row.id for c in held]
+    assert all(masks[c.row.id].shape == c.hu.shape for c in held)
+    facts = Predictions.load(run_study.path("segmentation", "unet", 1)).facts
+    assert facts["steps"] == 2
+    assert segmentation.load_masks(run_study, "v-net", 1) is None
+
+
+def test_what_is_done_is_not_done_again(run_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(segmentation, "fit", fail)
+    monkeypatch.setattr(malignancy, "fit", fail)
+    segmentation.run(run_study, "unet", 0)
+    malignancy.run(run_study, "nodule-resnet", 0)
+    with pytest.raises(pytest.fail.Exception):
+        segmentation.run(run_study, "fcn", 0)
+
+
+def test_damaged_predictions_are_named(study: Study) -> None:
+    path = study.path("segmentation", "unet", 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(InputError, match=r"fold-0\.npz"):
+        segmentation.load_masks(study, "unet", 0)
+
+
+def test_masks_that_come_later_are_rated_by_the_kept_network(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    malignancy.run(study, "nodule-resnet", 0)
+    path = study.path("malignancy", "nodule-resnet", 0)
+    before = Predictions.load(path)
+    assert np.isnan(before.values["predicted"]).all()
+    segmentation.run(study, malignancy.DELINEATOR, 0)
+    monkeypatch.setattr(malignancy, "fit", lambda *a, **k: pytest.fail("trained again"))
+    malignancy.run(study, "nodule-resnet", 0)
+    after = Predictions.load(path)
+    assert np.isfinite(after.values["predicted"]).all()
+    np.testing.assert_allclose(after.values["readers"], before.values["readers"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["regression", "boosting"])
+def test_a_fold_is_never_scored_by_its_own_labels(study: Study, name: str) -> None:
+    by_fold = {f: (malignancy.features(study, "readers", f),) * 2 for f in range(2)}
+    labels = {c.row.id: [max(c.row.ratings["malignancy"]) > 3] for c in study.crops}
+    own = {c.row.id for c in study.split(0)[1]}
+    turned = {i: [not v[0]] if i in own else v for i, v in labels.items()}
+    first, second = (malignancy.cross_fitted(name, given, by_fold) for given in (labels, turned))
+    assert all(first[i] == second[i] for i in own)
+    assert any(first[i] != second[i] for i in set(first) - own)
+
+
+def test_large_balls_are_rated_higher_by_simple_models(study: Study) -> None:
+    by_fold = {f: (malignancy.features(study, "readers", f),) * 2 for f in range(2)}
+    labels = {c.row.id: [(c.row.diameter_mm or 0) > 8] for c in study.crops}
+    for name in malignancy.SIMPLE:
+        scores = malignancy.cross_fitted(name, labels, by_fold)
+        low, high = ([scores[i] for i, v in labels.items() if v[0] == big] for big in (False, True))
+        assert np.mean(high) > np.mean(low)
+
+
+def test_a_mark_is_one_reader_with_his_own_rating(study: Study) -> None:
+    crop = study.crops[0]  # rated 1 3 5: the second reader says nothing
+    (first, low), (third, high) = protocol.marks_of(crop)
+    assert (first, third) == (0, 2)
+    assert low.row.ratings["malignancy"] == (1,)
+    assert high.row.ratings["malignancy"] == (5,)
+    assert (high.readers > 0).sum() == ((crop.readers >> 2) & 1).sum() > (low.readers > 0).sum()
+
+
+def test_only_the_split_by_patient_keeps_sides_apart(study: Study) -> None:
+    by = {unit: protocol.split(study, unit, 0) for unit in protocol.UNITS}
+    total = {len(s.train) + len(s.held) for s in by.values()}
+    assert total == {sum(len(protocol.marks_of(c)) for c in study.crops)}
+    assert by["patient"].shared_patients == by["patient"].shared_nodules == by["nodule"].shared_nodules == 0
+    assert by["nodule"].shared_patients > 0
+    assert by["mark"].shared_nodules > 0
