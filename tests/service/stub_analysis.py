@@ -45,8 +45,8 @@ def analyse(source: Path, out: Path, fingerprint: str) -> Outcome:
     found = hashlib.sha256(" ".join(f.name for f in files).encode()).hexdigest()
     if found == fingerprint:
         return Outcome("unchanged", fingerprint=found)
-    misbehave(str(first.SeriesDescription), source)
-    if first.SeriesDescription == "skip":
+    misbehave(str(first.get("SeriesDescription", "")), source)
+    if first.get("SeriesDescription") == "skip":
         return Outcome("skipped", "no lungs in it")
     folder = out / "case"
     folder.mkdir(parents=True)
