@@ -1,0 +1,101 @@
+"""Peers with networks, with random weights: their time doesn't depend on them. Runs in the peers' environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.child import Job, Run, synchronize
+
+SPACING_MM, PATCH, OVERLAP = 1.5, (128, 128, 128), 0.5
+FEATURES = (32, 64, 128, 256, 320, 320)
+
+
+def lungmask(job: Job) -> Run:
+    """lungmask's R231 on a CT in memory, without its clean-up of the volume."""
+    import torch
+    from lungmask import LMInferer
+    from lungmask.resunet import UNet
+
+    torch.manual_seed(0)
+    network = UNet(n_classes=3, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False)
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / "random.pth")
+        torch.save(network.state_dict(), path)
+        cpu = job.device == "cpu"
+        inferer = LMInferer(modelpath=path, force_cpu=cpu, volume_postprocessing=False, tqdm_disable=True)
+    image = _read(job)
+
+    def run() -> None:
+        inferer.apply(image)
+
+    return run
+
+
+def nnunet_like(job: Job) -> Run:
+    """A PlainConvUNet over the CT at 1.5 mm in half-overlapping windows; on a GPU in float16, as nnU-Net does."""
+    import SimpleITK as sitk
+    import torch
+    from monai.inferers import SlidingWindowInferer
+
+    network = _plain_conv_unet().eval().to(job.device)
+    resampled = _resampled(_read(job))
+    array = sitk.GetArrayFromImage(resampled).astype(np.float32)
+    image = torch.from_numpy((array - array.mean()) / array.std())[None, None]
+    inferer = SlidingWindowInferer(PATCH, 1, OVERLAP, mode="gaussian", sw_device=job.device, device="cpu")
+    seen = [0]
+    network.register_forward_hook(lambda *_: seen.__setitem__(0, seen[0] + 1))
+
+    def run() -> Mapping[str, float]:
+        seen[0] = 0
+        enabled = job.device != "cpu"
+        with torch.inference_mode(), torch.autocast(job.device.split(":")[0], torch.float16, enabled=enabled):
+            logits: Any = inferer(image, network)
+            logits.argmax(1)
+            synchronize(job.device)
+        return {"windows": seen[0]}
+
+    return run
+
+
+def _plain_conv_unet() -> Any:
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+    from torch import manual_seed, nn
+
+    manual_seed(0)
+    return PlainConvUNet(
+        input_channels=1,
+        n_stages=len(FEATURES),
+        features_per_stage=FEATURES,
+        conv_op=nn.Conv3d,
+        kernel_sizes=3,
+        strides=[1] + [2] * (len(FEATURES) - 1),
+        n_conv_per_stage=2,
+        num_classes=2,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    )
+
+
+def _read(job: Job) -> Any:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(job.path)))
+    return reader.Execute()
+
+
+def _resampled(image: Any) -> Any:
+    import SimpleITK as sitk
+
+    size = [max(1, round(n * s / SPACING_MM)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    grid = (image.GetOrigin(), [SPACING_MM] * 3, image.GetDirection())
+    return sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, *grid, -1024.0)
