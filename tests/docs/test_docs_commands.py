@@ -1,0 +1,129 @@
+"""Commands, options, tools, configs and Python names that the pages mention exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from pages import PAGES, ROOT, blocks, name, shell_lines
+
+from monai_lung.cli import cli
+
+_HELP = {"-h", "--help"}
+
+
+def _complaints(line: str) -> list[str]:
+    """What of a line that calls `monai-lung` the program doesn't know."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:
+        return [f"{line}: not a line for a shell"]
+    return [text for n, word in enumerate(words) if word == "monai-lung" for text in _call(words[n + 1 :], line)]
+
+
+def _call(words: list[str], line: str) -> list[str]:
+    command: click.Command = cli
+    wrong = []
+    for word in words:
+        if word in ("|", ">", "&&", ";"):
+            break
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            if word not in command.commands:
+                return [*wrong, f"{line}: no command {word}"]
+            command = command.commands[word]
+        elif re.match(r"--?[a-z]", word):
+            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | _HELP
+            if word.partition("=")[0] not in known:
+                wrong.append(f"{line}: no option {word}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_and_options_exist(page: Path) -> None:
+    calls = [line for line in shell_lines(page.read_text(encoding="utf-8")) if re.match(r"monai-lung( |$)", line)]
+    assert not [complaint for line in calls for complaint in _complaints(line)]
+
+
+@pytest.mark.parametrize(
+    ("line", "complains"),
+    [
+        ("monai-lung analyze CT -o OUT --age 61", False),
+        ("monai-lung lidc split a -o f.json --folds 5   # comment --nonsense", False),
+        ("monai-lung analyse CT", True),
+        ("monai-lung analyze CT --out OUT", True),
+        ("monai-lung lidc prepare D -o P --min-reader 3", True),
+    ],
+)
+def test_a_wrong_call_is_noticed(line: str, complains: bool) -> None:
+    assert bool(_complaints(line)) == complains
+
+
+def test_every_command_is_described() -> None:
+    lines = [line for page in PAGES for line in shell_lines(page.read_text(encoding="utf-8"))]
+    paths = [f"monai-lung {n}" for n, c in cli.commands.items() if not isinstance(c, click.Group)]
+    paths += [f"monai-lung {n} {m}" for n, c in cli.commands.items() if isinstance(c, click.Group) for m in c.commands]
+    assert not [path for path in paths if not any(line.startswith(path) for line in lines)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_tools_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    tools = set(re.findall(r"(?<![\w/.-])tools/[\w/]+(?:\.\w+)?", text))
+    assert not [tool for tool in tools if not (ROOT / tool).exists()]
+
+
+def _bundle_run(line: str, page: Path) -> list[str]:
+    """What of a `monai.bundle run` its configs don't know."""
+    words = shlex.split(line, comments=True)
+    given = words[words.index("--config_file") + 1]
+    configs: dict[str, Any] = {}
+    for config in re.findall(r"[\w./-]+\.json", given):
+        folders = (ROOT, page.parent.parent, ROOT / "bundles" / "lung_nodule_segmentation")
+        path = next((folder / config for folder in folders if (folder / config).is_file()), None)
+        if path is None:
+            return [f"{line}: no config {config}"]
+        configs |= json.loads(path.read_text(encoding="utf-8"))
+    options = [word[2:] for word in words[words.index("run") :] if word.startswith("--")]
+    keys = {option.partition("#")[0] for option in options} - {"config_file", "bundle_root"}
+    return [f"{line}: no id {key}" for key in sorted(keys) if key not in configs]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_bundle_runs_name_configs_and_ids(page: Path) -> None:
+    lines = shell_lines(page.read_text(encoding="utf-8"))
+    runs = [line for line in lines if "monai.bundle run" in line and "--config_file" in line]
+    assert not [complaint for line in runs for complaint in _bundle_run(line, page)]
+
+
+def _missing_names(code: str) -> list[str]:
+    """What a piece of Python imports that isn't there."""
+    missing = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("monai_lung"):
+            module = importlib.import_module(str(node.module))
+            missing += [f"{node.module}.{a.name}" for a in node.names if not hasattr(module, a.name)]
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_is_valid_and_its_names_exist(page: Path) -> None:
+    assert not [m for code in blocks(page.read_text(encoding="utf-8"), "python") for m in _missing_names(code)]
+
+
+def test_functions_of_the_api_page_exist() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(monai_lung(?:\.\w+)+)", text)
+    assert len(named) > 10
+    for path in named:
+        module, _, attribute = path.rpartition(".")
+        try:
+            importlib.import_module(path)
+        except ImportError:
+            assert hasattr(importlib.import_module(module), attribute), path
