@@ -39,6 +39,15 @@ def real_nodules(study: Study) -> str:
     return table([*names, *stages, "kept"], rows)
 
 
+def weights(study: Study) -> str:
+    """Which weights were judged: the first eight digits of each sha256, as kept with the first scan."""
+    path = study.path("whole-ct", "real", whole_ct.SCANS[0])
+    if not path.is_file():
+        return NOT_RUN
+    kept = [str(w).split() for w in Predictions.load(path).values["weights"]]
+    return ", ".join(f"{name} {digest[:8]}" for name, digest in kept)
+
+
 def _found(score: float, false: NDArray[np.float64]) -> str:
     return f"{score:.3f} ({(false >= score).sum()})" if score > 0 else "missed"
 
