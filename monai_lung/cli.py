@@ -172,14 +172,14 @@ def analyze(
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
-        inputs, output = tuple(path.absolute() for path in inputs), output.absolute()
+        inputs = tuple(path.absolute() for path in inputs)
         options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
     wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
     require_formats(wanted)
     batch = _Batch()
     cases = _cases(inputs, options["series_uid"], batch)
-    job = Job(output, _options(**options), wanted, show_patient)
+    job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}
         counted = None if where.here else stack.enter_context(count_progress("cases"))

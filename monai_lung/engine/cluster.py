@@ -26,7 +26,8 @@ from monai_lung.errors import MonaiLungError, UsageError
 _log = logging.getLogger(__name__)
 
 TRIES = 3
-"""Workers that may die over one item before it counts as failed; or, in a row, before one of them works."""
+"""Workers that may die over one item before it counts as failed; or, in a row, before one of them works; and starts of
+Ray on this machine."""
 _LOOK_S = 2.0
 """How often the cluster is asked for room, for nodes come and go."""
 _PATIENCE_S = 30.0
@@ -70,7 +71,7 @@ def run(
 
     Raises:
         UsageError: Ray isn't installed, or no cluster answers.
-        MonaiLungError: no worker can start.
+        MonaiLungError: Ray doesn't start on this machine, or no worker on the cluster.
         Exception: whatever `build` raises in a worker.
     """
     ray = _connect(address)
@@ -92,19 +93,33 @@ def _connect(address: str | None) -> ModuleType:
         raise UsageError(f'a cluster needs Ray ({error}): pip install "monai-lung[ray]"') from error
     address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if not address:
+        _start_here(ray, quiet)
+        return ray
     try:
-        if address:
-            _check_answers(address)
-            ray.init(address, **quiet)
-        else:
-            ray.init("local", include_dashboard=False, object_store_memory=200 * 1024**2, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        _check_answers(address)
+        ray.init(address, **quiet)
+    except Exception as error:
         raise UsageError(
-            f"no Ray cluster at {address or 'this machine'}: {reason}; "
-            "start one with `ray start --head`, or check --address"
+            f"no Ray cluster at {address}: {_line(error)}; start one with `ray start --head`, or check --address"
         ) from error
     return ray
+
+
+def _start_here(ray: ModuleType, quiet: dict[str, Any]) -> None:
+    """Start Ray on this machine; it gives its own processes 30 s, which a busy machine may need twice."""
+    for trial in range(TRIES):
+        try:
+            ray.init("local", include_dashboard=False, object_store_memory=200 * 1024**2, **quiet)
+            return
+        except Exception as error:  # a bare Exception where its processes don't start
+            ray.shutdown()
+            if trial + 1 == TRIES:
+                raise MonaiLungError(f"Ray doesn't start on this machine: {_line(error)}; free some memory") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def _check_answers(address: str) -> None:
@@ -231,7 +246,7 @@ class _Crew:
 
     def _lost(self, actor: Any, index: int | None, error: Exception) -> Result[Any] | None:
         """Take leave of a worker that died; what became of its item, None where it's tried again."""
-        reason = " ".join(str(error).split())[:200]
+        reason = _line(error)
         _log.info("a worker died: %s", reason)
         self.ray.kill(actor)
         self.looked_s = -1e9

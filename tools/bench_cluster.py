@@ -1,0 +1,97 @@
+"""What tools/bench_cluster runs; its arguments are described there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from monai_lung.analysis import Options
+from monai_lung.engine.cluster import Needs
+from monai_lung.engine.cluster import run as run_on_ray
+from monai_lung.engine.local import run as run_here
+from monai_lung.engine.studies import Job, Study
+from monai_lung.engine.work import Results
+from monai_lung.io import find_cases
+from monai_lung.io.cases import Case
+
+Seen = tuple[int, float, float, float]
+"""Process, seconds, CPU seconds and peak memory (GB) of one study."""
+
+
+class Clocked:
+    """`Study` that says what a study cost; the networks are loaded before the first."""
+
+    def __init__(self, job: Job) -> None:
+        self.study = Study(job)
+        self.study.analyzer.networks  # noqa: B018  loads them
+
+    def __call__(self, case: Case) -> Seen:
+        """Analyse `case`."""
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        self.study(case)
+        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        return os.getpid(), time.perf_counter() - wall_s, time.process_time() - cpu_s, peak_gb
+
+
+def measured(results: Results[Seen]) -> dict[str, float]:
+    """Figures of a run, from the start of its first study to the end of its last."""
+    seen: list[Seen] = []
+    ends: list[float] = []
+    for _, result in results:
+        if result.value is None:
+            raise SystemExit(f"bench_cluster: error: {result.error}")
+        seen.append(result.value)
+        ends.append(time.perf_counter())
+    starts = [end - one[1] for end, one in zip(ends, seen, strict=True)]
+    hours = (max(ends) - min(starts)) / 3600
+    return {
+        "workers": len({one[0] for one in seen}),
+        "studies": len(seen),
+        "studies_per_hour": round(len(seen) / hours, 1),
+        "cpu_s_per_study": round(sum(one[2] for one in seen) / len(seen), 2),
+        "peak_gb_per_worker": round(max(one[3] for one in seen), 2),
+    }
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else phantom(Path(scratch))
+        case = find_cases(path)[0]
+        cases = [replace(case, name=f"study-{n}") for n in range(count)]
+        build = partial(Clocked, Job(Path(scratch) / "out", Options(device="cpu"), ("json", "nifti")))
+        one = measured(run_here(build, cases))
+        many = measured(run_on_ray(build, cases, needs=Needs()))
+    efficiency = many["studies_per_hour"] / (one["studies_per_hour"] * many["workers"])
+    load = [round(v, 1) for v in os.getloadavg()]
+    print(
+        json.dumps(
+            {
+                "one_process": one,
+                "ray": many,
+                "efficiency": round(efficiency, 3),
+                "load": load,
+                "cores": os.cpu_count(),
+            },
+            indent=1,
+        )
+    )
+
+
+def phantom(folder: Path) -> Path:
+    """A chest of 256 x 256 x 60 voxels as DICOM."""
+    from monai_lung.data.phantom import PhantomSpec, make_phantom, write_phantom
+
+    return write_phantom(make_phantom(PhantomSpec(size=256, slices=60, pixel_mm=1.5, spacing_mm=5.0)), folder / "ct")
+
+
+if __name__ == "__main__":
+    main()
