@@ -54,10 +54,12 @@ apidoc_modules = [
     }
 ]
 autodoc_mock_imports = ["ray"]
+autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 default_role = "code"  # docstrings have single backticks around code
 suppress_warnings = ["toc.not_included", "ref.python", "docutils"]
 
