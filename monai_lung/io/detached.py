@@ -26,6 +26,7 @@ class Voxels:
     path: Path
     compressed: bool
     oriented: bool
+    nrrd: bool
 
 
 def check_data_file(path: Path) -> Voxels:
@@ -43,14 +44,17 @@ def check_data_file(path: Path) -> Voxels:
     nrrd = head.startswith(b"NRRD")
     if nrrd:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
-    names = [name.strip() for name in _DATA_FILE.findall(head)]
-    named = names[0] if names else b""
+    elif not (last := _DATA_FILE.search(head)) or path.suffix.lower() in (".nrrd", ".nhdr"):
+        raise DecodeError(f"{shown(path)} can't be read, it is neither NRRD nor MetaImage: fetch the file again")
+    else:
+        head = head[: last.end()]
     target = path
-    if named and named.upper() != b"LOCAL":
-        target = _checked(path, Path(named.decode("utf-8", "surrogateescape")))
+    for name in _DATA_FILE.findall(head):
+        if name.strip() and name.strip().upper() != b"LOCAL":
+            target = _checked(path, Path(name.strip().decode("utf-8", "surrogateescape")))
     if not nrrd and _SPACING.search(head):
         raise GeometryError(f"{shown(path)} has a negative voxel size: export it with its directions")
-    return Voxels(target, bool(_PACKED.search(head)), not nrrd or bool(_SPACE.search(head)))
+    return Voxels(target, bool(_PACKED.search(head)), not nrrd or bool(_SPACE.search(head)), nrrd)
 
 
 def _checked(path: Path, name: Path) -> Path:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,30 +71,31 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
 
     with nibabel.imageglobals.LoggingOutputSuppressor():  # the error says it
         image: Any = nibabel.load(path, keep_file_open=True)
-    packed = gzip.open(path) if path.name.lower().endswith(".gz") else None
-    if packed:
-        image = type(image).from_file_map({"image": nibabel.FileHolder(fileobj=packed)})
     shape = _check_shape(path, image.shape)
-    header = image.header
+    warnings = _header_warnings(path, image.header)
+    hu = np.empty(shape[::-1], np.int16).T
+    with gzip.open(path) if path.name.lower().endswith(".gz") else nullcontext() as packed:
+        if packed is not None:
+            image = type(image).from_file_map({"image": nibabel.FileHolder(fileobj=packed)})
+        data = image.dataobj if len(image.shape) == 3 else image.dataobj.reshape(shape)
+        # a slice at a time: nibabel scales to float64
+        nan = sum(_into(np.asarray(data[..., k]), hu[..., k]) for k in range(shape[2]))
+        while packed is not None and packed.read(1 << 20):  # to its end and checksum: nibabel stops before it
+            pass
+    return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
+
+
+def _header_warnings(path: Path, header: Any) -> tuple[str, ...]:
+    """What a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise GeometryError(f"{shown(path)} gives its lengths in {unit}s, not in mm: export it in mm")
-    warnings: tuple[str, ...] = ()
-    sform, qform = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
-        warnings = (_NO_ORIENTATION,)
-    elif sform is not None and qform is not None and np.abs(sform - qform).max() > _AFFINE_MM:
-        warnings = ("The file's sform and qform contradict each other: the sform was taken.",)
-    data = image.dataobj
-    if len(image.shape) > 3:
-        data = data.reshape(shape)
-    hu = np.empty(shape[::-1], np.int16).T
-    nan = 0
-    for k in range(shape[2]):  # a slice at a time: nibabel scales to float64
-        nan += _into(np.asarray(data[..., k]), hu[..., k])
-    while packed and packed.read(1 << 20):  # to the end, where the checksum is: nibabel stops before it
-        pass
-    return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
+        return (_NO_ORIENTATION,)
+    if sform is not None and qform is not None and np.abs(sform - qform).max() > _AFFINE_MM:
+        return ("The file's sform and qform contradict each other: the sform was taken.",)
+    return ()
 
 
 def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
@@ -108,6 +110,7 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
 
     voxels = check_data_file(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if voxels.nrrd else "MetaImageIO")  # else it takes whatever knows the content
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if reader.GetNumberOfComponents() != 1:

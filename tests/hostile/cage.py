@@ -32,7 +32,7 @@ class End:
 
 
 class Cage:
-    """A parent process with `modules` imported that runs commands in children."""
+    """A parent process that runs commands in children: it imports `modules`, and calls those that name a function."""
 
     def __init__(self, *modules: str) -> None:
         environment = {
@@ -95,11 +95,19 @@ class Cage:
         return End(out=out, err=err, **answer)
 
 
-def _serve(modules: list[str]) -> None:
+def _call(entry: str) -> None:
+    """Import a module, and call its function where the entry ends with ":function"."""
     from importlib import import_module
 
-    for module in modules:
-        import_module(module)
+    module, _, function = entry.partition(":")
+    found = import_module(module)
+    if function:
+        getattr(found, function)()
+
+
+def _serve(modules: list[str]) -> None:
+    for entry in modules:
+        _call(entry)
     for line in sys.stdin:
         order = json.loads(line)
         start = time.monotonic()
@@ -129,7 +137,6 @@ def _obey(order: dict) -> None:
     import atexit
     import resource
     import traceback
-    from importlib import import_module
 
     code = 70
     try:
@@ -141,8 +148,7 @@ def _obey(order: dict) -> None:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         if order["setup"]:
-            module, _, name = order["setup"].partition(":")
-            getattr(import_module(module), name)()
+            _call(order["setup"])
         from monai_lung.cli import run
 
         code = run([os.fsdecode(a.encode("latin-1")) for a in order["arguments"]])

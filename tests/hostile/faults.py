@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def report(age: int) -> Report:
     hu = np.random.default_rng(age).integers(-1024, 200, (48, 48, 40)).astype(np.int16)
     ct = CT(hu, np.diag([5.0, 5, 7.5, 1]), "case", Path("ct.nii.gz"))
     return Report(ct, Lungs((hu < -500).astype(np.uint8), 3000, 2800), (), {}, Person(age=age))
+
+
+def warm_up() -> None:
+    """Import what writing imports, once for all children."""
+    with tempfile.TemporaryDirectory() as folder:
+        analysis.write(report(1), folder, FORMATS)
 
 
 def write() -> None:

@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=_WATCHED, exclude=["pydicom._dicom_dict"
     from monai_lung.errors import MonaiLungError
     from monai_lung.io import geometry, header, paths, pixels, volumes
 
-import numpy as np
+import numpy as np  # noqa: E402
 
 KINDS = (".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".zip")
 SLICES = 8

@@ -321,6 +321,13 @@ def type_unknown(chest: Chest, folder: Path) -> Path:
     return patched(nifti(chest, folder), 70, struct.pack("<2h", 9999, 16))
 
 
+@kind("volume", refused="neither NRRD nor MetaImage")
+def dicom_called_nrrd(chest: Chest, folder: Path) -> Path:
+    """A DICOM file called NRRD: it isn't handed to whatever reader knows it."""
+    chest.series().write(folder)
+    return (folder / "0020.dcm").rename(folder / "ct.nrrd")
+
+
 @kind("volume")
 def nrrd_sound(chest: Chest, folder: Path) -> Path:
     """A NRRD as it should be."""
