@@ -218,6 +218,7 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_co
             f"({definition['_target_']}); use --trust-config if you trust whoever wrote it"
         )
     try:
+        json.loads(json.dumps(arguments), parse_int=_modest)
         with torch.device("meta"):  # counts before any memory is taken
             size = sum(p.numel() for p in getattr(networks, name)(**arguments).parameters())
         if size > _MAX_PARAMETERS:
@@ -226,6 +227,13 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_co
     except Exception as error:  # torch and MONAI raise nearly anything at arguments that don't fit
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {reason}") from error
+
+
+def _modest(digits: str) -> int:
+    """A number of a network's definition; ValueError where it's larger than any network's."""
+    if len(digits) > 5:
+        raise ValueError(f"{digits[:20]} is too large")
+    return int(digits)
 
 
 def read_config(bundle: Path) -> dict[str, Any]:

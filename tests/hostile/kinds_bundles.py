@@ -147,7 +147,7 @@ def weights_with_another_shape(chest: Chest, folder: Path) -> Path:
 @kind("weights", refused="not weights of")
 def weights_incomplete(chest: Chest, folder: Path) -> Path:
     """One tensor is missing."""
-    return state(folder, lambda s: s.pop(next(iter(s))) and None)
+    return state(folder, lambda s: {key: s[key] for key in list(s)[1:]})
 
 
 @kind("weights", refused="hold.* no weights")
@@ -227,9 +227,9 @@ def config_of_a_reference(chest: Chest, folder: Path) -> Path:
     return config(folder, lambda c: c.update(find_def="@evaluator"))
 
 
-@kind("config")
+@kind("config", refused="ml of lung")
 def config_with_imports(chest: Chest, folder: Path) -> Path:
-    """Keys that MONAI would run, but that an analysis doesn't ask for, hold code: nothing runs."""
+    """Keys that MONAI would run hold code: nothing runs, and the analysis goes on (to a CT without lungs)."""
 
     def change(content: dict[str, Any]) -> None:
         content["imports"] = [f"$__import__('os').system('touch {MARK}')"]
@@ -270,14 +270,20 @@ def config_is_a_pipe(chest: Chest, folder: Path) -> Path:
 
 @kind("config", refused="doesn't fit")
 def config_of_a_giant(chest: Chest, folder: Path) -> Path:
-    """The network would have a million channels."""
-    return config(folder, lambda c: c["find_def"].update(channels=[1_000_000, 1_000_000, 1_000_000]))
+    """The network would have a billion levels."""
+    return config(folder, lambda c: c["find_def"].update(levels=1_000_000_000))
+
+
+@kind("config", refused="parameters, at most")
+def config_of_many_parameters(chest: Chest, folder: Path) -> Path:
+    """The network would have a trillion parameters."""
+    return config(folder, lambda c: c["find_def"].update(width=9000))
 
 
 @kind("config", refused="doesn't fit")
 def config_of_nonsense(chest: Chest, folder: Path) -> Path:
     """The network's arguments are of other types."""
-    return config(folder, lambda c: c["find_def"].update(channels="many", nothing=3))
+    return config(folder, lambda c: c["find_def"].update(width="many", nothing=3))
 
 
 @kind("config", refused="no FindSettings")
@@ -310,7 +316,7 @@ def threshold_no_number(chest: Chest, folder: Path) -> Path:
     return config(folder, lambda c: c["find_settings"].update(threshold=float("nan")))
 
 
-@kind("config", refused="threshold is '")
+@kind("config", refused="threshold is")
 def threshold_of_an_expression(chest: Chest, folder: Path) -> Path:
     """A threshold that is an expression."""
     return config(folder, lambda c: c["find_settings"].update(threshold=f"$__import__('os').system('touch {MARK}')"))

@@ -14,15 +14,17 @@ import kinds_series  # noqa: F401
 import kinds_volumes  # noqa: F401
 from corpus import KINDS
 
+GROUPS = ("header", "pixels", "series", "volume", "files", "weights", "config")
 START, END = "<!-- kinds: written by tools/robustness -->", "<!-- end of kinds -->"
 
 
 def table() -> str:
     """Counts, and a row a kind."""
-    counts = Counter(kind.group for kind in KINDS)
+    kinds = sorted(KINDS, key=lambda kind: GROUPS.index(kind.group))
+    counts = Counter(kind.group for kind in kinds)
     lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + ".", ""]
     lines += ["| area | kind | what is broken | what becomes of it |", "|---|---|---|---|"]
-    rows = ((k.group, k.name, k.what, k.outcome) for k in KINDS)
+    rows = ((k.group, k.name, k.what, k.outcome) for k in kinds)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import kinds_bundles
+import numpy as np
 import pytest
 from cage import Cage
 from corpus import KINDS, Chest, Kind
@@ -31,8 +31,10 @@ def torch_cage(bundle_folder: Path) -> Iterator[Cage]:
 
 
 @pytest.fixture(scope="module")
-def ct(chest: Chest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return chest.series().write(tmp_path_factory.mktemp("ct"))
+def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Air: networks are loaded before its lungs are looked for."""
+    air = np.random.default_rng(0).normal(-1000, 10, (32, 32, 10)).astype(np.int16)
+    return Chest(air).series().write(tmp_path_factory.mktemp("ct"))
 
 
 @pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.name)
@@ -43,12 +45,14 @@ def test_broken_bundle(
     bundle_folder.unlink(missing_ok=True)
     bundle_folder.symlink_to(kind.make(chest, tmp_path / "in"))
     words = ["analyze", ct, "-o", tmp_path / "out", "--format", "json"]
-    end = torch_cage.run(*words, folder=tmp_path, setup=SETUP, timeout_s=60)
+    end = torch_cage.run(*words, folder=tmp_path, setup=SETUP)
     assert not Path(kinds_bundles.MARK).exists(), "code of the bundle ran"
-    if kind.refused:
-        check(kind, end)
-        assert not (tmp_path / "out").exists()
-    else:
-        assert end.code == 0, end.err
-        (case,) = (tmp_path / "out").iterdir()
-        assert set(json.loads((case / "findings.json").read_text())["weights"]) == {"find", "delineate", "rate"}
+    check(kind, end)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_of_kinds_is_current() -> None:
+    import robustness_table
+
+    page = Path(__file__).resolve().parents[2] / "docs" / "robustness.md"
+    assert robustness_table.replaced(page.read_text(encoding="utf-8")) == page.read_text(encoding="utf-8")
