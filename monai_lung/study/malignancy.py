@@ -89,7 +89,8 @@ def run(study: Study, name: str, fold: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
-    scores = {"readers": rate(study, network, held, [marked(c) for c in held])}
+    known = before.values["readers"] if before else rate(study, network, held, [marked(c) for c in held])
+    scores = {"readers": known}
     scores["predicted"] = np.full(len(held), np.nan)
     if masks is not None:
         scores["predicted"] = rate(study, network, held, [masks[c.row.id] for c in held])

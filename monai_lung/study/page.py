@@ -45,7 +45,8 @@ counting 0. All networks have the same data, augmentation, optimizer and, but fo
 (cross-entropy and soft Dice against the share of readers), so that network and loss aren't changed at once. Widths
 were reduced to a comparable cost.
 The shipped weights were trained longer, on folds 1 to 4 alone. Crops end in z where the readers' marks end, so Dice in
-3D flatters a network that fills the box; the largest slice stands apart.
+3D flatters a network that fills the box; the largest slice stands apart. A row of fewer folds is of other patients than
+a row of all: rows compare where their folds are the same.
 
 {segmentation}
 ### By size and texture

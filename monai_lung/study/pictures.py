@@ -25,17 +25,13 @@ _SMOOTHED = 10
 
 
 def save(picture: Figure, path: Path) -> None:
-    """Write a picture, 8 bits a pixel.
+    """Write a picture.
 
     Raises:
         OutputError: it can't be written.
     """
-    from PIL import Image
-
     with replacing(path) as temporary:
         picture.savefig(temporary, dpi=90, format="png")
-        small = Image.open(temporary).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
-        small.save(temporary, "PNG", optimize=True)
 
 
 def losses(study: Study, path: Path) -> bool:
