@@ -54,13 +54,10 @@ def ratio(upper: float | None, lower: float | None) -> float | None:
     return None if upper is None or not lower else upper / lower
 
 
-def conv_peak(results: Results, threads: int | None = None) -> float | None:
-    """GFLOP/s of the best convolution measured in the precision that the networks use here."""
-    for task in ("conv-fp32-1",) if threads == 1 else ("conv-bf16", "conv-fp32"):
-        found = part(results, task, "peak_gflops")
-        if found is not None:
-            return found
-    return None
+def conv_peak(results: Results) -> float | None:
+    """GFLOP/s of the best convolution in the precision that the networks use here."""
+    task = "conv-bf16" if part(results, "conv-bf16", "hardware") else "conv-fp32"
+    return part(results, task, "peak_gflops")
 
 
 def network_rate(results: Results, names: tuple[str, ...], task: str = "whole") -> float | None:

@@ -17,7 +17,7 @@ REAL = Path("ct/LIDC-IDRI-0001/dicom")
 CHEST_MM = 300.0
 SLICES = (100, 300, 600, 1200)
 """Over the same chest, 512 x 512 each."""
-NODULES = (0, 25, 50, 100, 200)
+NODULES = (0, 50, 100, 200)
 _SEED = 12
 
 
@@ -31,15 +31,15 @@ def find_input(name: str, cache: Path, scan: Path | None) -> Path | None:
     """Where an input lies, whether or not it's made yet; None where it can't be had.
 
     Args:
-        name: `packed` (the scan's own files), `scan` (uncompressed), `phantom`, `slices-N`, `thin-N`, `nodules-N`,
+        name: `packed` (the scan's own files), `scan` (uncompressed), `slices-N`, `thin-N`, `nodules-N`,
             or "" for a task without input.
         cache: folder of what is made.
-        scan: DICOM folder of the real scan, None for the phantom in its place.
+        scan: DICOM folder of the real scan, None for a small phantom in its place.
     """
     if not name:
         return cache
     if name in ("scan", "packed") and scan is None:
-        return cache / "phantom" / "dicom"
+        return cache / "small" / "dicom"
     if name == "packed":
         return scan
     return cache / "scan" if name == "scan" else cache / name / "dicom"
@@ -73,7 +73,7 @@ def phantom_spec(name: str) -> PhantomSpec:
         return PhantomSpec(size=512, pixel_mm=0.7, slices=n, spacing_mm=0.7)
     if kind == "nodules":
         return PhantomSpec(size=256, pixel_mm=1.4, slices=120, spacing_mm=2.5, nodules=scattered(n))
-    return PhantomSpec()
+    return PhantomSpec(slices=30)
 
 
 def scattered(count: int) -> tuple[PhantomNodule, ...]:

@@ -15,12 +15,15 @@ from benchmarks.child import Job, Run, evict, synchronize
 _CONVOLUTIONS = ((16, 96), (32, 96), (64, 64), (128, 40), (256, 24))
 """Channels in and out, and the side of a cube: from what the networks begin with to where a processor is best."""
 _TRIES = 3
+_SHRINK = 8
+"""Of the cubes' sides, in a quick run and for a precision that the processor has no hardware for."""
 
 
 def convolutions(job: Job) -> Run:
-    """GFLOP/s of 3 x 3 x 3 convolutions in both memory layouts: the best is the peak."""
+    """GFLOP/s of 3 x 3 x 3 convolutions in both memory layouts; `hardware` is 0 for a precision that lacks its own."""
     dtype = getattr(torch, str(job.options["dtype"]))
-    shrink = int(job.options.get("shrink", 1))
+    hardware = dtype is not torch.bfloat16 or _has_bfloat16(job.device)
+    shrink = 1 if hardware and not job.options.get("quick") else _SHRINK
 
     def seconds(channels: int, side: int, layout: torch.memory_format) -> float:
         image = torch.rand(1, channels, side, side, side, device=job.device, dtype=dtype).to(memory_format=layout)
@@ -29,11 +32,11 @@ def convolutions(job: Job) -> Run:
 
     def run() -> dict[str, float]:
         figures = {}
-        for channels, side in ((c, s // shrink) for c, s in _CONVOLUTIONS):
+        for channels, side in ((c, max(4, s // shrink)) for c, s in _CONVOLUTIONS):
             for name, layout in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last_3d)):
                 work = 2 * 27 * channels**2 * side**3 / 1e9
                 figures[f"{channels}_{name}"] = work / seconds(channels, side, layout)
-        return {**figures, "peak_gflops": max(figures.values())}
+        return {**figures, "peak_gflops": max(figures.values()), "hardware": float(hardware)}
 
     return run
 
@@ -76,6 +79,15 @@ def decoder(job: Job) -> Run:
         return {"decode_s": time.perf_counter() - start, "megapixels": megapixels}
 
     return run
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether the networks compute in bfloat16 on this device."""
+    from monai_lung.inference.precision import fast_precision
+
+    kind = torch.device(device)
+    with fast_precision(kind):
+        return torch.is_autocast_enabled(kind.type)
 
 
 def best(run: Callable[[], Tensor], device: str, tries: int = _TRIES) -> float:

@@ -92,11 +92,12 @@ def run_one(task: Task, settings: Settings) -> Result:
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     noted: Result = {"when": when, "others_busy_cores": busy_cores(), "section": task.section, "threads": task.threads}
     if task.peer and not PEERS.is_file():
-        return {**noted, "error": "the peers aren't installed: run tools/bench without --no-peers"}
+        return {**noted, "error": "the peers aren't installed: tools/bench does that"}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         given = {
-            **{k: v for k, v in asdict(task).items() if k in ("call", "options", "limit_s")},
+            **{k: v for k, v in asdict(task).items() if k in ("call", "limit_s")},
+            "options": {**task.options, "quick": settings.quick},
             "path": str(find_input(task.given, settings.cache, settings.scan)),
             "device": settings.device,
             "repeats": min(task.repeats, 1) if settings.quick else task.repeats,

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.inputs import NODULES, SLICES
 
-STUDIES = 4
+STUDIES = 3
 SECTIONS = {
     "start": "Start-up",
     "limit": "What the machine can do",
@@ -64,20 +64,18 @@ def _start() -> list[Task]:
         ("help", "`monai-lung --help`", "help_command"),
         ("import-networks", "torch, MONAI and the three networks loaded", "import_networks"),
     ]
-    return [Task(name, "start", label, f"own:{call}", "", 4) for name, label, call in rows]
+    return [Task(name, "start", label, f"own:{call}", "", 3) for name, label, call in rows]
 
 
 def _limit() -> list[Task]:
     conv, product = "limits:convolutions", "limits:products"
     one: dict[str, Any] = {"repeats": 0, "limit_s": 60.0}
-    tiny = {"dtype": "bfloat16", "shrink": 4}
+    single, half = {"dtype": "float32"}, {"dtype": "bfloat16"}
     return [
-        Task("conv-fp32", "limit", "3D convolutions, float32", conv, "", options={"dtype": "float32"}, **one),
-        Task("conv-fp32-1", "limit", "the same, one thread", conv, "", threads=1, options={"dtype": "float32"}, **one),
-        Task("conv-bf16-tiny", "limit", "bfloat16, cubes of 1/4 side", conv, "", devices=("cpu",), options=tiny, **one),
-        Task("conv-bf16", "limit", "bfloat16", conv, "", devices=("cuda",), options={"dtype": "bfloat16"}, **one),
-        Task("product-fp32", "limit", "matrix product, float32", product, "", options={"dtype": "float32"}, **one),
-        Task("product-bf16", "limit", "bfloat16", product, "", devices=("cuda",), options={"dtype": "bfloat16"}, **one),
+        Task("conv-fp32", "limit", "3D convolutions, float32", conv, "", options=single, **one),
+        Task("conv-bf16", "limit", "3D convolutions, bfloat16", conv, "", options=half, **one),
+        Task("product-fp32", "limit", "matrix product, float32", product, "", options=single, **one),
+        Task("product-bf16", "limit", "matrix product, bfloat16", product, "", devices=("cuda",), options=half, **one),
         Task("memory", "limit", "memory, copying 256 MB", "limits:memory", "", **one),
         Task("disk", "limit", "disk, the scan's files", "limits:disk", **one),
         Task("decoder", "limit", "JPEG-LS decoding, one thread", "limits:decoder", "packed", repeats=1),
@@ -86,32 +84,31 @@ def _limit() -> list[Task]:
 
 def _whole() -> list[Task]:
     return [
-        Task("whole", "whole", "whole way, in a process that stays", "own:whole", repeats=4, limit_s=60),
-        Task("command", "whole", "`monai-lung analyze`", "own:analyze_command", repeats=2, limit_s=60),
+        Task("whole", "whole", "whole way, in a process that stays", "own:whole", repeats=3, limit_s=60),
+        Task("command", "whole", "`monai-lung analyze`", "own:analyze_command", repeats=1, limit_s=60),
     ]
 
 
 def _read() -> list[Task]:
     pydicom, itk = {"reader": "PydicomReader"}, {"reader": "ITKReader"}
-    rows = [
+    chain: dict[str, Any] = {"call": "readers:monai_resampled", "repeats": 1}
+    return [
         Task("read-own", "read", "**monai-lung `read_ct`**", "readers:own", repeats=7),
         Task("read-sitk", "read", "SimpleITK `ImageSeriesReader`", "readers:simple_itk", repeats=7),
         Task("read-pydicom", "read", "pydicom, a page of code", "readers:bare_pydicom", repeats=5),
         Task("read-monai-pydicom", "read", "MONAI `LoadImage`, PydicomReader", "readers:monai", options=pydicom),
         Task("read-monai-itk", "read", "MONAI `LoadImage`, ITKReader", "readers:monai", options=itk, peer=True),
         Task("resample-own", "read", "**monai-lung, read and resample**", "readers:own_resampled", repeats=5),
-        Task("resample-pydicom", "read", "MONAI chain, PydicomReader", "readers:monai_resampled", options=pydicom),
-        Task("resample-itk", "read", "MONAI chain, ITKReader", "readers:monai_resampled", options=itk, peer=True),
+        Task("resample-pydicom", "read", "MONAI chain, PydicomReader", options=pydicom, **chain),
+        Task("resample-itk", "read", "MONAI chain, ITKReader", options=itk, peer=True, **chain),
         Task("packed-own", "read", "**monai-lung `read_ct`**, JPEG-LS files", "readers:own", "packed"),
         Task("packed-sitk", "read", "SimpleITK, JPEG-LS files", "readers:simple_itk", "packed"),
-        Task("packed-pydicom", "read", "pydicom, JPEG-LS files", "readers:bare_pydicom", "packed", repeats=1),
+        Task("packed-pydicom", "read", "pydicom, JPEG-LS files", "readers:bare_pydicom", "packed", repeats=0),
     ]
-    return rows
 
 
 def _peers() -> list[Task]:
     once: dict[str, Any] = {"repeats": 0, "peer": True, "limit_s": 0.0}
-    total: dict[str, Any] = {"peer": True, "repeats": 1}
     return [
         Task("lungs-own", "lungs", "**monai-lung `segment_lungs`**", "own:lungs", repeats=7),
         Task("lungmask", "lungs", "lungmask R231, random weights", "peers:lungmask", **once),
@@ -119,10 +116,10 @@ def _peers() -> list[Task]:
         Task("find-whole", "networks", "the same network, whole volume at once", "naive:whole_volume", repeats=1),
         Task("find-grid", "networks", "the same network, windows over all", "naive:window_grid", repeats=0),
         Task("nnunet", "networks", "nnU-Net-like at 1.5 mm, random weights", "peers:nnunet_like", **once),
-        Task("total-read", "totalsegmentator", "DICOM to NIfTI", "total_segmentator:read", **total),
-        Task("total-resample", "totalsegmentator", "to 1.5 mm", "total_segmentator:resample", **total),
-        Task("total-back", "totalsegmentator", "117 labels back", "total_segmentator:resample_back", **total),
-        Task("total-post", "totalsegmentator", "small pieces removed", "total_segmentator:postprocess", **total),
+        Task("total-read", "totalsegmentator", "DICOM to NIfTI", "total_segmentator:read", **once),
+        Task("total-resample", "totalsegmentator", "to 1.5 mm", "total_segmentator:resample", **once),
+        Task("total-back", "totalsegmentator", "117 labels back", "total_segmentator:resample_back", **once),
+        Task("total-post", "totalsegmentator", "small pieces removed", "total_segmentator:postprocess", **once),
     ]
 
 
@@ -131,7 +128,7 @@ def _scaling() -> list[Task]:
     rows = [Task(f"slices-{n}", "slices", f"{n}", "own:whole", f"slices-{n}", **once) for n in SLICES]
     rows += [Task("thin-1000", "slices", "1000 of 0.7 mm", "own:whole", "thin-1000", **once)]
     rows += [Task(f"nodules-{n}", "nodules", f"{n}", "own:whole", f"nodules-{n}", **once) for n in NODULES]
-    rows += [Task(f"threads-{n}", "threads", f"{n}", "own:whole", threads=n, repeats=1) for n in (1, 2)]
+    rows += [Task(f"threads-{n}", "threads", f"{n}", "own:whole", threads=n, repeats=0) for n in (1, 2)]
     return [*rows, Task("studies", "studies", "", "own:studies", repeats=0, options={"count": STUDIES})]
 
 
