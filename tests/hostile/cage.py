@@ -62,7 +62,7 @@ class Cage:
         self,
         *arguments: str | Path,
         folder: Path,
-        timeout_s: float = 120,
+        timeout_s: float = 300,
         setup: str = "",
         memory_mb: int = MEMORY_MB,
         **environment: object,
