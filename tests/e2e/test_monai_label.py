@@ -85,10 +85,7 @@ def served(
         ct = read_ct(studies / "phantom")
         write_label(label, on_grid_of(ct.affine_lps, ct.hu.shape, phantom_dir / "truth" / "nodules.nii.gz"), ct)
     else:
-        unpack = [sys.executable, data / "ct" / "unpack_dicom.py", folder / "real", REAL]
-        subprocess.run(list(map(str, unpack)), check=True, capture_output=True)
-        (folder / "real").rename(studies / "real")
-        ct = read_ct(studies / "real")
+        ct = read_ct(unpacked(data, studies / "real"))
         z_mm = np.array([s.affine_lps[2, 3] for s in ct.slices])
         (xml,) = (data / "ct" / REAL).glob("*.xml")
         readers = draw_masks(read_xml(xml).annotations, lambda z: int(np.abs(z_mm - z).argmin()))
@@ -102,6 +99,13 @@ def served(
     write_nifti(studies / "noise.nii.gz", noise, np.diag([2.0, 2, 2, 1]))
     with LabelServer(folder / "work", studies) as server:
         yield Served(server, studies, labelled, label)
+
+
+def unpacked(data: Path, folder: Path) -> Path:
+    """`folder` with the real CT as plain DICOM: the server's environment has no decoders."""
+    unpack = [sys.executable, data / "unpack_dicom.py", folder, REAL]
+    subprocess.run(list(map(str, unpack)), check=True, capture_output=True)
+    return folder
 
 
 def write_label(path: Path, mask: NDArray[np.bool_], ct: CT) -> None:
@@ -323,9 +327,7 @@ def archived(
     folder = tmp_path_factory.mktemp("dicomweb")
     try:
         data = request.getfixturevalue("data_dir")
-        unpack = [sys.executable, data / "ct" / "unpack_dicom.py", folder / "real", REAL]
-        subprocess.run(list(map(str, unpack)), check=True, capture_output=True)
-        dicom = folder / "real"
+        dicom = unpacked(data, folder / "real")
     except pytest.skip.Exception:
         dicom = phantom_dir / "dicom"
     ct = read_ct(dicom)
