@@ -17,12 +17,13 @@ from typing import Any
 from benchmarks.inputs import ROOT, find_input
 from benchmarks.machine import busy_cores
 from benchmarks.tasks import Task
+from monai_lung.errors import InputError
 
 log = logging.getLogger(__name__)
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 TIMEOUT_S = 900
-"""For one task; making a large phantom takes some minutes."""
+"""For one task."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,19 @@ def read_results(settings: Settings) -> dict[str, Result]:
 
 
 def prepare(tasks: list[Task], settings: Settings) -> None:
-    """Make the inputs that aren't there yet; nothing of it is timed."""
+    """Make the inputs that aren't there yet; nothing of it is timed.
+
+    Raises:
+        InputError: one can't be made.
+    """
     for name in dict.fromkeys(t.given for t in tasks if t.given):
         target = find_input(name, settings.cache, settings.scan)
         if target is not None and not target.exists():
             log.info("making %s", name)
             command = [sys.executable, "-m", "benchmarks.inputs", name, str(target)]
             scan = ["--scan", str(settings.scan)] if settings.scan else []
-            subprocess.run([*command, *scan], cwd=ROOT, check=True, timeout=TIMEOUT_S)
+            if subprocess.run([*command, *scan], cwd=ROOT, check=False).returncode:
+                raise InputError(f"{target}: {name} can't be made (see above); mend that and start again")
 
 
 def run(tasks: list[Task], settings: Settings, *, anew: bool = False) -> None:

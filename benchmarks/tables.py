@@ -40,28 +40,28 @@ def goals(results: Results, device: str) -> str:
     return table(["goal", "bound", "measured", "reached"], rows)
 
 
-def compared(results: Results, section: str, own: Sequence[str] = ()) -> str:
+def compared(results: Results, section: str, own: Sequence[str] = (), *, memory: bool = True) -> str:
     """The rows of a section: cold, warm with spread, memory, and how many times as long as the own row before it."""
+    header = [
+        "",
+        "cold, s",
+        "warm, s",
+        *(["loaded, MB", "peak, MB"] if memory else []),
+        *(["times ours"] if own else []),
+    ]
     rows, reference = [], None
     for task in (t for t in TASKS if t.section == section):
         result, took = results.get(task.name, {}), timing(results, task.name)
         if task.name in own:
             reference = took.typical_s if took else None
         if took is None:
-            rows.append([task.label, result.get("error", MISSING), "", "", ""] + [""] * bool(own))
+            rows.append([task.label, result.get("error", MISSING), *[""] * (len(header) - 2)])
             continue
-        times = ratio(took.typical_s, reference)
-        rows.append(
-            [
-                task.label,
-                number(took.cold_s),
-                _spread(took.warm_s),
-                number(result.get("loaded_mb")),
-                number(result.get("peak_mb")),
-                *(["1" if task.name in own else f"{number(times)}"] if own else []),
-            ]
-        )
-    return table(["", "cold, s", "warm, s", "loaded, MB", "peak, MB", *(["times ours"] if own else [])], rows)
+        cells = [number(took.cold_s), _spread(took.warm_s)]
+        cells += [number(result.get("loaded_mb")), number(result.get("peak_mb"))] if memory else []
+        cells += [number(ratio(took.typical_s, reference))] if own else []
+        rows.append([task.label, *cells])
+    return table(header, rows)
 
 
 def _spread(warm_s: Sequence[float]) -> str:
