@@ -39,6 +39,7 @@ html_show_sourcelink = False
 
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
+nb_execution_cache_path = str(ROOT / "build" / "notebooks")
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 os.environ.setdefault("OMP_NUM_THREADS", "1")
