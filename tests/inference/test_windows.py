@@ -21,7 +21,7 @@ def test_windows_lie_in_the_image_and_cover_the_lungs(shape: tuple[int, int, int
     inside = two_lungs(shape)
     covered = torch.zeros_like(inside)
     for box in lung_windows(inside, (64, 64, 32), overlap):
-        assert all(0 <= s.start and s.stop <= n for s, n in zip(box, shape, strict=True))
+        assert all(s.start >= 0 and s.stop <= n for s, n in zip(box, shape, strict=True))
         assert tuple(s.stop - s.start for s in box) == (64, 64, 32)
         assert inside[box].any()
         covered[box] = True
