@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +16,15 @@ from monai_lung.data.backgrounds import Background, read_backgrounds
 from monai_lung.data.crops import Crop
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
-from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+from monai_lung.training.synthesis import (
+    Donor,
+    continue_in_z,
+    donor_of,
+    feathered,
+    random_frame,
+    sample,
+    soft_box,
+)
 from monai_lung.transforms.window import windowed
 
 DENSE_HU = -400
@@ -26,14 +33,6 @@ COARSE_SHARE = 0.25
 """Patches as the coarse look for masses sees them: voxels twice as large, nodules grown to masses."""
 LARGE_RADIUS_MM = 5.0
 """Nodules larger than this look like small masses where they are grown."""
-
-
-@dataclass(frozen=True)
-class _Donor:
-    crop: Crop
-    radius_mm: float
-    wall: NDArray[np.float64] | None
-    """In-plane direction (2,) to the chest wall that the nodule sits on, None for a free one."""
 
 
 class FindDataset(Dataset[dict[str, Tensor]]):
@@ -65,7 +64,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         self.backgrounds = list(backgrounds)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.samples, self.seed = samples, seed
-        self.donors = [_donor(crop) for crop in crops]
+        self.donors = [donor_of(crop) for crop in crops]
         self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
         self._coarse = [_halved(b) for b in self.backgrounds]
         self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
@@ -91,9 +90,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
             hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
         return {"image": windowed(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
 
-    def _context(
-        self, rng: np.random.Generator, grown: float
-    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+    def _context(self, rng: np.random.Generator, grown: float) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
         """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size.
 
         `grown` is how much larger than the network's its voxels are, 1 or 2.
@@ -139,8 +136,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
             return hu, share, trust
         nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
         if rng.random() < 0.55:  # alone
-            alpha = (nodule[1] * 2).clamp(0, 1)
-            alpha = torch.maximum(functional.avg_pool3d(alpha[None], 3, 1, 1)[0], nodule[1])
+            alpha = feathered(nodule[1])
             value = nodule[0] if donor.wall is None else torch.maximum(nodule[0], hu)
             seam = torch.zeros_like(alpha, dtype=torch.bool)
         else:  # with its surroundings
@@ -155,7 +151,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
 
     def _nodule(
         self,
-        donor: _Donor,
+        donor: Donor,
         place: NDArray[np.int64],
         depth: NDArray[np.float32],
         spacing: NDArray[np.float64],
@@ -167,7 +163,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         Channels: HU, share, trust, soft box.
         """
         long = continue_in_z(donor.crop, 8.0, rng)
-        channels = torch.cat([long.channels, _soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
+        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
         frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
         if donor.wall is not None:
             frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
@@ -177,19 +173,6 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         nodule = sample(channels, to_index, self.size)
         nodule[0] = sample(channels[:1], to_index, self.size, padding="border")[0]
         return nodule
-
-
-def _donor(crop: Crop) -> _Donor:
-    mask = crop.votes > 0
-    center = np.argwhere(mask).mean(0)
-    ring = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
-    dense = np.argwhere(ring & (crop.hu > -300))
-    volume = float((crop.share >= 0.5).sum() * np.prod(crop.spacing_mm))
-    radius = (3 * max(volume, 1.0) / (4 * np.pi)) ** (1 / 3)
-    if len(dense) < 0.25 * ring.sum():
-        return _Donor(crop, radius, None)
-    wall = ((dense - center) * crop.spacing_mm)[:, :2].mean(0)
-    return _Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6))
 
 
 def _halved(background: Background) -> Background:
@@ -209,7 +192,7 @@ def _halved(background: Background) -> Background:
 
 
 def _place(
-    depth: NDArray[np.float32], donor: _Donor, scale: float, rng: np.random.Generator
+    depth: NDArray[np.float32], donor: Donor, scale: float, rng: np.random.Generator
 ) -> NDArray[np.int64] | None:
     """A voxel for the nodule's centre: anywhere deep enough, or as near the border as one on the pleura sits."""
     edge = tuple(slice(6, -6) if n > 24 else slice(2, -2) for n in depth.shape)
@@ -245,15 +228,6 @@ def _turned(
     angle = np.arctan2(wall[1], wall[0]) - np.arctan2(now[1], now[0])
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ frame
-
-
-def _soft_box(shape: tuple[int, ...], spacing_mm: NDArray[np.float64]) -> Tensor:
-    """1 inside a box of `shape` (X, Y, Z), falling to 0 over the outer 3 mm (5 mm in z)."""
-    ramps = []
-    for n, s, soft in zip(shape, spacing_mm, (3.0, 3.0, 5.0), strict=True):
-        to_edge = torch.minimum(torch.arange(n), torch.arange(n - 1, -1, -1)) * float(s)
-        ramps.append((to_edge / soft).clamp(0, 1))
-    return ramps[0][:, None, None] * ramps[1][None, :, None] * ramps[2][None, None, :]
 
 
 def find_dataset(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,9 +13,25 @@ from torch.utils.data import Dataset
 from monai_lung.data.backgrounds import Background, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.training.datasets import load_crops, vary_hu
-from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+from monai_lung.training.structures import a_mask, airy, beside, cut_like_a_crop, middle, structure, thick
+from monai_lung.training.synthesis import (
+    WAYS,
+    Donor,
+    continue_in_z,
+    donor_of,
+    feathered,
+    random_frame,
+    sample,
+    soft_box,
+)
 from monai_lung.transforms.rating import TARGETS, region_channels
 
+SET_IN = 0.5
+"""Share of the free nodules that are set into a scan's lung."""
+THROUGH = (0.6, 0.4, 0.0)
+"""How what is no nodule goes on beyond a crop (`continue_in_z`): a vessel cut off would look like a nodule."""
+OTHERS = (0.4, 0.3, 0.3)
+"""Shares of what is no nodule: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
 _LOWEST, _HIGHEST = 0.03, 0.97
 """A reader's 1 and 5 as soft targets: readers err, and a network need not be surer than they."""
 
@@ -24,13 +39,19 @@ _LOWEST, _HIGHEST = 0.03, 0.97
 class RateDataset(Dataset[dict[str, Tensor]]):
     """Nodules with their readers' ratings, and vessels, scars and borders that are none.
 
+    What surrounds an item must not tell what it is. Nodules come from crops, whose surroundings are made up beyond
+    their margins; other structures come from whole scans. So both come both ways: some free nodules are set into the
+    whole scans' lungs, some structures of the scans are cut like crops, and some stand beside the crops' own nodules.
+    The mask is one reader's, or that of half of the readers, or what is dense there: a user's mask isn't the consensus
+    either.
+
     An item is `image` float32 (3, *size) (`transforms.rating.region_channels`) and `label` (2, T): soft targets in the
     order of `transforms.rating.TARGETS`, and their weights (0 where a target isn't known: what is no nodule has no
-    malignancy). The mask is one reader's, or that of half of the readers: a user's mask isn't the consensus either.
+    malignancy).
 
     Args:
         crops: nodules.
-        backgrounds: scans to take other structures from; () for none.
+        backgrounds: scans to take other structures from, best of their own resolution; () for none.
         spacing_mm: of the network's grid.
         size: voxels of the region.
         others: items of an epoch that are no nodule.
@@ -49,17 +70,20 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         seed: int = 0,
         augment: bool = True,
     ) -> None:
-        self.crops, self.backgrounds = list(crops), list(backgrounds)
+        self.donors, self.backgrounds = [donor_of(c) for c in crops], list(backgrounds)
         self.spacing_mm = np.asarray(spacing_mm, float)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.others = others if backgrounds else 0
         self.seed, self.augment = seed, augment
-        self._dense = [np.flatnonzero((b.depth_mm >= 1) & (b.hu > -500) & ~b.known) for b in self.backgrounds]
+        self._deep = [np.flatnonzero((b.depth_mm >= 6) & ~b.known) for b in self.backgrounds]
+        self._dense = [np.flatnonzero((b.depth_mm >= 3) & thick(b.hu) & ~b.known) for b in self.backgrounds]
+        self._beside = [beside(c) for c in crops] if self.others else []
+        self._with_others = [n for n, places in enumerate(self._beside) if len(places)]
         self._epoch = 0
 
     def __len__(self) -> int:
         """Nodules and others."""
-        return len(self.crops) + self.others
+        return len(self.donors) + self.others
 
     def set_epoch(self, epoch: int) -> None:
         """Draw as in the epoch of this number, from 0."""
@@ -68,65 +92,99 @@ class RateDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
-        if index >= len(self.crops):
+        if index >= len(self.donors):
             hu, mask = self._other(rng)
             target, weight = torch.zeros(len(TARGETS)), torch.zeros(len(TARGETS))
             weight[0] = 1
         else:
-            hu, mask = self._nodule(self.crops[index], rng)
-            target, weight = rating_targets(self.crops[index].row)
+            donor = self.donors[index]
+            hu, mask = self._nodule(donor, rng)
+            target, weight = rating_targets(donor.crop.row)
         if self.augment:
             hu = vary_hu(hu, rng)
         return {"image": region_channels(hu, mask), "label": torch.stack([target, weight])}
 
-    def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _nodule(self, donor: Donor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if not self.augment:
-            return np.diag(self.spacing_mm), np.zeros(3)
-        frame = random_frame(rng, scale=(0.92, 1.08), tilt_deg=12)
-        return frame @ np.diag(self.spacing_mm), rng.uniform(-1.5, 1.5, 3)
-
-    def _nodule(self, crop: Crop, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        long = continue_in_z(crop, self.spacing_mm[2] * self.size[2] / 2, rng)
-        step, shift = self._frame(rng)
-        start = shift - step @ ((np.array(self.size) - 1) / 2) - long.origin_mm
-        to_index = np.c_[step, start] / long.spacing_mm[:, None]
-        extra = (long.channels.shape[3] - crop.hu.shape[2]) // 2
-        share = long.channels[1]
-        if self.augment and rng.random() < 0.6:
-            bit = int(rng.integers(crop.row.n_readers))
-            one = torch.from_numpy(((crop.readers >> bit) & 1).astype(np.float32))
-            share = torch.nn.functional.pad(one, (extra, extra)) if one.any() else share
-        hu = sample(long.channels[:1], to_index, self.size, padding="reflection")[0]
-        return hu, sample(share[None], to_index, self.size)[0]
+            return self._in_crop(donor.crop, (donor.crop.share >= 0.5).astype(np.float32), rng)
+        mask = a_mask(donor.crop, rng)
+        if self.others and donor.wall is None and rng.random() < SET_IN:
+            return self._set_in(donor, mask, rng)
+        return self._in_crop(donor.crop, mask, rng)
 
     def _other(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A structure that nobody marked: what is dense around a dense voxel, within 3-9 mm of it."""
+        """A structure that nobody marked: beside a nodule, from a scan but cut like a crop, or in its scan."""
+        way = rng.choice(3, p=OTHERS)
+        if way == 0 and self._with_others:
+            n = self._with_others[rng.integers(len(self._with_others))]
+            crop = self.donors[n].crop
+            free = (crop.votes == 0) & airy(crop.hu, 0.15)
+            box = crop.hu, structure(crop.hu, free, self._beside[n][rng.integers(len(self._beside[n]))], crop, rng)
+            cut = cut_like_a_crop(*box, crop.spacing_mm, rng)
+            return self._in_crop(*cut, rng, ways=THROUGH)
         which = rng.integers(len(self.backgrounds))
         b = self.backgrounds[which]
-        center = np.array(np.unravel_index(rng.choice(self._dense[which]), b.hu.shape))
-        radius = rng.uniform(3, 9)
+        at = np.array(np.unravel_index(rng.choice(self._dense[which]), b.hu.shape))
+        if len(b.hard) and rng.random() < 0.25:
+            at = b.hard[rng.integers(len(b.hard))]
         reach = np.ceil(np.array(self.size) * self.spacing_mm * 0.9 / b.spacing_mm).astype(int)
-        low = np.clip(center - reach, 0, None)
-        high = np.minimum(center + reach + 1, b.hu.shape)
-        box = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
-        hu = b.hu[box].astype(np.float32)
-        local = center - low
-        grid = np.ogrid[tuple(slice(0, n) for n in hu.shape)]
-        far = sum(((g - c) * s) ** 2 for g, c, s in zip(grid, local, b.spacing_mm, strict=True))
-        dense = (hu > rng.uniform(-600, -300)) & (far <= radius**2) & (b.depth_mm[box] > 0)
-        labels = cc3d.connected_components(dense, connectivity=6)
-        mask = (labels == labels[tuple(local)]) & dense
-        if mask.any():
-            local = np.argwhere(mask).mean(0)
-        step, shift = self._frame(rng)
-        start = shift - step @ ((np.array(self.size) - 1) / 2)
-        to_index = np.c_[step, start] / b.spacing_mm[:, None]
-        to_index[:, 3] += local
-        channels = torch.from_numpy(np.stack([hu, mask.astype(np.float32)]))
+        low = np.clip(at - reach, 0, None)
+        part = tuple(slice(i, j) for i, j in zip(low, np.minimum(at + reach + 1, b.hu.shape), strict=True))
+        mask = structure(b.hu[part], b.depth_mm[part] > 0, at - low, b, rng)
+        if way == 1:
+            cut = cut_like_a_crop(b.hu[part], mask, b.spacing_mm, rng)
+            return self._in_crop(*cut, rng, ways=THROUGH)
+        to_index = self._grid(b.spacing_mm, middle(mask), rng)
         return (
-            sample(channels[:1], to_index, self.size, padding="border")[0],
-            sample(channels[1:], to_index, self.size)[0],
+            sample(torch.from_numpy(b.hu[part].astype(np.float32))[None], to_index, self.size, padding="border")[0],
+            sample(torch.from_numpy(mask.astype(np.float32))[None], to_index, self.size)[0],
         )
+
+    def _grid(
+        self, spacing_mm: NDArray[np.float64], center: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """(3, 4) from the region's index to that of an image of voxels of `spacing_mm`, about the index `center`."""
+        frame, shift = np.eye(3), np.zeros(3)
+        if self.augment:
+            frame, shift = random_frame(rng, scale=(0.92, 1.08), tilt_deg=12), rng.uniform(-1.5, 1.5, 3)
+        step = frame @ np.diag(self.spacing_mm)
+        start = shift - step @ ((np.array(self.size) - 1) / 2)
+        to_index = np.c_[step, start] / spacing_mm[:, None]
+        to_index[:, 3] += center
+        return to_index
+
+    def _in_crop(
+        self, crop: Crop, mask: NDArray[np.float32], rng: np.random.Generator, ways: tuple[float, ...] = WAYS
+    ) -> tuple[Tensor, Tensor]:
+        """HU and mask of the region around a crop's structure, continued beyond the crop."""
+        long = continue_in_z(crop, self.spacing_mm[2] * self.size[2] / 2, rng, ways)
+        extra = (long.channels.shape[3] - crop.hu.shape[2]) // 2
+        to_index = self._grid(long.spacing_mm, middle(mask > 0) + np.array([0, 0, extra]), rng)
+        hu = sample(long.channels[:1], to_index, self.size, padding="reflection")[0]
+        drawn = torch.nn.functional.pad(torch.from_numpy(mask), (extra, extra))
+        return hu, sample(drawn[None], to_index, self.size)[0]
+
+    def _set_in(self, donor: Donor, mask: NDArray[np.float32], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """HU and mask of a region of a scan's lung with the donor's nodule in its middle."""
+        which = rng.integers(len(self.backgrounds))
+        b = self.backgrounds[which]
+        place = np.array(np.unravel_index(rng.choice(self._deep[which]), b.hu.shape), float)
+        reach = np.ceil(np.array(self.size) * self.spacing_mm * 0.9 / b.spacing_mm)
+        low = np.clip(place - reach, 0, None).astype(int)
+        high = np.minimum(place + reach + 1, b.hu.shape).astype(int)
+        part = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
+        lung = torch.from_numpy(b.hu[part].astype(np.float32))[None]
+        hu = sample(lung, self._grid(b.spacing_mm, place - low, rng), self.size, padding="border")[0]
+        long = continue_in_z(donor.crop, 8.0, rng)
+        extra = (long.channels.shape[3] - donor.crop.hu.shape[2]) // 2
+        drawn = torch.nn.functional.pad(torch.from_numpy(mask), (extra, extra))
+        box = soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)
+        to_index = self._grid(long.spacing_mm, -long.origin_mm / long.spacing_mm, rng)
+        value = sample(long.channels[:1], to_index, self.size, padding="border")[0]
+        share, alpha, drawn = sample(torch.stack([long.channels[1], box, drawn]), to_index, self.size)
+        if rng.random() < 0.5:  # alone, not with its surroundings
+            alpha = feathered(share)
+        return hu + alpha * (value - hu), drawn
 
 
 def rating_targets(row: CropRow) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from monai_lung.data.crops import Crop
 
+WAYS = (0.5, 0.3, 0.2)
+"""How often a crop goes on with its last slice cleaned, with its last slice, and with plain parenchyma."""
 LUNG_HU = -850
 """Typical parenchyma, where nothing nearer tells."""
 
@@ -34,18 +36,18 @@ class LongCrop:
     origin_mm: NDArray[np.float64]
 
 
-def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator) -> LongCrop:
+def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator, ways: tuple[float, ...] = WAYS) -> LongCrop:
     """`crop` with `margin_mm` more at both ends.
 
-    Three ways, drawn at random, so that none can be told by its look: the last slice with the nodule painted over
-    (half of the draws; there the truth is known, since no reader marked anything beyond), the last slice repeated
+    Three ways, drawn at random with the shares `ways`, so that none can be told by its look: the last slice with the
+    nodule painted over (there the truth is known, since no reader marked anything beyond), the last slice repeated
     (truth unknown, trust 0), or plain parenchyma (truth known).
     """
     n = max(1, int(np.ceil(margin_mm / crop.spacing_mm[2])))
     share = crop.share
-    parts = [_beyond(crop.hu[..., 0], share[..., 0], n, rng)]
+    parts = [_beyond(crop.hu[..., 0], share[..., 0], n, rng, ways)]
     parts.append((crop.hu.astype(np.float32), share, np.ones_like(share)))
-    parts.append(_beyond(crop.hu[..., -1], share[..., -1], n, rng))
+    parts.append(_beyond(crop.hu[..., -1], share[..., -1], n, rng, ways))
     parts[0] = tuple(a[..., ::-1] for a in parts[0])
     channels = np.stack([np.concatenate(p, axis=-1) for p in zip(*parts, strict=True)])
     marked = np.argwhere(share >= 0.5)
@@ -55,10 +57,10 @@ def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator) -> Lon
 
 
 def _beyond(
-    hu: NDArray[np.int16], share: NDArray[np.float32], n: int, rng: np.random.Generator
+    hu: NDArray[np.int16], share: NDArray[np.float32], n: int, rng: np.random.Generator, ways: tuple[float, ...]
 ) -> tuple[NDArray[np.float32], ...]:
     """HU, share and trust (X, Y, n) of `n` slices that follow the slice `hu` outwards."""
-    way = rng.choice(3, p=(0.5, 0.3, 0.2))
+    way = rng.choice(3, p=ways)
     values: NDArray[np.float32] = hu.astype(np.float32)
     zero = np.zeros((*hu.shape, n), np.float32)
     if way == 1:
@@ -81,6 +83,49 @@ def paint_over(hu: NDArray[np.float32], mask: NDArray[np.bool_], rng: np.random.
     filled = hu[tuple(nearest)]
     smooth = ndimage.gaussian_filter(filled, 1.5)
     return np.where(wide, smooth, hu)
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A crop whose nodule is set into another lung.
+
+    Attributes:
+        radius_mm: of the sphere of its volume.
+        wall: in-plane direction (2,) to the chest wall that the nodule sits on, None for a free one.
+    """
+
+    crop: Crop
+    radius_mm: float
+    wall: NDArray[np.float64] | None
+
+
+def donor_of(crop: Crop) -> Donor:
+    """`crop` as a donor; it sits on a wall where a quarter of its rim is dense."""
+    mask = crop.votes > 0
+    center = np.argwhere(mask).mean(0)
+    ring = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
+    dense = np.argwhere(ring & (crop.hu > -300))
+    volume = float((crop.share >= 0.5).sum() * np.prod(crop.spacing_mm))
+    radius = (3 * max(volume, 1.0) / (4 * np.pi)) ** (1 / 3)
+    if len(dense) < 0.25 * ring.sum():
+        return Donor(crop, radius, None)
+    wall = ((dense - center) * crop.spacing_mm)[:, :2].mean(0)
+    return Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6))
+
+
+def feathered(share: Tensor) -> Tensor:
+    """How much of a nodule set in alone is seen at each voxel (X, Y, Z), by the readers' `share`: soft over a voxel."""
+    solid = (share * 2).clamp(0, 1)
+    return torch.maximum(functional.avg_pool3d(solid[None], 3, 1, 1)[0], share)
+
+
+def soft_box(shape: tuple[int, ...], spacing_mm: NDArray[np.float64]) -> Tensor:
+    """1 inside a box of `shape` (X, Y, Z), falling to 0 over the outer 3 mm (5 mm in z)."""
+    ramps = []
+    for n, s, soft in zip(shape, spacing_mm, (3.0, 3.0, 5.0), strict=True):
+        to_edge = torch.minimum(torch.arange(n), torch.arange(n - 1, -1, -1)) * float(s)
+        ramps.append((to_edge / soft).clamp(0, 1))
+    return ramps[0][:, None, None] * ramps[1][None, :, None] * ramps[2][None, None, :]
 
 
 def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_deg: float) -> NDArray[np.float64]:

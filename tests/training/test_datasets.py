@@ -6,7 +6,7 @@ from crop_builder import ball_crop
 
 from monai_lung.data.backgrounds import Background
 from monai_lung.training.datasets import DelineateDataset
-from monai_lung.training.find_dataset import FindDataset, _donor, _outwards, _turned
+from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of
 from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.transforms.rating import TARGETS
 
@@ -53,10 +53,10 @@ def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -
 
 
 def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
-    donor = _donor(ball_crop(wall=True))
+    donor = donor_of(ball_crop(wall=True))
     assert donor.wall is not None
     np.testing.assert_allclose(donor.wall, [1, 0], atol=0.1)
-    assert _donor(ball_crop()).wall is None
+    assert donor_of(ball_crop()).wall is None
     depth = np.tile(np.arange(20, dtype=np.float32)[None, :, None], (20, 1, 20))  # the border is at y = 0
     outwards = _outwards(depth, np.array([10, 3, 10]), np.ones(3))
     np.testing.assert_allclose(outwards, [0, -1], atol=0.05)
