@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,7 @@ class CStore(Transport):
 
     def send(self, files: Sequence[Path]) -> Iterator[Callable[[], None]]:
         """See `Transport.send`."""
-        metas = [read_file_meta_info(path) for path in files]
-        wanted = {(str(m.MediaStorageSOPClassUID), str(m.TransferSyntaxUID)) for m in metas}
-        contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(wanted)]
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(_kinds(files))]
         to = self._destination
         association = associate(
             (to.host or "", to.port or 0), to.ae_title or "", self._ae_title, contexts, tls=self._tls
@@ -40,8 +39,26 @@ class CStore(Transport):
         try:
             for path in files:
                 yield lambda path=path: _store(association, path)  # type: ignore[misc]
+                if not association.is_established:  # some archives abort over an object that they don't like
+                    return
         finally:
             association.release()
+
+
+def _kinds(files: Sequence[Path]) -> set[tuple[str, str]]:
+    """SOP classes and transfer syntaxes of these files; one that can't be read fails when it is sent.
+
+    Raises:
+        NotSent: none can be read.
+    """
+    found = set()
+    for path in files:
+        with suppress(Exception):  # pydicom raises what it likes over a damaged file
+            meta = read_file_meta_info(path)
+            found.add((str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)))
+    if not found:
+        raise NotSent("its file is damaged")
+    return found
 
 
 def _store(association: Association, path: Path) -> None:

@@ -32,6 +32,8 @@ class Transport(ABC):
     def send(self, files: Sequence[Path]) -> Iterator[Callable[[], None]]:
         """For each file, in order, a function that sends it and raises `NotSent` where it isn't taken.
 
+        It ends early where the connection is lost on the way: the rest needs another one.
+
         Raises:
             NotSent: the destination can't be reached; holds for all files.
         """
@@ -93,22 +95,23 @@ class Sender(threading.Thread):
             return
         try:
             for attempt in self._transport.send([self._results / d.file for d in left]):
-                delivery = left[0]
-                try:
-                    attempt()
-                except NotSent as error:
-                    self._failed(delivery, str(error))
-                else:
-                    self._queue.sent(delivery)
-                    self._metrics.delivered(self._destination.name, "sent")
-                    event("object sent", object=delivery.file, destination=self._destination.name)
-                left.pop(0)
+                self._attempt(left.pop(0), attempt)
                 if self._stopping.is_set():
                     return
-        except Exception as error:  # no connection, or it broke: all that are left come again
-            reason = str(error) if isinstance(error, NotSent) else reason_of(error)
+        except NotSent as error:  # no connection: all come again
             for delivery in left:
-                self._failed(delivery, reason)
+                self._failed(delivery, str(error))
+
+    def _attempt(self, delivery: Delivery, attempt: Callable[[], None]) -> None:
+        """Send one object. Whatever it fails of is put down to it alone, so that it can't hold up those behind it."""
+        try:
+            attempt()
+        except Exception as error:
+            self._failed(delivery, str(error) if isinstance(error, NotSent) else reason_of(error))
+            return
+        self._queue.sent(delivery)
+        self._metrics.delivered(self._destination.name, "sent")
+        event("object sent", object=delivery.file, destination=self._destination.name)
 
     def _failed(self, delivery: Delivery, reason: str) -> None:
         delay: float | None = self._retry.delay_s(delivery.attempts + 1)

@@ -46,12 +46,14 @@ def wait_for(what: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
 
 
 class Archive:
-    """Takes C-STORE and remembers what came, in which order; can be down, refuse, or be slow to answer."""
+    """Takes C-STORE and remembers what came, in which order; can be down, refuse, be slow to answer, or hang up."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port or free_port()
         self.came: list[tuple[str, str]] = []
         self.status: Callable[[Dataset], int] = lambda _: 0x0000
+        self.hang_up = ""
+        """SOP class of objects over which it aborts the association."""
         self._server: Any = None
 
     def __enter__(self) -> Archive:
@@ -68,6 +70,8 @@ class Archive:
 
     def _on(self, event: evt.Event) -> int:
         data = event.dataset
+        if data.SOPClassUID == self.hang_up:
+            event.assoc.abort()
         self.came.append((str(data.StudyInstanceUID), str(data.SOPInstanceUID)))
         return self.status(data)
 

@@ -119,6 +119,28 @@ def test_an_archive_that_is_down_or_refuses_gets_the_same_objects_later(tmp_path
         assert {p: p.read_bytes() for p in node.folders.results.rglob("*.dcm")} == written
 
 
+def test_an_object_that_makes_the_archive_hang_up_holds_up_no_other(tmp_path: Path, archive: Archive) -> None:
+    """Nor does one whose file is damaged: the others go on a new association."""
+    config = config_of(tmp_path, archive.port)
+    object.__setattr__(config.retry, "longest_s", 1.0)
+    object.__setattr__(config.retry, "first_s", 1.0)
+    archive.hang_up = stub_analysis.CLASSES["seg"]
+    with running(config) as node:
+        send(node.receiver.port, series())
+        wait_for(lambda: [d for d in node.queue.deliveries() if d.attempts])
+        with archive:
+            wait_for(lambda: sorted(d.state for d in node.queue.deliveries()) == ["pending", "sent", "sent"], 60)
+            send(node.receiver.port, series(1))
+            wait_for(lambda: sum(d.state == "sent" for d in node.queue.deliveries()) == 4, 60)
+        for damaged in (d for d in node.queue.deliveries() if d.state == "pending"):
+            (node.folders.results / damaged.file).write_bytes(b"no DICOM")
+        send(node.receiver.port, series(2))
+        wait_for(lambda: len(node.queue.deliveries()) == 9)
+        archive.hang_up = ""
+        with archive:
+            wait_for(lambda: sum(d.state == "sent" for d in node.queue.deliveries()) == 7, 60)
+
+
 def test_given_up_deliveries_are_kept_and_can_be_tried_again(tmp_path: Path, archive: Archive) -> None:
     config = config_of(tmp_path, archive.port)
     object.__setattr__(config.retry, "give_up_days", 1e-6)
