@@ -138,6 +138,7 @@ class Analyst:
                 return self._death()
             if time.monotonic() > deadline:
                 return f"the analysis took longer than {limit_s:.0f} s"
+        self._end()  # `stop` may have come before the process was there to be killed
         raise Stopped
 
     def _death(self) -> str:

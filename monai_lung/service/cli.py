@@ -40,6 +40,8 @@ def serve(file: Path, check: bool, listing: bool, retry: bool) -> None:
         from monai_lung.service.node import check as check_files
 
         check_files(config)
+        for warning in config.warnings:
+            click.echo(f"{file}: {warning}", err=True)
         click.echo(f"{file}: fine")
     else:
         from monai_lung.service import log

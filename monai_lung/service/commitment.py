@@ -89,7 +89,8 @@ class Committer(threading.Thread):
 
     def _open(self, sender: Sender) -> Association:
         for association in self._associations():
-            if association.is_established and association.requestor.ae_title == sender.ae_title:
+            known = association.is_established and association.requestor.ae_title == sender.ae_title
+            if known and any(c.abstract_syntax == StorageCommitmentPushModel for c in association.accepted_contexts):
                 return association
         raise NotSent("its association is closed, and no port is configured to answer to")
 

@@ -8,6 +8,7 @@ import re
 import tomllib
 import types
 import typing
+from collections import Counter
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -235,10 +236,28 @@ class Config:
         _check(bool(self.sender), "sender", "is missing: name at least one that may connect")
         _check(bool(self.destination), "destination", "is missing: name at least one archive")
         _check(self.min_free_mb >= 0, "min_free_mb", "can't be negative")
+        titles = Counter(s.ae_title for s in self.sender)
+        doubled = [s.ae_title for s in self.sender if s.port is not None and titles[s.ae_title] > 1]
+        _check(not doubled, "sender.port", f"says where {doubled} gets its answers, but that title is given twice")
         names = [d.name for d in self.destination]
         _check(len(set(names)) == len(names), "destination.name", "must differ between destinations")
-        same = self.dicom.port == self.http.port != 0
+        same = self.dicom.port == self.http.port
         _check(not same, "http.port", f"is that of dicom.port, {self.http.port}: give another")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, but lets others on the network read or reach what they shouldn't."""
+        found = []
+        if not _loopback(self.dicom.address) and self.dicom.tls is None:
+            found.append("dicom.address: images come in without encryption; set dicom.tls")
+        if not _loopback(self.http.address):
+            found.append("http.address: /health and /metrics have no password; a loopback address keeps them here")
+        for destination in self.destination:
+            parts = urlsplit(destination.url or "")
+            secret = destination.user is not None or destination.token_file is not None
+            if secret and parts.scheme == "http" and not _loopback(parts.hostname or ""):
+                found.append(f"destination {destination.name}: its password travels without encryption; use https")
+        return found
 
 
 def read_config(path: Path) -> Config:
@@ -324,5 +343,12 @@ def _check_address(address: str) -> None:
         raise ConfigError(f"address: {address!r} is no IP address: 127.0.0.1 is this machine, 0.0.0.0 all") from None
 
 
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_port(port: int) -> None:
-    _check(0 <= port < 65536, "port", "must be 1 to 65535")
+    _check(0 < port < 65536, "port", "must be 1 to 65535")

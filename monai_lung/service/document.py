@@ -108,7 +108,8 @@ def _picture_document(report: Report, folder: Path) -> Dataset:
 
 def _print(chromium: str, page: Path) -> bytes:
     """The page as a PDF."""
-    with tempfile.TemporaryDirectory(prefix="monai-lung-", ignore_cleanup_errors=True) as work:
+    # beside the result's folder, not in /tmp: the node empties that place, also of what a kill has left there
+    with tempfile.TemporaryDirectory(dir=page.parents[1], ignore_cleanup_errors=True) as work:
         target = Path(work, "report.pdf")
         call = [chromium, *_FLAGS, f"--user-data-dir={work}/profile", f"--print-to-pdf={target}"]
         if os.geteuid() == 0:

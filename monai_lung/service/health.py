@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from monai_lung.errors import UsageError
 from monai_lung.service.config import Http
+from monai_lung.service.log import reason_of
 from monai_lung.service.metrics import Metrics
 from monai_lung.version import __version__
 
@@ -99,7 +100,12 @@ class _Answers(BaseHTTPRequestHandler):
         if path not in ("/health", "/metrics"):
             self.send_error(404)
             return
-        state = self.state()
+        try:
+            state = self.state()
+        except Exception as error:  # the queue's disk, for one: a watchdog has to hear of it
+            body = json.dumps({"status": "failing", "problems": [f"no state: {reason_of(error)}"]}).encode()
+            self._send(503, "application/json", body)
+            return
         if path == "/metrics":
             self._send(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.show(state))
             return

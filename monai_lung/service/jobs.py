@@ -64,7 +64,7 @@ class Jobs(threading.Thread):
         try:
             outcome = self._analyst.run(self._folders.received / study.key, work, study.fingerprint)
             self._settle(study, outcome)
-        except Unavailable as error:  # others go first, in case it is this study after all
+        except (Unavailable, OSError) as error:  # others go first, in case it is this study after all
             delay_s = self._config.retry.first_s
             self._queue.postpone(study, reason_of(error), delay_s, attempts=study.attempts)
             raise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
-from collections import Counter
 
 from monai_lung.errors import WeightsError
 from monai_lung.service.analyst import Analyst, MakeAnalysis, Stopped, Unavailable
@@ -69,6 +69,8 @@ class Node:
             self.analyst.start()
         except Unavailable as error:
             raise WeightsError(f"the analysis doesn't start: {error}") from error
+        for warning in self.config.warnings:
+            event("configuration", 30, warning=warning)
         self._take_stock()
         self.receiver.start()
         for thread in self._threads:
@@ -79,13 +81,13 @@ class Node:
     def _take_stock(self) -> None:
         """After a stop of any kind: files that no study knows of go, and waiting begins anew."""
         known = {study.key for study in self.queue.studies()}
-        for folder in (self.folders.received, self.folders.results):
+        for folder, wanted in ((self.folders.received, self.queue.holding()), (self.folders.results, known)):
             for left in folder.iterdir():
-                if left.name not in known:
-                    self.folders.discard(left)
-        waiting = Counter(d.destination for d in self.queue.deliveries() if d.state == "pending")
+                if left.name not in wanted:
+                    shutil.rmtree(left, ignore_errors=True)
+        waiting = self.queue.pending_deliveries()
         for name in waiting.keys() - {destination.name for destination in self.config.destination}:
-            event("deliveries to an unknown destination wait", 30, destination=name, objects=waiting[name])
+            event("deliveries to an unknown destination wait", 30, destination=name, objects=waiting[name][0])
         self.queue.start_waiting_again(time.time())
 
     def stop(self) -> None:
@@ -110,22 +112,16 @@ class Node:
     def state(self) -> State:
         """How it is now."""
         now = time.time()
-        studies, deliveries = self.queue.studies(), self.queue.deliveries()
-        due = [s for s in studies if s.revision > s.finished and now - s.received_at >= self.config.dicom.quiet_s]
-        counts = Counter(s.state for s in studies)
+        counts = self.queue.study_counts(now, self.config.dicom.quiet_s)
         pending = {d.name: (0, 0.0) for d in self.config.destination}
-        for delivery in (d for d in deliveries if d.state == "pending"):
-            count, age_s = pending.get(delivery.destination, (0, 0.0))
-            pending[delivery.destination] = (count + 1, max(age_s, round(now - delivery.created_at, 1)))
-        failed = [s for s in studies if s.state in ("failed", "skipped") or s.attempts]
-        stuck = [d for d in deliveries if d.reason]
-        unfinished = [Unfinished(f"study {s.key}", s.state, s.reason, s.attempts) for s in reversed(failed)]
-        unfinished += [
-            Unfinished(f"{d.file} to {d.destination}", d.state, d.reason, d.attempts) for d in reversed(stuck)
-        ]
+        for name, (count, oldest) in self.queue.pending_deliveries().items():
+            pending[name] = count, max(0.0, round(now - oldest, 1))
+        studies, stuck = self.queue.unfinished_studies(_MOST_UNFINISHED), self.queue.stuck_deliveries(_MOST_UNFINISHED)
+        unfinished = [Unfinished(f"study {s.key}", s.state, s.reason, s.attempts) for s in studies]
+        unfinished += [Unfinished(f"{d.file} to {d.destination}", d.state, d.reason, d.attempts) for d in stuck]
         return State(
             problems=tuple(self._problems()),
-            studies={**{s: counts[s] for s in ("receiving", "done", "skipped", "failed")}, "due": len(due)},
+            studies={s: counts.get(s, 0) for s in ("receiving", "done", "skipped", "failed", "due")},
             pending=pending,
             free_bytes=self.folders.free_bytes(),
             unfinished=tuple(unfinished[:_MOST_UNFINISHED]),

@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_lung.errors import OutputError, UsageError
-from monai_lung.service.records import SCHEMA, VERSION, Commitment, Delivery, Study
+from monai_lung.service.records import INDEXES, SCHEMA, VERSION, Commitment, Delivery, Study
+
+_COMPLETE = "revision > finished AND (received_at + ? <= ? OR committed = revision)"
+"""Takes the quiet time and the time."""
 
 
 class Queue:
@@ -52,6 +55,9 @@ class Queue:
             if found == 0:
                 for statement in SCHEMA.split(";\n"):
                     db.execute(statement)
+            for statement in INDEXES.split(";\n"):
+                db.execute(statement)
+            if found == 0:
                 db.execute("INSERT INTO settings VALUES ('salt', ?)", (secrets.token_hex(32),))
                 db.execute(f"PRAGMA user_version = {VERSION}")
         self._salt = bytes.fromhex(self._rows("SELECT value FROM settings WHERE name = 'salt'")[0]["value"])
@@ -163,11 +169,25 @@ class Queue:
     def next_study(self, now: float, quiet_s: float) -> Study | None:
         """The study that is complete and waits longest; None where there is none."""
         rows = self._rows(
-            "SELECT * FROM studies WHERE revision > finished AND next_at <= ?"
-            " AND (received_at + ? <= ? OR committed = revision) ORDER BY next_at, received_at LIMIT 1",
-            *(now, quiet_s, now),
+            f"SELECT * FROM studies WHERE {_COMPLETE} AND next_at <= ? ORDER BY next_at, received_at LIMIT 1",
+            *(quiet_s, now, now),
         )
         return Study(**rows[0]) if rows else None
+
+    def study_counts(self, now: float, quiet_s: float) -> dict[str, int]:
+        """How many studies are in each state (those of none are left out), and "due": complete, and to be analysed."""
+        counts = {row[0]: row[1] for row in self._rows("SELECT state, count(*) FROM studies GROUP BY state")}
+        due = self._rows(f"SELECT count(*) FROM studies WHERE {_COMPLETE}", quiet_s, now)
+        return {**counts, "due": due[0][0]}
+
+    def unfinished_studies(self, limit: int) -> list[Study]:
+        """Those without a result, or whose analysis has crashed and is tried again, the newest first."""
+        rows = self._rows(
+            "SELECT * FROM studies WHERE state IN ('failed', 'skipped') OR (revision > finished AND attempts > 0)"
+            " ORDER BY id DESC LIMIT ?",
+            limit,
+        )
+        return [Study(**row) for row in rows]
 
     def start_waiting_again(self, now: float) -> None:
         """After a start: a sender that was cut off gets the whole quiet time to come back."""
@@ -224,6 +244,18 @@ class Queue:
     def deliveries(self, study: Study | None = None) -> list[Delivery]:
         """All, or those of a study, the oldest first."""
         rows = self._rows("SELECT * FROM deliveries WHERE study = coalesce(?, study) ORDER BY id", study and study.id)
+        return [Delivery(**row) for row in rows]
+
+    def pending_deliveries(self) -> dict[str, tuple[int, float]]:
+        """Destination to the number of objects that wait for it, and when the oldest was queued."""
+        rows = self._rows(
+            "SELECT destination, count(*), min(created_at) FROM deliveries WHERE state = 'pending' GROUP BY destination"
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    def stuck_deliveries(self, limit: int) -> list[Delivery]:
+        """Those that failed and come again, or were given up, the newest first."""
+        rows = self._rows("SELECT * FROM deliveries WHERE reason != '' ORDER BY id DESC LIMIT ?", limit)
         return [Delivery(**row) for row in rows]
 
     def sent(self, delivery: Delivery) -> None:
@@ -295,22 +327,37 @@ class Queue:
     # Retention
 
     def drop_received(self, study: Study) -> bool:
-        """Forget a study's instances, unless it has changed or something of it waits; the files go with them."""
-        return bool(
-            self._execute(
-                "UPDATE studies SET fingerprint = '', committed = 0 WHERE id = ? AND revision = ? AND finished = ?",
-                *(study.id, study.revision, study.revision),
-            )
-            and self._execute("DELETE FROM instances WHERE study = ?", study.id) >= 0
-        )
-
-    def drop_results(self, study: Study) -> None:
-        """Forget a study's deliveries, and the study itself where nothing was kept of what was received."""
+        """Forget a study's instances, unless it has changed or is due; returns whether its files are to go too."""
         with self._change() as db:
-            db.execute("DELETE FROM deliveries WHERE study = ? AND state != 'pending'", (study.id,))
+            dropped = db.execute(
+                "UPDATE studies SET fingerprint = '', committed = 0 WHERE id = ? AND revision = ? AND finished = ?",
+                (study.id, study.revision, study.revision),
+            ).rowcount
+            if dropped:
+                db.execute("DELETE FROM instances WHERE study = ?", (study.id,))
+        return bool(dropped)
+
+    def drop_results(self, study: Study) -> bool:
+        """Forget a study's deliveries, unless one waits, and the study itself where none of its instances are kept.
+
+        Returns:
+            Whether its files are to go too.
+        """
+        with self._change() as db:
+            if db.execute(
+                "SELECT 1 FROM deliveries WHERE study = ? AND state = 'pending' UNION"
+                " SELECT 1 FROM studies WHERE id = ? AND revision > finished",
+                (study.id, study.id),
+            ).fetchone():
+                return False
+            db.execute("DELETE FROM deliveries WHERE study = ?", (study.id,))
             db.execute(
-                "DELETE FROM studies WHERE id = ? AND finished = revision"
-                " AND NOT EXISTS (SELECT 1 FROM instances WHERE study = studies.id)"
-                " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE study = studies.id)",
+                "DELETE FROM studies WHERE id = ? AND NOT EXISTS (SELECT 1 FROM instances WHERE study = studies.id)",
                 (study.id,),
             )
+        return True
+
+    def holding(self) -> set[str]:
+        """Keys of the studies of which instances are kept."""
+        rows = self._rows("SELECT key FROM studies WHERE EXISTS (SELECT 1 FROM instances WHERE study = studies.id)")
+        return {row["key"] for row in rows}

@@ -192,8 +192,8 @@ class Receiver:
         try:
             with self._queue.lock:
                 known = self._queue.digest_of(study_uid, sop_uid)
-                place(file, folder, name)
                 try:
+                    place(file, folder, name)
                     study = self._queue.add_instance(study_uid, sop_uid, digest, time.time())
                 except BaseException:
                     if known is None:
@@ -218,8 +218,8 @@ class Receiver:
             return INVALID_ARGUMENT, None
         try:
             sender = self._sender(request.assoc)
-            self._queue.add_commitment(sender.ae_title, transaction, objects)
             self._queue.declare_complete([uid for _, uid in objects])
+            self._queue.add_commitment(sender.ae_title, transaction, objects)  # last: what is refused gets no answer
         except Exception as error:
             event("storage commitment refused", 40, reason=reason_of(error))
             return PROCESSING_FAILURE, None

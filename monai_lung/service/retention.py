@@ -62,8 +62,8 @@ class Keeper(threading.Thread):
 
     def _remove_results(self, study: Study) -> None:
         with self._queue.lock:
-            self._queue.drop_results(study)
-            folder = self._folders.discard(self._folders.results / study.key)
+            gone = self._queue.drop_results(study)
+            folder = self._folders.discard(self._folders.results / study.key) if gone else None
         _remove(folder)
 
 

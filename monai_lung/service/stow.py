@@ -82,9 +82,13 @@ class Stow(Transport):
 
 
 def _failed(answer: bytes) -> bool:
-    """Whether the answer lists the object among those that failed; an answer without a list is no failure."""
+    """Whether the answer lists the object among those that failed; an answer without a list is no failure.
+
+    Some servers answer in XML whatever they are asked for, some put the one answer into a list.
+    """
     try:
         content = json.loads(answer or b"{}")
     except ValueError:
-        return False
-    return bool(isinstance(content, dict) and content.get(_FAILED, {}).get("Value"))
+        return _FAILED.encode() in answer
+    items = content if isinstance(content, list) else [content]
+    return any((item.get(_FAILED) or {}).get("Value") for item in items if isinstance(item, dict))

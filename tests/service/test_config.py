@@ -65,6 +65,11 @@ def test_a_short_file_is_enough(tmp_path: Path) -> None:
         (("", "[dicom]\nquiet_s = 0"), r"dicom\.quiet_s: must be more than 0"),
         (("", '[dicom]\naddress = "localhost"'), r"dicom\.address: 'localhost' is no IP address"),
         (("", '[dicom.tls]\ncertificate = "c"'), r"dicom\.tls\.key: is missing"),
+        (("port = 104", "port = 0"), r"destination\[0\]\.port: must be 1 to 65535"),
+        (
+            ("", '[[sender]]\nae_title = "CT1"\naddress = "10.2.0.1"\nport = 104'),
+            r"sender\.port: says where \['CT1'\] gets its answers, but that title is given twice",
+        ),
         (("", "[http]\nport = 11112"), r"http\.port: is that of dicom\.port"),
         (("", "[retry]\nfirst_s = 1000"), r"retry\.first_s: must be more than 0 and at most longest_s"),
         (("", "[retention]\nresults_days = -1"), r"retention\.results_days: can't be negative"),
@@ -99,6 +104,24 @@ def test_the_command_ends_with_2_and_one_line(tmp_path: Path, capsys: pytest.Cap
     tls = GOOD + '[dicom.tls]\ncertificate = "none.pem"\nkey = "none.pem"\n'
     assert run(["serve", "--config", str(written(tmp_path, tls)), "--check"]) == 2
     assert "dicom.tls: certificate, key or ca can't be used: [Errno 2]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "warning"),
+    [
+        ("", ""),
+        ('[dicom]\naddress = "0.0.0.0"', "dicom.address: images come in without encryption"),
+        ('[dicom]\naddress = "0.0.0.0"\ntls = {certificate = "c", key = "k"}', ""),
+        ('[http]\naddress = "::"', "http.address: /health and /metrics have no password"),
+        (WEB.replace("https", "http") + 'token_file = "t"', "destination web: its password travels without encryption"),
+        (WEB + 'token_file = "t"', ""),
+        (WEB.replace("https://pacs.example", "http://localhost:8042") + 'token_file = "t"', ""),
+    ],
+)
+def test_what_lets_others_listen_is_said(tmp_path: Path, more: str, warning: str) -> None:
+    warnings = read_config(written(tmp_path, f"{GOOD}\n{more}\n")).warnings
+    assert len(warnings) == bool(warning)
+    assert "".join(warnings).startswith(warning)
 
 
 def test_addresses() -> None:

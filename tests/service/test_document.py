@@ -47,6 +47,20 @@ def test_a_browser_that_fails_costs_the_pdf_alone(result: tuple[Report, Path], m
     assert pydicom.dcmread(document.write_document(*result)).Modality == "OT"
 
 
+def test_nothing_of_the_page_goes_to_a_shared_folder(
+    result: tuple[Report, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed browser leaves lies where the node cleans up, not in /tmp."""
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit 1\n')
+    browser.chmod(0o700)
+    monkeypatch.setattr(document, "find_chromium", lambda: str(browser))
+    document.write_document(*result)
+    asked = [part.partition("=") for part in (tmp_path / "asked").read_text().split()]
+    folders = [Path(value).parents[1] for key, _, value in asked if key in ("--user-data-dir", "--print-to-pdf")]
+    assert folders == [result[1].parent] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(document.find_chromium() is None, reason="no Chromium on this machine")
 def test_the_page_becomes_a_pdf(result: tuple[Report, Path], assert_dicom_valid: Valid) -> None:  # noqa: F811

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import multiprocessing
+import sqlite3
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +18,10 @@ import stub_analysis
 from node_builder import Archive, associate, config_of, free_port, health, running, send, series, wait_for
 
 from monai_lung.errors import UsageError, WeightsError
+from monai_lung.service.analyst import Analyst, Stopped
+from monai_lung.service.folders import place
+from monai_lung.service.node import Node
+from monai_lung.service.queue import Study
 
 
 @pytest.fixture
@@ -97,6 +104,7 @@ def test_what_was_given_up_is_tried_again_when_it_is_sent_again(tmp_path: Path, 
     with archive, running(config) as node:
         send(node.receiver.port, series(how="killed once"))
         wait_for(lambda: node.queue.studies()[0].state == "failed")
+        assert [item["state"] for item in health(config)["unfinished"]] == ["failed"]
         assert send(node.receiver.port, series(how="killed once")) == [0] * 4
         wait_for(lambda: len(archive.came) == 3)
 
@@ -150,6 +158,59 @@ def test_given_up_deliveries_are_kept_and_can_be_tried_again(tmp_path: Path, arc
         with archive:
             assert node.queue.send_again(9e9) == 3
             wait_for(lambda: len(archive.objects()) == 3)
+
+
+def test_a_result_that_can_not_be_kept_holds_up_no_other_study(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, archive.port)
+    with archive, running(config) as node:
+        keep, bad = node.jobs._keep, node.queue.key_of(str(series().datasets[0].StudyInstanceUID))
+
+        def keep_or_fail(study: Study, written: Path) -> list[tuple[str, str]]:
+            if study.key == bad:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return keep(study, written)
+
+        monkeypatch.setattr(node.jobs, "_keep", keep_or_fail)
+        send(node.receiver.port, series())
+        send(node.receiver.port, series(1))
+        wait_for(lambda: len(archive.came) == 3, 60)
+        assert {s.key for s in node.queue.studies() if s.state == "receiving"} == {bad}
+
+
+def test_what_a_kill_left_of_removed_objects_goes_at_the_next_start(tmp_path: Path) -> None:
+    """The queue forgets instances before their files go."""
+    node = Node(config_of(tmp_path, free_port()), stub_analysis.make_stub)
+    place(node.folders.new_file(b"ct"), node.folders.received / node.queue.key_of("1.1"), "a.dcm")
+    study = node.queue.add_instance("1.1", "1.1.1", "digest", 0)
+    node.queue.finish(study, "done", files=[("seg.dcm", "pacs")])
+    node._take_stock()
+    assert [f.name for f in node.folders.received.iterdir()] == [study.key]
+    assert node.queue.drop_received(node.queue.study("1.1"))
+    node._take_stock()
+    assert [*node.folders.received.iterdir(), *node.folders.trash.iterdir()] == []
+    node.stop()
+
+
+def test_a_stop_while_the_analysis_starts_leaves_no_process(tmp_path: Path) -> None:
+    """It ignores SIGTERM, and waits for its parent's end as its parent would for its own."""
+    analyst = Analyst(stub_analysis.make_stub, config_of(tmp_path, free_port()))
+    analyst.stop()
+    before = multiprocessing.active_children()
+    with pytest.raises(Stopped):
+        analyst.start()
+    assert multiprocessing.active_children() == before
+
+
+def test_a_watchdog_hears_of_a_queue_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    config = config_of(tmp_path, free_port())
+    with running(config) as node:
+        monkeypatch.setattr(node.queue, "study_counts", lambda *_: fail())
+        assert "OperationalError" in health(config)["problems"][0]
 
 
 def test_nothing_starts_without_weights_or_a_port(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_what_lacks_a_uid_or_lies_about_it_is_refused(tmp_path: Path) -> None:
         assert 'instances_refused_total{status="0xC000"} 3.0' in node.metrics.show(node.state()).decode()
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "rename", "queue", "reserve"])
+@pytest.mark.parametrize("step", ["write", "fsync", "rename", "folder", "queue", "reserve"])
 def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Whatever step fails: A700, nothing half-written, the instance unknown; later it is taken."""
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -91,6 +91,8 @@ def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
                 patch.setattr(folders.os, "fsync", fail)
             elif step == "rename":
                 patch.setattr(receive, "place", fail)
+            elif step == "folder":  # the file has its name already
+                patch.setattr(folders, "sync_folder", lambda f: fail() if f.parent.name == "received" else None)
             elif step == "queue":
                 patch.setattr(node.queue, "add_instance", fail)
             else:

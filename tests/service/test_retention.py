@@ -64,6 +64,16 @@ def test_each_kind_goes_at_its_own_age(store: Store) -> None:
     assert list(store.folders.trash.iterdir()) == []
 
 
+def test_what_is_tried_again_meanwhile_keeps_its_file(store: Store) -> None:
+    """Another process makes given up objects due again just as they are to be removed."""
+    study = store.study("1.1", "done", ("seg.dcm",))
+    store.queue.not_sent(store.queue.deliveries(study)[0], "down", None)
+    store.queue.send_again(0)
+    store.keeper._remove_results(study)
+    assert store.held(study) == (True, True, True)
+    assert [d.state for d in store.queue.deliveries(study)] == ["pending"]
+
+
 def test_a_study_that_comes_back_is_new(store: Store) -> None:
     study = store.study("1.1", "done")
     store.keeper.clean(time.time() + 40 * DAY_S)
@@ -81,6 +91,30 @@ def test_a_study_that_grows_while_it_is_analysed_stays_due(store: Store) -> None
     assert store.queue.next_study(time.time(), 1) == grown
     store.keeper.clean(time.time() + 40 * DAY_S)
     assert store.held(grown)[0] is True
+
+
+def test_counts_and_lists_of_what_is_not_done(store: Store) -> None:
+    """A study that crashed once and then was analysed isn't listed; that what is looked for often needs no scan."""
+    done, failed = store.study("1.1", "done", ("seg.dcm", "sr.dcm")), store.study("1.2", "failed")
+    store.queue._execute("UPDATE studies SET attempts = 1 WHERE uid = '1.1'")
+    waiting, now = store.study("1.3"), time.time()
+    store.queue.postpone(waiting, "crashed", 60, attempts=1)
+    store.queue.not_sent(store.queue.deliveries(done)[0], "down", 60)
+    assert store.queue.study_counts(now + 9, 5) == {"done": 1, "failed": 1, "receiving": 1, "due": 1}
+    assert store.queue.study_counts(now, 5)["due"] == 0
+    assert [s.uid for s in store.queue.unfinished_studies(9)] == [waiting.uid, failed.uid]
+    assert len(store.queue.unfinished_studies(1)) == 1
+    ((count, oldest),) = store.queue.pending_deliveries().values()
+    assert (count, oldest <= now) == (2, True)
+    assert [d.reason for d in store.queue.stuck_deliveries(9)] == ["down"]
+    asked: list[str] = []
+    store.queue._db.set_trace_callback(asked.append)
+    store.queue.next_study(now, 5)
+    store.queue.due_deliveries("pacs", now)
+    store.queue._db.set_trace_callback(None)
+    for query in asked:
+        plan = [str(row["detail"]) for row in store.queue._rows(f"EXPLAIN QUERY PLAN {query}")]
+        assert any("studies_due" in step or "deliveries_pending" in step for step in plan), plan
 
 
 def test_the_queue_refuses_what_it_can_not_read(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
+from monai_lung.service import stow
+
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
@@ -180,6 +182,23 @@ class Scanner:
         return association
 
 
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (b"", False),
+        (b"{}", False),
+        (b'{"00081198": {"vr": "SQ"}}', False),
+        (b'{"00081198": null}', False),
+        (b'{"00081198": {"vr": "SQ", "Value": [{}]}}', True),
+        (b'[{"00081198": {"vr": "SQ", "Value": [{}]}}]', True),
+        (b'<NativeDicomModel><DicomAttribute tag="00081198" vr="SQ"/></NativeDicomModel>', True),
+        (b"<NativeDicomModel/>", False),
+    ],
+)
+def test_what_a_stow_answer_says_of_the_object(answer: bytes, failed: bool) -> None:
+    assert stow._failed(answer) is failed
+
+
 @pytest.mark.parametrize("own_association", [True, False])
 def test_storage_commitment(tmp_path: Path, own_association: bool) -> None:
     """What is held and what isn't is told apart; a study that was asked for whole doesn't wait to be quiet."""
@@ -192,6 +211,7 @@ def test_storage_commitment(tmp_path: Path, own_association: bool) -> None:
     try:
         with archive, running(config) as node:
             send(node.receiver.port, builder)
+            storing = associate(node.receiver.port)  # scanners keep one open that takes no answer
             association = scanner.ask(node.receiver.port, [uids[0], "1.2.3"])
             if own_association:
                 association.release()
@@ -210,6 +230,7 @@ def test_storage_commitment(tmp_path: Path, own_association: bool) -> None:
             kind, content = scanner.answers[1]
             assert (kind, len(content.ReferencedSOPSequence), "FailedSOPSequence" in content) == (1, 4, False)
             association.release()
+            storing.release()
             wait_for(lambda: len(archive.came) == 3)
             assert node.queue.due_commitments(9e9) == []
     finally:
