@@ -121,6 +121,8 @@ def cli() -> None:
 
 cli.add_command(lidc)
 cli.add_command(serve)
+for _command in (serve, *lidc.commands.values()):
+    _common(_command)
 
 
 @dataclass

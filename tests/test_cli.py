@@ -268,6 +268,17 @@ def test_debug_shows_the_traceback(volumes, tmp_path, analyzer, capsys):
     assert error.splitlines()[-1] == "monai-lung: error: one: the disk is gone"
 
 
+def test_every_command_knows_the_common_options():
+    from monai_lung.cli import cli
+
+    commands = {**cli.commands, **{f"lidc {name}": c for name, c in cli.commands["lidc"].commands.items()}}
+    del commands["lidc"]
+    for name, command in commands.items():
+        known = [option for parameter in command.params for option in parameter.opts]
+        for option in ("--verbose", "--quiet", "--debug"):
+            assert known.count(option) == 1, f"{name} {option}"
+
+
 def test_summarize_counts_cases_and_nodules(volumes, tmp_path, analyzer, capsys):
     out = tmp_path / "out"
     assert run(["analyze", *map(str, volumes), "-o", str(out), "--format", "json"]) == 0

@@ -139,7 +139,7 @@ class Node:
 
 
 def check(config: Config) -> None:
-    """Read every certificate that a configuration names.
+    """Read every certificate, password and token that a configuration names.
 
     Raises:
         UsageError: one can't be read, or a library is missing.

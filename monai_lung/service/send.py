@@ -43,7 +43,7 @@ def transport_to(destination: Destination, ae_title: str) -> Transport:
     """The transport that a destination's keys ask for.
 
     Raises:
-        UsageError: a certificate can't be read.
+        UsageError: a certificate, a password or a token can't be read.
     """
     if destination.url is not None:
         from monai_lung.service.stow import Stow

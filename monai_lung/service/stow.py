@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from monai_lung.errors import UsageError
 from monai_lung.service.c_store import client_context
 from monai_lung.service.config import ClientTls, Destination
 from monai_lung.service.log import reason_of
@@ -22,13 +23,21 @@ _FAILED = "00081198"
 
 
 class Stow(Transport):
-    """A destination that takes objects by STOW-RS."""
+    """A destination that takes objects by STOW-RS.
+
+    Raises:
+        UsageError: a certificate, the password or the token can't be read.
+    """
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
         self._url = urlsplit(destination.url or "")
         secure = self._url.scheme == "https"
         self._tls = client_context(destination.tls or ClientTls(), destination.name) if secure else None
+        try:
+            self._authorization()  # read anew at each sending, as it may change; wrong from the start is found here
+        except NotSent as error:
+            raise UsageError(f"destination {destination.name}: {error}") from error
 
     def send(self, files: Sequence[Path]) -> Iterator[Callable[[], None]]:
         """See `Transport.send`."""
@@ -76,8 +85,8 @@ class Stow(Transport):
             if to.user is not None and to.password_file is not None:
                 pair = f"{to.user}:{to.password_file.read_text().strip()}"
                 return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-        except OSError as error:
-            raise NotSent(f"password_file or token_file can't be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotSent(f"password_file or token_file can't be read: {reason_of(error)}") from error
         return {}
 
 

@@ -104,6 +104,12 @@ def test_the_command_ends_with_2_and_one_line(tmp_path: Path, capsys: pytest.Cap
     tls = GOOD + '[dicom.tls]\ncertificate = "none.pem"\nkey = "none.pem"\n'
     assert run(["serve", "--config", str(written(tmp_path, tls)), "--check"]) == 2
     assert "dicom.tls: certificate, key or ca can't be used: [Errno 2]" in capsys.readouterr().err
+    token = GOOD + WEB + 'token_file = "none"\n[http]\naddress = "0.0.0.0"\n'
+    assert run(["serve", "--config", str(written(tmp_path, token)), "--check"]) == 2
+    assert "web: password_file or token_file can't be read: No such file" in capsys.readouterr().err
+    (tmp_path / "none").write_text("secret")
+    assert run(["serve", "--config", str(file), "--check"]) == 0
+    assert "http.address: /health and /metrics have no password" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
