@@ -199,14 +199,16 @@ def analyze(
 def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> list[Case]:
     """The cases of all inputs; what holds none is noted as failed. A path that isn't there ends the run."""
     from monai_lung.io import distinct, find_cases
-    from monai_lung.io.paths import check_exists
+    from monai_lung.io.paths import check_exists, forget_unzipped
 
     for path in inputs:
         check_exists(path)
     found: list[Case] = []
     for path in inputs:
         try:
-            found += find_cases(path, series_uid)
+            found += (here := find_cases(path, series_uid))
+            if len(inputs) > 1 and all(case.series for case in here):  # a disk may not hold all archives of a batch
+                forget_unzipped(path)
         except UsageError:
             raise
         except Exception as error:

@@ -132,16 +132,30 @@ class Study:
         self.job = job
         self.watch = watch or (lambda case: nullcontext())
         self.analyzer = analysis.Analyzer(job.options)
+        self._latest = Path()
 
     def __call__(self, case: Case) -> Findings:
         """The findings of `case`; errors as `analysis.analyze` and `analysis.write`."""
         from monai_lung.report.findings import to_dict
 
-        job = self.job
+        job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
             report = analysis.noted(self.analyzer.analyze(case, progress), job.formats)
             analysis.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
+
+    def _unpacked(self, case: Case) -> Case:
+        """`case` with its files there: of the archives of a batch one is unpacked at a time, on the machine at work."""
+        from monai_lung.io import find_cases
+        from monai_lung.io.paths import forget_unzipped
+
+        if case.path != self._latest:
+            forget_unzipped(self._latest)
+        self._latest = case.path
+        if case.series is None or case.series.files[0].exists() or not case.path.is_file():
+            return case
+        (found,) = find_cases(case.path, case.series.uid)
+        return replace(found, name=case.name)
 
 
 class DistantStudy(Study):
@@ -162,19 +176,9 @@ class DistantStudy(Study):
 
     def __call__(self, case: Case) -> Findings:
         """As `Study`; an input that isn't on this machine is an InputError that says so."""
-        return super().__call__(_here(case))
-
-
-def _here(case: Case) -> Case:
-    """`case` as this machine sees it: an archive is unpacked here too."""
-    from monai_lung.io import find_cases
-
-    if not case.path.exists():
-        raise InputError(f"{case.path} isn't there on {socket.gethostname()}: give a folder that all nodes share")
-    if case.series is None or case.series.files[0].exists():
-        return case
-    (found,) = find_cases(case.path, case.series.uid)
-    return replace(found, name=case.name)
+        if not case.path.exists():
+            raise InputError(f"{case.path} isn't there on {socket.gethostname()}: give a folder that all nodes share")
+        return super().__call__(case)
 
 
 def analyze_cases(

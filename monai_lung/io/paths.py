@@ -9,7 +9,6 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from monai_lung.errors import DecodeError, UsageError
@@ -17,7 +16,8 @@ from monai_lung.errors import DecodeError, UsageError
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _MAX_UNZIPPED_BYTES = 8 * 1024**3
 _LONGEST_SHOWN = 400
-_unzipped: list[tempfile.TemporaryDirectory] = []
+_unzipped: dict[tuple[Path, int, int], tempfile.TemporaryDirectory] = {}
+"""Archives, with their size and time of change, and what was unpacked of them."""
 
 
 def shown(path: Path | str) -> str:
@@ -97,7 +97,7 @@ def check_exists(path: Path) -> None:
 
 
 def unzip(path: Path) -> Path:
-    """A temporary folder with the files of a zip archive; it's removed when the process ends.
+    """A temporary folder with the files of a zip archive; it's removed by `forget_unzipped` or when the process ends.
 
     DICOM files get numbers for names, so that nothing of the patient shows in the temporary folder.
 
@@ -105,11 +105,9 @@ def unzip(path: Path) -> Path:
         DecodeError: the archive is damaged, encrypted, or unpacks to more than 8 GiB.
     """
     info = path.stat()
-    return _unzip(path, info.st_size, info.st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _unzip(path: Path, _size: int, _changed_ns: int) -> Path:
+    key = path.absolute(), info.st_size, info.st_mtime_ns
+    if key in _unzipped:
+        return Path(_unzipped[key].name)
     holder = tempfile.TemporaryDirectory(prefix="monai-lung-", ignore_cleanup_errors=True)
     try:
         _extract(path, Path(holder.name))
@@ -117,8 +115,14 @@ def _unzip(path: Path, _size: int, _changed_ns: int) -> Path:
         holder.cleanup()
         reason = " ".join(str(error).split())
         raise DecodeError(f"the zip archive {shown(path)} can't be unpacked: {reason}") from error
-    _unzipped.append(holder)
+    _unzipped[key] = holder
     return Path(holder.name)
+
+
+def forget_unzipped(path: Path) -> None:
+    """Remove what was unpacked of an archive, if anything; `unzip` would do it again."""
+    for key in [key for key in _unzipped if key[0] == path.absolute()]:
+        _unzipped.pop(key).cleanup()
 
 
 def _extract(path: Path, folder: Path) -> None:
@@ -144,5 +148,5 @@ def _extract(path: Path, folder: Path) -> None:
 
 @atexit.register
 def _remove_unzipped() -> None:
-    for holder in _unzipped:
+    for holder in _unzipped.values():
         holder.cleanup()

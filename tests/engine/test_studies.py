@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from monai_lung import analysis
@@ -17,7 +18,7 @@ from monai_lung.cli import run
 from monai_lung.engine.options import Engine
 from monai_lung.engine.studies import DistantStudy, Job, analyze_cases, maker
 from monai_lung.errors import ConfigError, DecodeError, InputError
-from monai_lung.io import find_cases, read_ct, write_nifti
+from monai_lung.io import find_cases, paths, read_ct, write_nifti
 from monai_lung.model import Lungs, Person, Report
 
 
@@ -93,6 +94,34 @@ def test_a_zip_is_as_old_as_the_archive_not_as_what_was_unpacked(job, analysed, 
     os.utime(path, (1e9, 1e9))
     analyze(job, path)  # another time stamp: unpacked again, later than the result
     assert len(analysed) == 1
+
+
+def test_of_several_archives_one_is_unpacked_at_a_time(analysed, phantom_dir, tmp_path, monkeypatch):
+    archives = [tmp_path / f"{name}.zip" for name in ("one", "two")]
+    for number, path in enumerate(archives):
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in (phantom_dir / "dicom").rglob("*.dcm"):
+                data = pydicom.dcmread(file)
+                for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                    data[keyword].value = f"{data[keyword].value[:-2]}.{number}"
+                data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+                data.save_as(tmp_path / "slice.dcm")
+                archive.write(tmp_path / "slice.dcm", file.name)
+    unpacked: list[int] = []
+    real = analysis.Analyzer.analyze
+
+    def analyze(self, case, progress=None):
+        unpacked.append(len(paths._unzipped))
+        assert case.series.files[0].exists()
+        return real(self, case, progress)
+
+    monkeypatch.setattr(analysis.Analyzer, "analyze", analyze)
+    for path in archives:
+        paths.forget_unzipped(path)
+    before = len(paths._unzipped)
+    assert run(["analyze", *map(str, archives), "-o", str(tmp_path / "out"), "--format", "json"]) == 0
+    assert unpacked == [before + 1] * 2
+    assert len(analysed) == 2
 
 
 def spoil_weights(path: Path) -> None:

@@ -46,11 +46,10 @@ def read(content: bytes, folder: Path) -> None:
         if suffix == ".dcm":
             _read_dicom(path)
         elif suffix == ".zip":
-            paths._unzip.cache_clear()
             unpacked = paths.unzip(path)
             for file in paths.list_files(unpacked):
                 file.unlink()
-            paths._unzipped.pop().cleanup()
+            paths.forget_unzipped(path)
         else:
             volumes.read_volume(path)
     except MonaiLungError as error:
