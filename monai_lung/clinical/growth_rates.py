@@ -39,16 +39,6 @@ def doubling_days(prior_mm3: float, current_mm3: float, days: float) -> float:
     return math.log(2) * days / ratio if ratio else math.inf
 
 
-def doubling_days_from_diameters(prior_mm: float, current_mm: float, days: float) -> float:
-    """Doubling time of the volume of a sphere, from its diameters.
-
-    Raises:
-        UsageError: a diameter or an interval that isn't above 0.
-    """
-    _check_positive(prior_mm, current_mm, days)
-    return doubling_days(prior_mm**3, current_mm**3, days)
-
-
 def volume_status(
     prior_mm3: float, current_mm3: float, days: float | None
 ) -> Literal["stable", "growing", "slow-growing", "shrinking"]:

@@ -8,7 +8,6 @@ import pytest
 
 from monai_lung.clinical.growth_rates import (
     doubling_days,
-    doubling_days_from_diameters,
     lung_rads_growth,
     percent_volume_change,
     volume_status,
@@ -36,13 +35,6 @@ def test_doubling_time_and_class(
     assert doubling_days(v1, v2, days) == pytest.approx(doubling, abs=0.01)
     assert percent_volume_change(v1, v2) == pytest.approx(change, abs=0.01)
     assert volume_status(v1, v2, days) == status
-
-
-@pytest.mark.parametrize(
-    ("d1", "d2", "days", "doubling"), [(6, 7.5, 365, 377.93), (8, 9.5, 365, 490.73), (10, 12, 180, 228.11)]
-)
-def test_doubling_time_from_diameters(d1: float, d2: float, days: float, doubling: float) -> None:
-    assert doubling_days_from_diameters(d1, d2, days) == pytest.approx(doubling, abs=0.01)
 
 
 def test_no_change_never_doubles() -> None:
