@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +103,15 @@ def test_only_the_segment_called_nodule_is_taken(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="which is nodule"):
         nodule_mask(path, {}, ct)
     assert nodule_values([1, 2], {"label_info": [{"name": "lungs"}, {"name": "airways"}]}, "x") == []
+
+
+@pytest.mark.parametrize(
+    "info", [{"label_info": [{"idx": None}]}, {"label_info": ["nodule"]}, {"params": {"label_names": {"nodule": "x"}}}]
+)
+def test_one_client_that_sends_nonsense_costs_its_own_label_alone(info: dict[str, Any]) -> None:
+    """Training leaves out what raises a MaskError."""
+    with pytest.raises(MaskError, match="doesn't name its values"):
+        nodule_values([1], info, "x")
 
 
 def test_labels_that_fit_no_ct_are_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def main() -> int:
         studies = arguments.dicomweb or _folder(arguments.studies)
         work = arguments.work or HERE.parents[1] / "runs" / "monai_label" / _key(studies)
         _check_port(arguments.host, arguments.port)
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold an archive's images
         bundle = _bundle(work)
         _check_weights(bundle)
         if arguments.dicomweb:

@@ -62,12 +62,15 @@ def nodule_values(present: Sequence[int], info: Mapping[str, Any], name: str) ->
     neither is there, a label of one value is taken for nodule.
 
     Raises:
-        MaskError: several values and no names.
+        MaskError: several values and no names, or names that can't be read.
     """
-    listed = info.get("label_info") or []
-    named = {int(entry.get("idx", n)): str(entry.get("name", "")) for n, entry in enumerate(listed, start=1)}
-    if not named:
-        named = {int(v): str(k) for k, v in (info.get("params", {}).get("label_names") or {}).items()}
+    try:
+        listed = info.get("label_info") or []
+        named = {int(entry.get("idx", n)): str(entry.get("name", "")) for n, entry in enumerate(listed, start=1)}
+        if not named:
+            named = {int(v): str(k) for k, v in (info.get("params", {}).get("label_names") or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:  # whatever a client has sent
+        raise MaskError(f"{name}: what came with it doesn't name its values ({error}); submit it again") from error
     if named:
         return [value for value in present if "nodule" in named.get(value, "").lower()]
     if len(present) > 1:
