@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -312,9 +313,13 @@ def write(
     if not report.ct.slices:
         wanted = tuple(f for f in wanted if f not in ("seg", "sr"))
     folder = Path(out) / report.ct.name
-    with replacing_folder(folder) as temporary:
-        for name in (f for f in _WRITERS if f in wanted):  # in its order: the SR refers to the SEG's file
+    with replacing_folder(folder) as temporary, ThreadPoolExecutor(1) as aside:
+        # masks are compressed outside of Python's lock, so another core can draw the page meanwhile
+        masks = [aside.submit(_nifti, report, temporary, show_patient)] if "nifti" in wanted else []
+        for name in (f for f in _WRITERS if f in wanted and f != "nifti"):  # in order: the SR refers to the SEG
             _WRITERS[name](report, temporary, show_patient)
+        for one in masks:
+            one.result()
     return folder
 
 

@@ -89,7 +89,7 @@ def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Ten
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     size = np.maximum(np.rint((high - low) * spacing / settings.spacing_mm), 1).astype(int)
     image = resize(hu[box], size)
-    inside = functional.max_pool3d(resize(labels[box] > 0, size)[None, None], 3, 1, 1)[0, 0] > 0.25
+    inside = wider(resize(labels[box] > 0, size) > 0.25)
     image = windowed(image)
     short = [max(0, w - n) for w, n in zip(settings.window, image.shape, strict=True)]
     pad = [0, short[2], 0, short[1], 0, short[0]]
@@ -99,6 +99,16 @@ def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Ten
     grid[:3, 3] = affine[:3, :3] @ (low + step / 2 - 0.5) + affine[:3, 3]
     image = functional.pad(image[None, None], pad, mode="constant", value=0)
     return image, functional.pad(inside, pad), grid
+
+
+def wider(mask: Tensor) -> Tensor:
+    """`mask` (bool, (X, Y, Z)), a voxel wider on every side and corner: one axis after the other, as bits."""
+    for axis, n in enumerate(mask.shape):
+        wide = mask.clone()
+        wide.narrow(axis, 1, n - 1).logical_or_(mask.narrow(axis, 0, n - 1))
+        wide.narrow(axis, 0, n - 1).logical_or_(mask.narrow(axis, 1, n - 1))
+        mask = wide
+    return mask
 
 
 def resize(array: NDArray[np.generic], size: NDArray[np.int64]) -> Tensor:

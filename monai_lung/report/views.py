@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.model import CT, Outline, Point, Report
+from monai_lung.report.aligned import along, stretch
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -83,6 +84,9 @@ class Box:
         from scipy import ndimage
 
         to_voxel = np.linalg.inv(affine_lps) @ self._affine()
+        axes = along(to_voxel, self.shape)
+        if axes is not None:
+            return stretch(values, to_voxel, self.shape, axes, outside=outside)
         return ndimage.affine_transform(
             values, to_voxel, output_shape=self.shape, output=np.float32, order=1, mode="constant", cval=outside
         )

@@ -11,7 +11,7 @@ from typing import Any
 _HOMES = {
     "segment_lungs": "lungs",
     **dict.fromkeys(("LungMask", "LungMaskd", "LungParenchyma", "LungParenchymad"), "lung_mask"),
-    **dict.fromkeys(("LungWindow", "LungWindowd"), "window"),
+    **dict.fromkeys(("LungWindow", "LungWindowd"), "lung_window"),
     "LungSpacingd": "spacing",
     **dict.fromkeys(("CropToLungs", "CropToLungsd", "SubCases", "SubCasesd"), "subcases"),
     **dict.fromkeys(("NoduleRoi", "NoduleRoid"), "roi"),

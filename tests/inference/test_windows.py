@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from monai.data.utils import compute_importance_map
 from torch import nn
 
-from monai_lung.inference.windows import NOTHING, LungWindowInferer, lung_windows
+from monai_lung.inference.find import wider
+from monai_lung.inference.windows import NOTHING, LungWindowInferer, gaussian, lung_windows
 
 
 def two_lungs(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -59,3 +64,26 @@ def test_blending_keeps_what_every_window_says() -> None:
     torch.testing.assert_close(logits[0, 0][inside], image[0, 0][inside], atol=1e-5, rtol=1e-5)
     assert done == sorted(done)
     assert done[-1] == 1
+
+
+@pytest.mark.parametrize("window", [(64, 64, 32), (48, 48, 24), (16, 5, 1)])
+def test_weights_are_those_of_monai(window: tuple[int, int, int]) -> None:
+    assert torch.equal(gaussian(window), compute_importance_map(window, mode="gaussian").clamp(min=1e-3))
+
+
+@pytest.mark.parametrize("shape", [(20, 13, 9), (1, 5, 2), (1, 1, 1)])
+def test_a_wider_mask_is_that_of_max_pooling(shape: tuple[int, int, int]) -> None:
+    share = torch.rand(shape, generator=torch.Generator().manual_seed(2)) ** 20
+    pooled = nn.functional.max_pool3d(share[None, None], 3, 1, 1)[0, 0] > 0.25
+    assert torch.equal(wider(share > 0.25), pooled)
+
+
+def test_an_analysis_doesnt_wait_for_the_import_of_monai() -> None:
+    """It took more than half of a command's start; neither does torch's compiler belong there."""
+    code = (
+        "import sys, monai_lung.analysis, monai_lung.inference, monai_lung.report.html.page, monai_lung.io;"
+        "from monai_lung.transforms.lungs import segment_lungs;"
+        "print(sorted({'monai', 'ignite', 'matplotlib', 'pandas', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ def render(template: str, **content: Any) -> str:
     return page + "\n"
 
 
+@functools.cache
 def _environment() -> Environment:
+    """Made once: it keeps the compiled templates."""
     jinja2 = require("jinja2", "report.html")
     environment: Environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read),

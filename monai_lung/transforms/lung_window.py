@@ -1,0 +1,22 @@
+"""The lung window as MONAI transforms."""
+
+from __future__ import annotations
+
+from monai.config import KeysCollection
+from monai.transforms import ScaleIntensityRange, ScaleIntensityRanged
+
+from monai_lung.transforms.window import LUNG_WINDOW_HU
+
+
+class LungWindow(ScaleIntensityRange):
+    """HU to the lung window: -1000...400 HU becomes 0...1, what lies outside is clipped; float32, any shape."""
+
+    def __init__(self) -> None:
+        super().__init__(*LUNG_WINDOW_HU, 0.0, 1.0, clip=True)
+
+
+class LungWindowd(ScaleIntensityRanged):
+    """`LungWindow` of the items `keys`."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, *LUNG_WINDOW_HU, 0.0, 1.0, clip=True, allow_missing_keys=allow_missing_keys)
