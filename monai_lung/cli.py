@@ -23,6 +23,7 @@ from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.service.cli import serve
 from monai_lung.terminal import (
     PROGRAM,
+    GivenPath,
     case_progress,
     count_progress,
     report_text,
@@ -30,6 +31,7 @@ from monai_lung.terminal import (
     series_text,
     set_up_logging,
     show_error,
+    show_usage_error,
     table,
 )
 from monai_lung.version import __version__
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PATH = click.Path(path_type=Path)
+_PATH = GivenPath(path_type=Path)
 _FORMATS = "json,nifti,seg,sr,html,figure,csv"
 _DEVICES = click.Choice(["auto", "cpu", "cuda"])
 
@@ -70,8 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         return cli.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=session) or 0
     except click.ClickException as error:
-        show_error(error.format_message())
-        return 2
+        return show_usage_error(error)
     except (KeyboardInterrupt, click.Abort):
         show_error("interrupted; finished cases are kept, run again for the rest")
         return 130
@@ -337,9 +338,6 @@ def inspect(folder: Path, as_json: bool) -> None:
 @_common
 def summarize(out: Path, output: Path | None, as_json: bool) -> None:
     """Make one table and one page of all results in OUT."""
-    from monai_lung.io.paths import check_exists
-
-    check_exists(out)
     from monai_lung.report import table as tables
 
     summary = tables.summarize(out, output)

@@ -1,4 +1,4 @@
-"""What the command line shows: errors, logs, progress and tables of at most 80 columns.
+"""What the command line takes and shows: paths, errors, logs, progress and tables of at most 80 columns.
 
 Results go to stdout, everything else to stderr; progress only where stderr is a terminal.
 """
@@ -27,6 +27,25 @@ Progress = Callable[[str, float], None]
 def show_error(message: str) -> None:
     """One line on stderr."""
     click.echo(f"{PROGRAM}: error: {' '.join(message.split())}", err=True)
+
+
+def show_usage_error(error: click.ClickException) -> int:
+    """One line on stderr; of a command without anything behind it the whole help. The exit code is 2."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        click.echo(error.format_message(), err=True)
+    else:
+        show_error(error.format_message())
+    return 2
+
+
+class GivenPath(click.Path):
+    """A path; an empty one, as of an unset variable of the shell, would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty path as wrong usage; else what `click.Path` does."""
+        if value == "":
+            self.fail("the path is empty; is a variable of the shell not set?", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def set_up_logging(level: int) -> None:
@@ -157,8 +176,10 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _category(advice: Mapping[str, Any]) -> str:
-    """The category of one guideline; "-" where it has none."""
+    """The category of one guideline; where it depends on what isn't known the possible ones, "-" where it has none."""
     category = advice.get("category")
+    if category is None and advice.get("by_risk"):
+        return "/".join(dict.fromkeys(advice["by_risk"].values()))
     return {None: "-", "not-applicable": "n/a"}.get(category, f"{category}{advice.get('modifier', '')}")
 
 

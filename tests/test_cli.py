@@ -111,6 +111,8 @@ def test_version(capsys):
     [
         ["analyze"],
         ["analyze", "x"],
+        ["analyze", "", "-o", "OUT"],
+        ["analyze", "IN", "-o", ""],
         ["analyze", "/no/such/place", "-o", "OUT"],
         ["lungs", "/no/such/place", "-o", "OUT/m.nii.gz"],
         ["lungs", "IN", "-o", "OUT/mask.png"],
@@ -133,6 +135,16 @@ def test_wrong_usage_is_2_and_one_line(arguments, volumes, tmp_path, capsys):
     assert run(arguments) == 2
     one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["lidc"]], ids=["monai-lung", "lidc"])
+def test_without_anything_the_help_keeps_its_lines(arguments, capsys):
+    assert run(arguments) in (0, 2)  # 0 before click 8.2
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert lines[0].startswith("Usage: monai-lung")
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= 80
 
 
 def test_empty_folder_is_1(tmp_path, capsys):

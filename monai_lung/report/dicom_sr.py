@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from monai_lung.errors import InputError
 from monai_lung.model import Advice, Nodule, Report
-from monai_lung.report import codes, findings
+from monai_lung.report import codes, findings, wording
 from monai_lung.report.dicom_source import (
     CHARACTER_SET,
     DEVICE_NAME,
@@ -277,8 +277,8 @@ def _texts(report: Report) -> list[TextContentItem]:
 
 def _sentence(advice: Advice) -> str:
     """Guideline, category and advice in words."""
-    category = f" {advice.category}{advice.modifier}" if advice.category else ""
-    return f"{advice.guideline}{category}: {advice.advice}"
+    category = f" {wording.category(advice)}" if advice.category else ""
+    return f"{wording.GUIDELINE_TITLES.get(advice.guideline, advice.guideline)}{category}: {advice.advice}"
 
 
 def _coding_schemes() -> list[Dataset]:

@@ -112,7 +112,8 @@ def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
     for start, end in (ends[:2], ends[2:]):
         axes.plot(*zip(start, end, strict=True), color=LONG_SHORT, lw=0.9)
     last = box.shape[0] - 3.5
-    axes.plot([last - 10 / box.spacing_mm, last], [last, last], color="white", lw=2, solid_capstyle="butt")
+    for color, width in (("black", 3.5), ("white", 2)):  # a rim, to be seen on bright tissue too
+        axes.plot([last - 10 / box.spacing_mm, last], [last, last], color=color, lw=width, solid_capstyle="butt")
     axes.set_title(f"{nodule.id}   {wording.position(m)}", color=INK, size=9, weight="bold", loc="left", pad=4)
     axes.set_xlabel(_numbers(nodule), color=SOFT, size=8, loc="left", labelpad=3).set_multialignment("left")
     axes.set_anchor("N")

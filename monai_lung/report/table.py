@@ -88,12 +88,16 @@ class Summary:
         counts = self.as_dict()
         return "\n".join(
             [
-                f"{counts['cases']} cases, {counts['analysed']} analysed, {len(self.failed)} failed, "
-                f"{counts['nodules']} nodules",
+                f"{_count(counts['cases'], 'case')}, {counts['analysed']} analysed, {len(self.failed)} failed, "
+                f"{_count(counts['nodules'], 'nodule')}",
                 *(f"failed: {case.name}: {case.error}" for case in self.failed),
                 *(f"written: {file}" for file in self.files),
             ]
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def nodule_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -200,12 +204,14 @@ def _case_row(case: Case) -> dict[str, Any]:
         "status": "done" if case.findings is not None else "failed",
         "error": case.error,
         "study_date": source.get("study_date"),
+        "series_uid": source.get("series_uid"),
+        "patient_key": source.get("patient_key"),
         "nodules": len(content["nodules"]) if content else None,
         **{f"{name}_category": advice.get(name, {}).get("category") for name in findings.GUIDELINES[:2]},
         "right_ml": content.get("lungs", {}).get("right_ml"),
         "left_ml": content.get("lungs", {}).get("left_ml"),
         "warnings": "; ".join(source.get("warnings", ())),
-        "seconds": sum(content.get("timing_s", {}).values()) if content else None,
+        "seconds": round(sum(content.get("timing_s", {}).values()), 1) if content else None,
     }
 
 

@@ -15,6 +15,7 @@ pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.sr.codedict import codes as dictionary  # noqa: E402
 
+from monai_lung.clinical.guidelines import fleischner_2017  # noqa: E402
 from monai_lung.errors import InputError  # noqa: E402
 from monai_lung.model import Advice, Report  # noqa: E402
 from monai_lung.report import codes, dicom_seg, dicom_sr, findings  # noqa: E402
@@ -106,6 +107,12 @@ def test_the_whole_examination(make_report: MakeReport, tmp_path: Path) -> None:
     assert any(concept == "Recommendation" and text.startswith("Lung-RADS v2022 ") for concept, text in said)
     assert sr.PreliminaryFlag == "PRELIMINARY"
     assert sr.VerificationFlag == "UNVERIFIED"
+
+
+def test_the_advice_names_guidelines_as_people_do(make_report: MakeReport, tmp_path: Path) -> None:
+    report = replace(make_report(), guidelines={"fleischner_2017": fleischner_2017([])})
+    said = [text for concept, text in texts(saved(report, tmp_path)) if concept == "Recommendation"]
+    assert [text.partition(":")[0] for text in said] == ["Fleischner 2017 not applicable"]
 
 
 def test_no_nodules_is_a_full_report(

@@ -117,6 +117,12 @@ def test_summary_counts_every_case(output, tmp_path):
     assert cases["failed"]["nodules"] == ""
     assert cases["failed"]["error"] == "<b>no</b> lungs"
     assert cases["second"]["warnings"] == "Thick slices."
+    second = findings.read(out / "second" / "findings.json")["input"]
+    assert (cases["second"]["series_uid"], cases["second"]["patient_key"]) == (
+        second["series_uid"],
+        second["patient_key"],
+    )
+    assert second["series_uid"]
     assert str(summary).startswith("6 cases, 3 analysed, 3 failed, 4 nodules\nfailed: broken: ")
     assert json.loads(json.dumps(summary.as_dict()))["nodules"] == 4
 

@@ -107,10 +107,13 @@ def _answer(
     by_risk_differs = any(len({flat[r, part][0] for r in answers}) > 1 for _, part in flat)
     by_part_differs = any(len({code for code, _ in parts.values()}) > 1 for parts in answers.values())
     names: dict[str, str] = {}
+    said: dict[str, str] = {}
     for (r, part), (code, _) in flat.items():
+        when = [f"at {r} risk"] * by_risk_differs + [part] * by_part_differs
+        said[", ".join(when).capitalize()] = OUTCOMES[code]
         names[", ".join([str(r)] * by_risk_differs + [part] * by_part_differs)] = code
     missing += ("risk",) * by_risk_differs + ("solid_max_diameter_mm",) * by_part_differs
-    text = " ".join(f"{name}: {OUTCOMES[code]}" for name, code in names.items())
+    text = " ".join(f"{when}: {outcome}" for when, outcome in said.items())
     return Advice("fleischner_2017", None, text, rules, inputs, missing, by_risk=names)
 
 

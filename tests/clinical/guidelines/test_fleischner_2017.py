@@ -101,6 +101,8 @@ def test_risk_that_is_not_known_gives_both_answers() -> None:
     advice = fleischner_2017([nodule("solid", 7)], age=60)
     assert advice.category is None
     assert advice.by_risk == {"low": "F2", "high": "F3"}
+    assert advice.advice.startswith("At low risk: CT at 6-12 months")
+    assert " At high risk: CT at 6-12 months" in advice.advice
     assert "risk" in advice.missing
     assert fleischner_2017([nodule("solid", 5)], age=60).by_risk == {"low": "F0", "high": "F1"}
     large = fleischner_2017([nodule("solid", 12)], age=60)
