@@ -277,6 +277,7 @@ def _end(batch: _Batch, as_json: bool) -> None:
 def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_json: bool) -> None:
     """Write the lung mask of one CT."""
     from monai_lung.io import find_cases, read_ct, write_nifti
+    from monai_lung.io.output import check_folder
     from monai_lung.transforms.lungs import segment_lungs
 
     if not output.name.lower().endswith((".nii", ".nii.gz")):
@@ -284,6 +285,7 @@ def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_j
     cases = find_cases(ct, series_uid)
     if len(cases) > 1:
         raise UsageError(f"{ct} holds {len(cases)} cases: give the folder or file of one, or --series-uid")
+    check_folder(output.parent)
     volume = read_ct(cases[0], series_uid=series_uid, allow_gaps=allow_gaps)
     found = segment_lungs(volume.hu, volume.affine_lps)
     write_nifti(output, found.labels, volume.affine_lps)

@@ -21,6 +21,7 @@ from monai_lung import analysis
 from monai_lung.engine.options import Engine
 from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
+from monai_lung.io.output import check_folder
 from monai_lung.weights import declared_weights
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ def analyze_cases(
 
     Raises:
         UsageError: no cluster answers.
+        OutputError: nothing can be written to `job.out`; no case was begun.
         ConfigError: a node of the cluster isn't set up as this machine is.
     """
     from monai_lung.report import findings
@@ -218,6 +220,7 @@ def analyze_cases(
 
 
 def _run(job: Job, todo: list[Case], engine: Engine, watch: Watch | None) -> Results[Findings]:
+    check_folder(job.out)
     if engine.here or not todo:
         return Engine().run(partial(Study, job, watch), todo)
     if engine.name == "local":

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,6 +133,24 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _mine.discard(temporary)
+
+
+def check_folder(path: Path | str) -> None:
+    """Find out, before hours of work, whether files can be written into the folder `path`, which needn't be there yet.
+
+    Nothing is left behind.
+
+    Raises:
+        OutputError: no space, read-only, no permission, or a file is in the way.
+    """
+    whole = Path(path).absolute()
+    try:
+        nearest = next(folder for folder in (whole, *whole.parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror}: give another output folder")
+        raise OutputError(f"{shown(Path(path))} can't be written: {reason}") from error
 
 
 def _check_ours(path: Path) -> None:

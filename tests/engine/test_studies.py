@@ -17,7 +17,7 @@ from monai_lung import analysis
 from monai_lung.cli import run
 from monai_lung.engine.options import Engine
 from monai_lung.engine.studies import DistantStudy, Job, analyze_cases, maker
-from monai_lung.errors import ConfigError, DecodeError, InputError
+from monai_lung.errors import ConfigError, DecodeError, InputError, OutputError
 from monai_lung.io import find_cases, paths, read_ct, write_nifti
 from monai_lung.model import Lungs, Person, Report
 
@@ -235,3 +235,11 @@ def test_a_node_that_does_not_see_the_input_says_so(job, tmp_path):
     path.unlink()
     with pytest.raises(InputError, match="isn't there on"):
         DistantStudy(job, maker(job.options))(case)
+
+
+def test_an_output_folder_that_takes_nothing_stops_before_the_first_case(job, analysed, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    bad = dataclasses.replace(job, out=tmp_path / "taken")
+    with pytest.raises(OutputError, match="taken can't be written"):
+        list(analyze_cases(bad, find_cases(volume(tmp_path / "ct.nii.gz")), Engine()))
+    assert analysed == []

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from monai_lung.errors import OutputError
 from monai_lung.io import read_ct, replacing, replacing_folder, write_nifti
-from monai_lung.io.output import _HOST
+from monai_lung.io.output import _HOST, check_folder
 
 NAMES = ("findings.json", "lungs.nii.gz", "nodules.nii.gz", "report.html")
 OBLIQUE = np.array([[0.7, 0.1, 0, -20], [-0.1, 0.7, 0, -30.5], [0, 0, 2.5, 100], [0, 0, 0, 1]])
@@ -291,3 +291,12 @@ def test_killed_at_any_moment(tmp_path):
                 (temporary / name).write_text("rerun")
         assert {(target / name).read_text() for name in NAMES} == {"rerun"}
         assert hidden(tmp_path) == []
+
+
+def test_a_folder_that_can_take_no_file_is_found_out_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing/here")):
+        with pytest.raises(OutputError, match="can't be written"):
+            check_folder(path)
+    check_folder(tmp_path / "new" / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
