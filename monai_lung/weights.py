@@ -56,6 +56,7 @@ def declared_weights(segmentation: Path | None = None, classification: Path | No
     seg = _metadata(Path(segmentation or bundle_dir("lung_nodule_segmentation")))["weights_sha256"]
     cls = _metadata(Path(classification or bundle_dir("lung_nodule_classification")))["weights_sha256"]
     declared = {"find": seg.get("find.pt"), "delineate": seg.get("model.pt"), "rate": cls.get("model.pt")}
+    declared["malignancy"] = cls.get("malignancy.pt")
     return {name: str(digest or "") for name, digest in declared.items()}
 
 

@@ -1,4 +1,4 @@
-"""The three networks with their settings, as the installed bundles (or others) define them."""
+"""The networks with their settings, as the installed bundles (or others) define them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import nn
 
 from monai_lung import networks
 from monai_lung.errors import ConfigError, UsageError
-from monai_lung.inference.features import FEATURES
 from monai_lung.inference.limits import check_grid, check_number, check_open
 from monai_lung.weights import bundle_dir, load_weights
 
@@ -74,41 +73,33 @@ class DelineateSettings:
 
 @dataclass(frozen=True)
 class RateSettings:
-    """Grid, region and thresholds of the network that rates, and the regression that gives the malignancy.
+    """Grid, region and thresholds of the network that rates, and the calibration of the malignancy.
 
-    `features` maps a name of `inference.features.FEATURES`, or "network" for the network's own malignancy logit, to
-    (mean, scale, weight): x = sum of weight (value - mean) / scale, a logistic regression on measured features. It is
-    calibrated to sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would
-    lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being the 90 % quantile of that prediction's error
-    on validation patients; it's widened to hold the probability itself. Below `min_nodule`, which 99 % of the nodules
-    of validation patients reach, a seed is called no nodule.
+    The malignancy's score x is that of a `KernelRegression` on `inference.features.FEATURES` plus `network_weight`
+    times the network's own malignancy logit. It is calibrated to sigmoid(slope x + offset) (Platt 1999). The interval
+    is where the mean rating of the readers would lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being
+    the 90 % quantile of that prediction's error on validation patients; it's widened to hold the probability itself.
+    Below `min_nodule`, which 99 % of the nodules of validation patients reach, a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]
     region: tuple[int, int, int]
-    features: Mapping[str, tuple[float, float, float]]
     slope: float
     offset: float
     spread: float
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
+    network_weight: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
 
         Raises:
-            ValueError: a value is out of range, or a feature is unknown.
+            ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.region)
-        unknown = sorted({*self.features} - {*FEATURES, "network"})
-        if unknown:
-            raise ValueError(f"unknown features {', '.join(unknown)}")
-        for name, (mean, scale, weight) in self.features.items():
-            check_number(f"mean of {name}", mean)
-            check_number(f"scale of {name}", scale, 1e-9)
-            check_number(f"weight of {name}", weight)
-        for name in ("slope", "offset", "reader_slope", "reader_offset"):
+        for name in ("slope", "offset", "reader_slope", "reader_offset", "network_weight"):
             check_number(name, getattr(self, name))
         check_number("spread", self.spread, 0)
         check_number("min_nodule", self.min_nodule, 0, 1)
@@ -137,6 +128,7 @@ class Networks(Finder, Delineator):
     """Networks on their device, ready to run, and the sha256 of their weights."""
 
     rate: nn.Module
+    malignancy: nn.Module
     rate_settings: RateSettings
     weights: Mapping[str, str]
 
@@ -182,6 +174,7 @@ def load_networks(
         ("find", segmentation, seg, "find_def", "find.pt"),
         ("delineate", segmentation, seg, "network_def", "model.pt"),
         ("rate", classification, cls, "network_def", "model.pt"),
+        ("malignancy", classification, cls, "malignancy_def", "malignancy.pt"),
     ):
         network = build_network(config, key, bundle, trust_config=trust_config)
         weights[name] = load_weights(network, bundle, file)
@@ -234,6 +227,18 @@ def _modest(digits: str) -> int:
     if len(digits) > 5:
         raise ValueError(f"{digits[:20]} is too large")
     return int(digits)
+
+
+def load_malignancy(bundle: Path) -> nn.Module:
+    """The regression of a classification bundle that gives the malignancy: features (N, F) -> scores (N,).
+
+    Raises:
+        WeightsError: its weights are missing or damaged.
+        ConfigError: the config is, or asks for other code.
+    """
+    network = build_network(read_config(bundle), "malignancy_def", bundle)
+    load_weights(network, bundle, "malignancy.pt")
+    return network.eval()
 
 
 def read_config(bundle: Path) -> dict[str, Any]:

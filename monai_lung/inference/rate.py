@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monai_lung.inference.features import FEATURES, nodule_features
+from monai_lung.inference.features import nodule_features
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.orient import Orientation
@@ -24,8 +24,10 @@ _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
     """The rating of each outline, in order."""
-    rows = zip(rate_logits(ct, outlines, networks), outlines, strict=True)
-    return [calibrate(row, nodule_features(ct, outline), networks.rate_settings) for row, outline in rows]
+    logits = rate_logits(ct, outlines, networks)
+    measured = [nodule_features(ct, outline) for outline in outlines]
+    regression, settings = networks.malignancy, networks.rate_settings
+    return [calibrate(row, features, regression, settings) for row, features in zip(logits, measured, strict=True)]
 
 
 def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
@@ -64,9 +66,11 @@ def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
     return region_channels(hu, sample(mask, own, target, settings.region, border=True))
 
 
-def calibrate(logits: NDArray[np.float64], features: NDArray[np.float64], settings: RateSettings) -> Rating:
-    """Logits (T,) and measured features (n,) to calibrated probabilities with an interval (`RateSettings` says how)."""
-    score = malignancy_score(logits, features, settings.features)
+def calibrate(
+    logits: NDArray[np.float64], features: NDArray[np.float64], malignancy: nn.Module, settings: RateSettings
+) -> Rating:
+    """Logits (T,) and measured features (F,) to calibrated probabilities with an interval (`RateSettings` says how)."""
+    score = malignancy_score(logits, features, malignancy, settings.network_weight)
     probability = _sigmoid(settings.slope * score + settings.offset)
     rated = settings.reader_slope * score + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
@@ -75,12 +79,16 @@ def calibrate(logits: NDArray[np.float64], features: NDArray[np.float64], settin
 
 
 def malignancy_score(
-    logits: NDArray[np.float64], features: NDArray[np.float64], weights: Mapping[str, Sequence[float]]
+    logits: NDArray[np.float64], features: NDArray[np.float64], malignancy: nn.Module, network_weight: float
 ) -> float:
-    """The regression's sum over `weights` (`RateSettings.features`)."""
-    values = dict(zip(FEATURES, features, strict=True))
-    values["network"] = logits[TARGETS.index("malignancy")]
-    return float(sum(w * (values[name] - mean) / scale for name, (mean, scale, w) in weights.items()))
+    """The regression's score of the features (F,), and `network_weight` times the network's own logit."""
+    with torch.inference_mode():
+        regression = malignancy(torch.as_tensor(features, dtype=torch.float32, device=_device(malignancy))[None])
+    return float(regression[0]) + network_weight * float(logits[TARGETS.index("malignancy")])
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((t.device for t in network.buffers()), torch.device("cpu"))
 
 
 def _sigmoid(x: float) -> float:

@@ -18,7 +18,7 @@ from monai_lung.inference.networks import RateSettings
 from monai_lung.inference.rate import mirrored_logits, region
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Outline
-from monai_lung.networks import NoduleResNet50, baselines
+from monai_lung.networks import KernelRegression, NoduleResNet50, baselines
 from monai_lung.study.fit import Loss, Schedule, fit
 from monai_lung.study.segmentation import load_masks
 from monai_lung.study.store import Predictions, Study, crop_ct
@@ -62,8 +62,9 @@ RATERS = {
 }
 SIMPLE = {
     "diameter": "diameter alone, logistic",
-    "regression": "18 measured features, logistic (what ships)",
+    "regression": "18 measured features, logistic",
     "boosting": "18 measured features, gradient boosting",
+    "kernel": "18 measured features, kernel regression (what ships)",
 }
 
 
@@ -116,7 +117,7 @@ def rate(
 ) -> NDArray[np.float64]:
     """Malignancy logit (n,) of each crop's mask, averaged over mirrors."""
     task = study.budget.rating
-    settings = RateSettings(task.spacing_mm, task.patch, {}, 1.0, 0.0, 0.0, 0.0)
+    settings = RateSettings(task.spacing_mm, task.patch, 1.0, 0.0, 0.0, 0.0)
     logits = []
     for start in range(0, len(crops), _BATCH):
         pairs = zip(crops[start : start + _BATCH], masks[start : start + _BATCH], strict=True)
@@ -165,6 +166,9 @@ def simple_scores(
     """
     if name == "diameter":
         return test[:, FEATURES.index("ln_diameter")]
+    if name == "kernel":
+        regression = KernelRegression.fit(torch.from_numpy(train), torch.from_numpy(malignant))
+        return regression(torch.from_numpy(test).float()).double().numpy()
     mean, scale = train.mean(0), np.maximum(train.std(0), 1e-9)
     return _model(name).fit((train - mean) / scale, malignant).decision_function((test - mean) / scale)
 
@@ -182,19 +186,20 @@ def _model(name: str) -> Any:
 def cross_fitted(
     name: str, labels: Mapping[str, Sequence[bool | None]], by_fold: Mapping[int, tuple[Predictions, Predictions]]
 ) -> dict[str, float]:
-    """Score of each nodule by a simple model fitted on the other folds.
+    """Score of each nodule by a simple model fitted on the other folds, there with both kinds of mask.
 
     Args:
         name: of `SIMPLE`.
         labels: of each nodule, one or one a reader; None is left out of the fit.
-        by_fold: fold to features by the readers' masks, to fit with, and by the masks to be judged.
+        by_fold: fold to features by the readers' masks and by those judged, the same object where these are the readers'.
     """
     result: dict[str, float] = {}
     for fold, (_, judged) in by_fold.items():
         rows = []
-        for k, (known, _) in by_fold.items():
-            for values, i in zip(known.values["features"], known.ids, strict=True):
-                rows += [(values, label) for label in labels[i] if label is not None and k != fold]
+        others = [parts for k, parts in by_fold.items() if k != fold]
+        for one in (p for known, shown in others for p in ((known,) if known is shown else (known, shown))):
+            for values, i in zip(one.values["features"], one.ids, strict=True):
+                rows += [(values, label) for label in labels[i] if label is not None]
         x, y = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], bool)
         scores = simple_scores(name, x, y, judged.values["features"])
         result |= dict(zip(judged.ids, scores.tolist(), strict=True))

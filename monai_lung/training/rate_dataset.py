@@ -213,10 +213,11 @@ def rate_dataset(
     backgrounds: str = "",
     others: int = 0,
     exclude: Sequence[str] = (),
+    exclude_backgrounds: Sequence[str] = (),
     seed: int = 0,
     augment: bool = True,
 ) -> RateDataset:
     """A `RateDataset` from a crop folder and, where given, a folder of backgrounds, for a bundle's config."""
-    scans = read_backgrounds(backgrounds) if backgrounds and others else []
+    scans = read_backgrounds(backgrounds, exclude_backgrounds) if backgrounds and others else []
     crops = load_crops(folder, patients, exclude)
     return RateDataset(crops, scans, spacing_mm, size, others=others, seed=seed, augment=augment)

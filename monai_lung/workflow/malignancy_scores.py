@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from torch import nn
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import LabelRule, malignancy_labels
-from monai_lung.inference.networks import RateSettings, settings
+from monai_lung.inference.networks import RateSettings, load_malignancy, settings
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import Rating
 from monai_lung.training.rate_dataset import rating_targets
@@ -27,12 +28,13 @@ class PredictionTable:
 
     Args:
         rate_settings: as in the bundle's config.
-        bundle_root: named in errors.
+        bundle_root: with the regression that gives the malignancy.
         output_dir: where to.
     """
 
     def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str, output_dir: Path | str) -> None:
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
+        self.malignancy = load_malignancy(Path(bundle_root))
         self.path = Path(output_dir) / "predictions.csv"
         self._rows: list[tuple[tuple[str, ...], Rating]] = []
 
@@ -45,7 +47,7 @@ class PredictionTable:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), self.settings)
+            rating = _rating(output, item, self.malignancy, self.settings)
             self._rows.append(((item["case"], item["nodule"]), rating))
 
     def write(self) -> None:
@@ -63,7 +65,7 @@ class MalignancyScores:
     Args:
         rows: of the crops, in the order that items name.
         rate_settings: as in the bundle's config.
-        bundle_root: named in errors.
+        bundle_root: with the regression that gives the malignancy.
         output_dir: where to.
         mask: "predicted" or "readers", for the record.
         weights: file name to sha256 of what was evaluated.
@@ -82,6 +84,7 @@ class MalignancyScores:
     ) -> None:
         self.rows, self.output_dir, self.mask = rows, Path(output_dir), mask
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
+        self.malignancy = load_malignancy(Path(bundle_root))
         self.weights, self.seed = dict(weights), seed
         self._rated: list[tuple[CropRow, Rating, bool]] = []
 
@@ -94,7 +97,7 @@ class MalignancyScores:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), self.settings)
+            rating = _rating(output, item, self.malignancy, self.settings)
             self._rated.append((self.rows[int(item["row"])], rating, bool(item["outlined"])))
 
     def write(self) -> None:
@@ -133,6 +136,10 @@ class MalignancyScores:
     def _labelled(self, rule: LabelRule) -> list[tuple[CropRow, Rating, bool | None]]:
         rated = [(row, rating) for row, rating, _ in self._rated if row.ratings.get("malignancy")]
         return [(row, rating, malignancy_labels(row.ratings["malignancy"], rule)[0]) for row, rating in rated]
+
+
+def _rating(output: Mapping[str, Any], item: Mapping[str, Any], malignancy: nn.Module, rates: RateSettings) -> Rating:
+    return calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), malignancy, rates)
 
 
 def _class_statistics(kept: Sequence[tuple[CropRow, Rating, bool | None]]) -> dict[str, Statistic]:

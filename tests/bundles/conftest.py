@@ -120,7 +120,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     made = Bundles(*(root / f"lung_nodule_{name}" for name in ("segmentation", "classification", "analysis")))
     for bundle, changes in (
         (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
-        (made.classification, {"network_def": {"width": 2}}),
+        (made.classification, {"network_def": {"width": 2}, "malignancy_def": {"examples": 2}}),
     ):
         path = bundle / "configs" / "inference.json"
         config = json.loads(path.read_text())
@@ -163,4 +163,5 @@ def _save_weights(bundles: Bundles) -> None:
         network = calls_dense_nodule(build_network(config, key, bundles.segmentation))
         save_weights(network, bundles.segmentation, file)
     config = read_config(bundles.classification)
-    save_weights(build_network(config, "network_def", bundles.classification), bundles.classification, "model.pt")
+    for key, file in (("network_def", "model.pt"), ("malignancy_def", "malignancy.pt")):
+        save_weights(build_network(config, key, bundles.classification), bundles.classification, file)

@@ -121,7 +121,7 @@ def test_every_file_of_a_bundle_is_there(name):
 def test_network_definitions_and_settings_are_plain_values():
     for name, keys in (
         ("segmentation", ("find_def", "network_def", "find_settings", "delineate_settings")),
-        ("classification", ("network_def", "rate_settings")),
+        ("classification", ("network_def", "malignancy_def", "rate_settings")),
     ):
         config = json.loads((folder(name) / "configs" / "inference.json").read_text())
         for key in keys:

@@ -30,15 +30,23 @@ class Likely(nn.Module):
         return answer
 
 
+class Silent(nn.Module):
+    """A regression that says nothing of malignancy."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, 0] * 0
+
+
 def networks() -> Networks:
-    """The three of them with their settings."""
+    """All of them with their settings."""
     return Networks(
         find=BrightBalls((3, 3, 1)),
         delineate=BrightBalls((5, 5, 3)),
         rate=Likely(),
+        malignancy=Silent(),
         find_settings=FindSettings((1.5, 1.5, 3.0), (64, 64, 32), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.75, 0.75, 1.5), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), {"network": (0.0, 1.0, 1.0)}, 1.0, 0.0, 1.0, 0.5),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5, network_weight=1.0),
         device=torch.device("cpu"),
         weights={},
     )

@@ -346,13 +346,13 @@ def overlap_whole(chest: Chest, folder: Path) -> Path:
     return config(folder, lambda c: c["find_settings"].update(overlap=1.0))
 
 
-@kind("config", refused="unknown features colour")
-def features_unknown(chest: Chest, folder: Path) -> Path:
-    """A feature that isn't measured."""
-    return config(folder, lambda c: c["rate_settings"]["features"].update(colour=[0, 1, 1]), CLASSIFICATION)
+@kind("config", refused="network_weight")
+def weight_of_nothing(chest: Chest, folder: Path) -> Path:
+    """A weight of the network's malignancy that is no number."""
+    return config(folder, lambda c: c["rate_settings"].update(network_weight=float("nan")), CLASSIFICATION)
 
 
-@kind("config", refused="scale of network|scale of ln_diameter")
-def features_without_scale(chest: Chest, folder: Path) -> Path:
-    """A feature with a scale of 0."""
-    return config(folder, lambda c: c["rate_settings"]["features"].update(ln_diameter=[0, 0, 1]), CLASSIFICATION)
+@kind("config", refused="not weights of KernelRegression")
+def regression_of_other_features(chest: Chest, folder: Path) -> Path:
+    """A malignancy regression on more features than its weights have."""
+    return config(folder, lambda c: c["malignancy_def"].update(features=99), CLASSIFICATION)

@@ -29,15 +29,23 @@ class Bigger(nn.Module):
         return torch.stack([filled * 0 + 4, filled * 40 - 2, *[filled * 0] * 7], dim=1)
 
 
+class Silent(nn.Module):
+    """A regression that says nothing of malignancy."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, 0] * 0
+
+
 @pytest.fixture
 def networks() -> Networks:
     return Networks(
         find=Bright(),
         delineate=Bright(),
         rate=Bigger(),
+        malignancy=Silent(),
         find_settings=FindSettings((1.0, 1.0, 2.0), (32, 32, 16), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.625, 0.625, 1.25), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), {"network": (0.0, 1.0, 1.0)}, 1.0, 0.0, 1.0, 0.5),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5, network_weight=1.0),
         device=torch.device("cpu"),
         weights={},
     )

@@ -76,7 +76,7 @@ def test_masks_that_come_later_are_rated_by_the_kept_network(study: Study, monke
     np.testing.assert_allclose(after.values["readers"], before.values["readers"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["regression", "boosting"])
+@pytest.mark.parametrize("name", ["regression", "boosting", "kernel"])
 def test_a_fold_is_never_scored_by_its_own_labels(study: Study, name: str) -> None:
     by_fold = {f: (malignancy.features(study, "readers", f),) * 2 for f in range(2)}
     labels = {c.row.id: [max(c.row.ratings["malignancy"]) > 3] for c in study.crops}

@@ -101,9 +101,11 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         return self.analyses.waiting(self.datastore().get_unlabeled_images(), self._weights())
 
     def _weights(self) -> dict[str, str]:
-        rating = bundle_dir("lung_nodule_classification") / "models" / "model.pt"
+        rating = bundle_dir("lung_nodule_classification") / "models"
         models = self.bundle / "models"
-        return {"delineate": sha256(models / "model.pt"), "find": sha256(models / "find.pt"), "rate": sha256(rating)}
+        files = {"delineate": models / "model.pt", "find": models / "find.pt"}
+        files |= {"rate": rating / "model.pt", "malignancy": rating / "malignancy.pt"}
+        return {name: sha256(file) for name, file in files.items()}
 
     def _analyze(self, scan: str) -> None:
         """Analyse one scan and keep what was found, or why it can't be."""
