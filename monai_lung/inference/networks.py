@@ -79,7 +79,7 @@ class RateSettings:
     times the network's own malignancy logit. It is calibrated to sigmoid(slope x + offset) (Platt 1999). The interval
     is where the mean rating of the readers would lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being
     the 90 % quantile of that prediction's error on validation patients; it's widened to hold the probability itself.
-    Below `min_nodule`, which 99 % of the nodules of validation patients reach, a seed is called no nodule.
+    Below `min_nodule`, which 97 % of the nodules of validation patients reach, a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]

@@ -138,12 +138,8 @@ def judged(study: Study, name: str, rule: LabelRule, kind: MaskKind) -> Judged |
     """A model's scores with labels by `rule`, on the folds that have predictions with masks of `kind`."""
     crops = {c.row.id: c for c in study.crops}
     labels = {i: malignancy_labels(c.row.ratings["malignancy"], rule) for i, c in crops.items()}
-    by_fold = {}
-    for fold in range(study.n_folds):
-        known = features(study, "readers", fold)
-        shown = known if kind == "readers" else features(study, kind, fold)
-        if known is not None and shown is not None:
-            by_fold[fold] = (known, shown)
+    measured = {f: (features(study, "readers", f), features(study, kind, f)) for f in range(study.n_folds)}
+    by_fold = {f: (a, b) for f, (a, b) in measured.items() if a is not None and b is not None}
     steps, scores = 0, {}
     if name in SIMPLE and len(by_fold) > 1:
         scores = cross_fitted(name, labels, by_fold)

@@ -186,20 +186,19 @@ def _model(name: str) -> Any:
 def cross_fitted(
     name: str, labels: Mapping[str, Sequence[bool | None]], by_fold: Mapping[int, tuple[Predictions, Predictions]]
 ) -> dict[str, float]:
-    """Score of each nodule by a simple model fitted on the other folds, there with both kinds of mask.
+    """Score of each nodule by a simple model fitted on the other folds.
 
     Args:
         name: of `SIMPLE`.
         labels: of each nodule, one or one a reader; None is left out of the fit.
-        by_fold: fold to features by the readers' masks and by those judged, the same object where these are the readers'.
+        by_fold: fold to features by the readers' masks, to fit with, and by the masks to be judged.
     """
     result: dict[str, float] = {}
     for fold, (_, judged) in by_fold.items():
         rows = []
-        others = [parts for k, parts in by_fold.items() if k != fold]
-        for one in (p for known, shown in others for p in ((known,) if known is shown else (known, shown))):
-            for values, i in zip(one.values["features"], one.ids, strict=True):
-                rows += [(values, label) for label in labels[i] if label is not None]
+        for k, (known, _) in by_fold.items():
+            for values, i in zip(known.values["features"], known.ids, strict=True):
+                rows += [(values, label) for label in labels[i] if label is not None and k != fold]
         x, y = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], bool)
         scores = simple_scores(name, x, y, judged.values["features"])
         result |= dict(zip(judged.ids, scores.tolist(), strict=True))
