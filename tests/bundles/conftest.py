@@ -15,9 +15,10 @@ import torch
 
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
+from monai_lung.inference.features import FEATURES
 from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io import write_nifti
-from monai_lung.networks import ResUNet3d
+from monai_lung.networks import KernelRegression, ResUNet3d
 from monai_lung.weights import save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -163,5 +164,6 @@ def _save_weights(bundles: Bundles) -> None:
         network = calls_dense_nodule(build_network(config, key, bundles.segmentation))
         save_weights(network, bundles.segmentation, file)
     config = read_config(bundles.classification)
-    for key, file in (("network_def", "model.pt"), ("malignancy_def", "malignancy.pt")):
-        save_weights(build_network(config, key, bundles.classification), bundles.classification, file)
+    save_weights(build_network(config, "network_def", bundles.classification), bundles.classification, "model.pt")
+    regression = KernelRegression.fit(torch.randn(2, len(FEATURES)), torch.tensor([True, False]))
+    save_weights(regression, bundles.classification, "malignancy.pt")
