@@ -92,16 +92,16 @@ stands what is on both sides: nodules with marks, and patients, to train with as
 Networks: those that shipped at the time (sha256: {weights}), with their own settings. A hit lies within the nodule's
 radius of its centre, or within 4 mm; marks of any reader, those below 3 mm too, are no false positives. Neither
 patient's nodules were trained on. The lung of LIDC-IDRI-0001, without its nodule, was a background of the training of
-the finding network, which never saw LIDC-IDRI-0003; the rating network learned on both lungs what is no nodule. **Two
+the finding network, which never saw LIDC-IDRI-0003; the rating network learned on it what is no nodule, in its first
+steps on -0003 too. **Two
 scans say little**; a rate on other patients isn't known from them.
 
 {real}
 ### Pasted nodules
 Nodules of fold 0, which the networks never saw, set into the lungs of the same two scans at random places, by the
 readers' votes with a feathered edge: free of the pleura, so easier than nodules that touch it. False positives are
-those of two scans over and over, so they have no interval. All that the rating network knows as no nodule comes from
-these two scans and two kernels of a third: where it turns pasted nodules down that it passes in their own scans
-(`evaluate.json`), it may know the scan by its noise and not the nodule.
+those of two scans over and over, so they have no interval. The rating network learned from
+nodules set into lungs by similar means, so what it keeps is an upper bound.
 
 {froc}
 {picture_froc}
