@@ -307,6 +307,7 @@ def write(
         OutputError: the folder can't be written.
     """
     from monai_lung.io.output import replacing_folder
+    from monai_lung.report.files import WRITERS
 
     wanted = check_formats(formats)
     report = noted(report, wanted)
@@ -315,66 +316,12 @@ def write(
     folder = Path(out) / report.ct.name
     with replacing_folder(folder) as temporary, ThreadPoolExecutor(1) as aside:
         # masks are compressed outside of Python's lock, so another core can draw the page meanwhile
-        masks = [aside.submit(_nifti, report, temporary, show_patient)] if "nifti" in wanted else []
-        for name in (f for f in _WRITERS if f in wanted and f != "nifti"):  # in order: the SR refers to the SEG
-            _WRITERS[name](report, temporary, show_patient)
+        masks = [aside.submit(WRITERS["nifti"], report, temporary, show_patient)] if "nifti" in wanted else []
+        for name in (f for f in WRITERS if f in wanted and f != "nifti"):  # in order: the SR refers to the SEG
+            WRITERS[name](report, temporary, show_patient)
         for one in masks:
             one.result()
     return folder
-
-
-def _json(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import findings
-
-    findings.write(report, folder / "findings.json", show_patient)
-
-
-def _nifti(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.io.output import write_nifti
-
-    write_nifti(folder / "lungs.nii.gz", report.lungs.labels, report.ct.affine_lps)
-    write_nifti(folder / "nodules.nii.gz", report.nodule_labels(), report.ct.affine_lps)
-
-
-def _seg(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import dicom_seg
-
-    dicom_seg.write(report, folder / "seg.dcm")
-
-
-def _sr(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import dicom_sr
-
-    dicom_sr.write(report, folder / "sr.dcm", folder / "seg.dcm")
-
-
-def _html(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import html
-
-    html.write(report, folder / "report.html", show_patient)
-
-
-def _figure(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import figure
-
-    figure.write(report, folder / "figure.png")
-
-
-def _csv(report: Report, folder: Path, show_patient: bool) -> None:
-    from monai_lung.report import table
-
-    table.write_csv(report, folder / "nodules.csv")
-
-
-_WRITERS: dict[str, Callable[[Report, Path, bool], None]] = {
-    "seg": _seg,
-    "sr": _sr,
-    "json": _json,
-    "nifti": _nifti,
-    "html": _html,
-    "figure": _figure,
-    "csv": _csv,
-}
 
 
 @contextmanager

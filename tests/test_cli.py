@@ -18,6 +18,7 @@ from monai_lung.cli import run
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
 from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
+from monai_lung.report import files
 from monai_lung.terminal import table
 
 
@@ -259,14 +260,14 @@ def test_read_only_output_is_1(volumes, tmp_path, analyzer, capsys):
 
 
 def test_interrupt_is_130_and_keeps_finished_cases_only(volumes, tmp_path, analyzer, capsys, monkeypatch):
-    wrote = analysis._WRITERS["json"]
+    wrote = files.WRITERS["json"]
 
     def interrupted(result: Report, folder: Path, show_patient: bool) -> None:
         wrote(result, folder, show_patient)
         if result.ct.name == "two":
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(analysis._WRITERS, "json", interrupted)
+    monkeypatch.setitem(files.WRITERS, "json", interrupted)
     assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json"]) == 130
     assert "interrupted" in one_line(capsys.readouterr().err)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["one"]

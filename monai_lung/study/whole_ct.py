@@ -9,10 +9,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.lidc.index import read_index
@@ -30,6 +28,7 @@ from monai_lung.model import CT, Lungs
 from monai_lung.study.malignancy import marked
 from monai_lung.study.segmentation import SHIPPED_FOLD
 from monai_lung.study.store import Predictions, Study, crop_ct
+from monai_lung.training.synthesis import feathered
 from monai_lung.transforms.lungs import segment_lungs
 
 log = logging.getLogger(__name__)
@@ -172,10 +171,8 @@ def _set_in(hu: NDArray[np.int16], ct: CT, crop: Crop, place: NDArray[np.float64
     target = ct.affine_lps.copy()
     target[:3, 3] = ct.to_world(low.astype(float))
     size = tuple(int(n) for n in high - low)
-    share = sample(crop.share, affine, target, size, border=False)
+    alpha = feathered(sample(crop.share, affine, target, size, border=False)).numpy()
     value = sample(crop.hu, affine, target, size, border=True).numpy()
-    solid = (2 * share).clamp(0, 1)
-    alpha = torch.maximum(functional.avg_pool3d(solid[None, None], 3, 1, 1)[0, 0], share).numpy()
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     hu[box] = np.rint(hu[box] + alpha * (value - hu[box])).astype(np.int16)
 
