@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from monai_lung.analysis import Found, Options
 
 
-
 def read_prior(path: Path, options: Options) -> PriorExamination:
     """What is known of an earlier examination before it's analysed; its `ct` is None for an earlier result.
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, read_backgrounds
-from monai_lung.data.crops import Crop
+from monai_lung.data.slices import read_slices
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import (
@@ -22,6 +22,7 @@ from monai_lung.training.synthesis import (
     donor_of,
     feathered,
     random_frame,
+    rounded,
     sample,
     soft_box,
 )
@@ -33,6 +34,8 @@ COARSE_SHARE = 0.25
 """Patches as the coarse look for masses sees them: voxels twice as large, nodules grown to masses."""
 LARGE_RADIUS_MM = 5.0
 """Nodules larger than this look like small masses where they are grown."""
+FAINT_WEIGHT = 3.0
+"""How much oftener than a solid nodule one of ground glass or a part-solid one is set in: they are few, and missed."""
 
 
 class FindDataset(Dataset[dict[str, Tensor]]):
@@ -41,12 +44,13 @@ class FindDataset(Dataset[dict[str, Tensor]]):
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
     the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is
-    `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, and trust (0 at seams and at the
-    background's own nodules). A quarter of the items are of twice the voxel size, with large nodules grown to masses.
+    `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, less where fewer than three saw
+    the nodule at all, and trust (0 at seams and at the background's own nodules). A quarter of the items are of twice
+    the voxel size, with large nodules grown to masses.
 
     Args:
         backgrounds: scans on the network's grid.
-        crops: nodules to set in.
+        donors: nodules to set in.
         size: voxels of a patch.
         samples: items of an epoch.
         seed: items depend on it, on the index and on the epoch.
@@ -55,7 +59,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         backgrounds: Sequence[Background],
-        crops: Sequence[Crop],
+        donors: Sequence[Donor],
         size: Sequence[int],
         *,
         samples: int,
@@ -64,7 +68,9 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         self.backgrounds = list(backgrounds)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.samples, self.seed = samples, seed
-        self.donors = [donor_of(crop) for crop in crops]
+        self.donors = list(donors)
+        weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
+        self._often = weight / weight.sum()
         self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
         self._coarse = [_halved(b) for b in self.backgrounds]
         self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
@@ -129,13 +135,13 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
         large = grown > 1 or (self._large and rng.random() < 0.1)
-        donor = self.donors[rng.choice(self._large) if large else rng.integers(len(self.donors))]
+        donor = self.donors[rng.choice(self._large) if large else rng.choice(len(self.donors), p=self._often)]
         scale = rng.uniform(1.4, 2.5) if large else 1.0
         place = _place(depth.numpy(), donor, scale, rng)
         if place is None:
             return hu, share, trust
         nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
-        if rng.random() < 0.55:  # alone
+        if donor.alone or rng.random() < 0.55:
             alpha = feathered(nodule[1])
             value = nodule[0] if donor.wall is None else torch.maximum(nodule[0], hu)
             seam = torch.zeros_like(alpha, dtype=torch.bool)
@@ -145,7 +151,7 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         inside = alpha > 0.02
         return (
             hu + alpha * (value - hu),
-            torch.where(inside, nodule[1], share),
+            torch.where(inside, nodule[1] * donor.agreement, share),
             torch.where(seam, torch.zeros_like(trust), trust),
         )
 
@@ -237,17 +243,24 @@ def find_dataset(
     *,
     size: Sequence[int],
     samples: int,
+    slices: str = "",
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
     spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
 ) -> FindDataset:
-    """A `FindDataset` from a folder of backgrounds and a crop folder, for a bundle's config.
+    """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
+
+    A nodule of the slices that is among the crops is taken from there; the others are rounded to solids.
 
     Raises:
         UsageError: a background has other voxels than `spacing_mm`.
     """
-    crops = load_crops(folder, patients, exclude)
+    donors = [donor_of(crop) for crop in load_crops(folder, patients, exclude)]
+    if slices:
+        known = {donor.crop.row.id for donor in donors}
+        flat = (n for n in read_slices(slices, set(patients) - set(exclude)) if n.row.id not in known)
+        donors += [donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None]
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
     for scan in scans:
         if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
@@ -255,4 +268,4 @@ def find_dataset(
                 f"{backgrounds}: {scan.name} has voxels of {scan.spacing_mm} mm, the recipe wants {list(spacing_mm)}; "
                 "make the backgrounds anew for it"
             )
-    return FindDataset(scans, crops, size, samples=samples, seed=seed)
+    return FindDataset(scans, donors, size, samples=samples, seed=seed)

@@ -1,8 +1,9 @@
-"""Nodule crops set into context that they were cut out of: longer in z, or in another patient's lung.
+"""Nodules set into context that they were cut out of: longer in z, or in another patient's lung.
 
 Crops may end in z where the readers' marks end. A network that is trained on them as they are never sees a nodule
 end, and learns to fill the box. Here each crop is continued beyond its ends with its own last slice, the nodule painted
-over, or is set into the lung of a whole scan with a soft edge.
+over, or is set into the lung of a whole scan with a soft edge. A nodule of which there is one slice is rounded to a
+solid before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_lung.data.crops import Crop
+from monai_lung.data.slices import NoduleSlice
 
 WAYS = (0.5, 0.3, 0.2)
 """How often a crop goes on with its last slice cleaned, with its last slice, and with plain parenchyma."""
@@ -92,14 +94,26 @@ class Donor:
     Attributes:
         radius_mm: of the sphere of its volume.
         wall: in-plane direction (2,) to the chest wall that the nodule sits on, None for a free one.
+        alone: its surroundings are not real, only the nodule itself may be set in.
     """
 
     crop: Crop
     radius_mm: float
     wall: NDArray[np.float64] | None
+    alone: bool = False
+
+    @property
+    def agreement(self) -> float:
+        """How far it counts as a nodule: 1 where three readers or more marked it, else their share of three."""
+        return min(1.0, self.crop.row.n_readers / 3)
+
+    @property
+    def solid(self) -> bool:
+        """Its readers' mean texture is above 4: neither ground glass nor part-solid."""
+        return float(np.mean(self.crop.row.ratings.get("texture", (5,)))) > 4
 
 
-def donor_of(crop: Crop) -> Donor:
+def donor_of(crop: Crop, *, alone: bool = False) -> Donor:
     """`crop` as a donor; it sits on a wall where a quarter of its rim is dense."""
     mask = crop.votes > 0
     center = np.argwhere(mask).mean(0)
@@ -108,9 +122,37 @@ def donor_of(crop: Crop) -> Donor:
     volume = float((crop.share >= 0.5).sum() * np.prod(crop.spacing_mm))
     radius = (3 * max(volume, 1.0) / (4 * np.pi)) ** (1 / 3)
     if len(dense) < 0.25 * ring.sum():
-        return Donor(crop, radius, None)
+        return Donor(crop, radius, None, alone)
     wall = ((dense - center) * crop.spacing_mm)[:, :2].mean(0)
-    return Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6))
+    return Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6), alone)
+
+
+def rounded(nodule: NoduleSlice, *, z_mm: float = 1.0, blur_mm: float = 1.0) -> Crop | None:
+    """`nodule` as a solid: every slice is the given one, shrunk about the nodule's centre.
+
+    Half as high as a disc of its area is wide, with slices of `z_mm`, blurred along z as a scan's slices are. What lies
+    around the nodule is shrunk with it and means nothing. None where fewer than four pixels are marked by half of the
+    readers.
+    """
+    share = np.unpackbits(nodule.readers[..., None], axis=-1).sum(-1) / nodule.row.n_readers
+    marked = np.argwhere(share >= 0.5)
+    if len(marked) < 4:
+        return None
+    center = marked.mean(0)
+    radius_mm = np.sqrt(len(marked) / np.pi) * nodule.spacing_mm
+    reach = int(np.ceil(np.abs(np.argwhere(nodule.readers) - center).max())) + 6
+    half = int(np.ceil(radius_mm / z_mm))
+    z = np.arange(-half - 1, half + 2) * z_mm
+    shrink = np.sqrt(np.clip(1 - (z / (radius_mm + z_mm / 2)) ** 2, 0.01, 1))
+    offsets = np.arange(-reach, reach + 1, dtype=float)
+    points = np.stack(np.broadcast_arrays(offsets[:, None, None] / shrink, offsets[None, :, None] / shrink))
+    points = points + center[:, None, None, None]
+    hu = ndimage.map_coordinates(nodule.hu.astype(np.float32), points, order=1, mode="nearest")
+    hu = ndimage.gaussian_filter1d(hu, blur_mm / z_mm, axis=-1, mode="nearest")
+    readers = ndimage.map_coordinates(nodule.readers, points, order=0, mode="constant")
+    readers[..., np.abs(z) > radius_mm] = 0
+    affine = np.diag([nodule.spacing_mm, nodule.spacing_mm, z_mm, 1.0])
+    return Crop(nodule.row, np.rint(hu).astype(np.int16), readers, affine)
 
 
 def feathered(share: Tensor) -> Tensor:

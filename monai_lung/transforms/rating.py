@@ -21,7 +21,6 @@ TARGETS = (
 """The network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
 
 
-
 def region_channels(hu: Tensor, mask: Tensor) -> Tensor:
     """HU (X, Y, Z) and mask 0...1 (X, Y, Z) -> float32 (3, X, Y, Z): lung window, soft-tissue window, mask."""
     return torch.stack([windowed(hu, LUNG_WINDOW_HU), windowed(hu, SOFT_WINDOW_HU), mask.float()])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 from crop_builder import ball_crop
 
@@ -35,7 +38,9 @@ def test_augmented_items_differ_and_are_reproducible() -> None:
 
 
 def test_nodules_are_set_into_lung_and_seams_are_not_trusted(background: Background) -> None:
-    dataset = FindDataset([background], [ball_crop(), ball_crop(wall=True)], (48, 48, 24), samples=40, seed=1)
+    dataset = FindDataset(
+        [background], [donor_of(ball_crop()), donor_of(ball_crop(wall=True))], (48, 48, 24), samples=40, seed=1
+    )
     items = [dataset[n] for n in range(40)]
     with_nodule = [item for item in items if item["label"][0].max() > 0.5]
     assert 15 < len(with_nodule) < 40
@@ -48,8 +53,27 @@ def test_nodules_are_set_into_lung_and_seams_are_not_trusted(background: Backgro
 
 def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:
     everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.ones(3))
-    item = FindDataset([everywhere], [ball_crop()], (32, 32, 16), samples=1)[0]
+    item = FindDataset([everywhere], [donor_of(ball_crop())], (32, 32, 16), samples=1)[0]
     assert item["label"][1].max() == 0
+
+
+def test_a_nodule_of_one_reader_counts_a_third(background: Background) -> None:
+    crop = ball_crop()
+    row = dataclasses.replace(crop.row, n_readers=1)
+    donor = donor_of(dataclasses.replace(crop, row=row, readers=(crop.votes >= 2).astype(np.uint8)), alone=True)
+    clean = dataclasses.replace(background, known=np.zeros_like(background.known))
+    dataset = FindDataset([clean], [donor], (48, 48, 24), samples=20, seed=1)
+    labels = [dataset[n]["label"] for n in range(20)]
+    assert max(float(label[0].max()) for label in labels) == pytest.approx(1 / 3)
+    assert all(label[1].min() == 1 for label in labels)  # set in alone, so there is no seam
+
+
+def test_faint_nodules_come_oftener(background: Background) -> None:
+    crop = ball_crop()
+    faint = dataclasses.replace(crop.row, ratings={"texture": (1,) * crop.row.n_readers})
+    solid = dataclasses.replace(crop.row, ratings={"texture": (5,) * crop.row.n_readers})
+    donors = [donor_of(dataclasses.replace(crop, row=row)) for row in (solid, faint)]
+    np.testing.assert_allclose(FindDataset([background], donors, (8, 8, 8), samples=1)._often, [0.25, 0.75])
 
 
 def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from crop_builder import ball_crop
 
-from monai_lung.training.synthesis import continue_in_z, paint_over, random_frame, sample
+from monai_lung.data.crops import CropRow
+from monai_lung.data.slices import NoduleSlice
+from monai_lung.training.synthesis import continue_in_z, donor_of, paint_over, random_frame, rounded, sample
 
 
 def test_a_continued_crop_keeps_its_own_slices_and_ends_the_nodule() -> None:
@@ -58,3 +60,23 @@ def test_a_random_frame_is_a_scaled_rotation_or_mirror() -> None:
     gram = frame.T @ frame
     np.testing.assert_allclose(gram, np.eye(3) * gram[0, 0], atol=1e-12)
     assert 0.8**2 <= gram[0, 0] <= 1.2**2
+
+
+def test_a_slice_is_rounded_to_a_ball_that_ends() -> None:
+    x, y = np.indices((71, 71)) - 35
+    disc = x**2 + y**2 <= 8**2
+    hu = np.where(disc, 30, -870).astype(np.int16)
+    nodule = NoduleSlice(CropRow("n", "p", 2, {}, None), hu, np.where(disc, 3, 0).astype(np.uint8), 0.7)
+    crop = rounded(nodule)
+    assert crop is not None
+    volume = (crop.share >= 0.5).sum() * np.prod(crop.spacing_mm)
+    assert abs(volume / (4 / 3 * np.pi * (8 * 0.7) ** 3) - 1) < 0.1
+    assert not crop.readers[..., 0].any()
+    assert not crop.readers[..., -1].any()
+    assert crop.hu[crop.readers > 0].mean() > -150
+    assert donor_of(crop, alone=True).alone
+
+
+def test_a_slice_without_a_nodule_gives_none() -> None:
+    empty = NoduleSlice(CropRow("n", "p", 1, {}, None), np.zeros((71, 71), np.int16), np.zeros((71, 71), np.uint8), 0.7)
+    assert rounded(empty) is None

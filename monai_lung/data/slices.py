@@ -1,0 +1,65 @@
+"""The slice format: a folder with `slices.csv` and `slices.npz`, each nodule on the slice where it is largest."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.data.crops import RATINGS, CropRow
+from monai_lung.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class NoduleSlice:
+    """A nodule on its largest slice, in its real surroundings.
+
+    Attributes:
+        hu: int16 (X, Y).
+        readers: uint8 (X, Y), bit k set where reader k marked the pixel.
+        spacing_mm: pixel size.
+    """
+
+    row: CropRow
+    hu: NDArray[np.int16]
+    readers: NDArray[np.uint8]
+    spacing_mm: float
+
+
+def read_slices(folder: Path | str, patients: Collection[str]) -> list[NoduleSlice]:
+    """The slices of `patients`, in the table's order.
+
+    Raises:
+        UsageError: `folder` lacks a file.
+        InputError: a file is damaged or the two don't fit each other.
+    """
+    table, arrays = Path(folder) / "slices.csv", Path(folder) / "slices.npz"
+    for path in (table, arrays):
+        if not path.is_file():
+            raise UsageError(f"{path}: not found; the folder of slices must hold slices.csv and slices.npz")
+    try:
+        with np.load(arrays) as file:
+            hu, readers = file["image_hu"], file["readers"]
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{arrays}: can't be read ({error}); restore the file") from error
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not len(rows) == len(hu) == len(readers) or hu.ndim != 3 or hu.shape != readers.shape:
+        raise InputError(f"{folder}: {len(rows)} rows, images {hu.shape} and readers {readers.shape} don't fit")
+    return [_slice(table, n, row, hu[n], readers[n]) for n, row in enumerate(rows) if row.get("patient") in patients]
+
+
+def _slice(
+    table: Path, index: int, row: dict[str, str], hu: NDArray[np.int16], readers: NDArray[np.uint8]
+) -> NoduleSlice:
+    try:
+        ratings = {name: tuple(int(v) for v in row[name].split()) for name in RATINGS}
+        described = CropRow(row["id"], row["patient"], int(row["n_readers"]), ratings, None)
+        return NoduleSlice(described, hu, readers, float(row["spacing_mm"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{table} line {index + 2}: {type(error).__name__} {error}") from error
