@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
@@ -39,13 +40,39 @@ def run(build: Callable[[], Work[Item, Value]], items: Sequence[Item], *, worker
 
 
 def _in_processes(build: Callable[[], Work[Item, Value]], items: Sequence[Item], workers: int) -> Results[Value]:
-    with ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _use_one_thread) as pool:
-        futures = {pool.submit(_attempt, build, item): index for index, item in enumerate(items)}
+    """All items in pools: after a process has died, those in work are done again, each alone, and then the rest."""
+    waiting = deque(enumerate(items))
+    while waiting:
+        suspects = yield from _until_one_dies(build, waiting, min(workers, len(waiting)))
+        for suspect in suspects:
+            alone = deque([suspect])
+            for index, _ in (yield from _until_one_dies(build, alone, 1)):
+                reason = "a worker process died of it, likely for lack of memory: run again with fewer workers"
+                yield index, Result(error=MonaiLungError(reason))
+
+
+def _until_one_dies(
+    build: Callable[[], Work[Item, Value]], waiting: deque[tuple[int, Item]], workers: int
+) -> Generator[tuple[int, Result[Value]], None, list[tuple[int, Item]]]:
+    """Do what is `waiting` until a process dies; gives what was in work then, one item a process at most."""
+    in_work: dict[Future[Result[Value]], tuple[int, Item]] = {}
+    with ProcessPoolExecutor(workers, get_context("spawn"), _use_one_thread) as pool:
         try:
-            for future in as_completed(futures):
-                yield futures[future], _result(future)
+            while waiting or in_work:
+                while waiting and len(in_work) < workers:
+                    future = pool.submit(_attempt, build, waiting[0][1])
+                    in_work[future] = waiting.popleft()
+                done, _ = wait(in_work, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=lambda f: f.exception() is not None):
+                    if not isinstance(future.exception(), BrokenProcessPool):
+                        yield in_work.pop(future)[0], future.result()
+                if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                    break
+        except BrokenProcessPool:
+            pass  # found out as an item was handed over; it still waits
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    return list(in_work.values())
 
 
 def _use_one_thread() -> None:
@@ -59,11 +86,3 @@ def _attempt(build: Callable[[], Work[Item, Value]], item: Item) -> Result[Value
     if _work is None:
         _work = build()
     return attempt(_work, item)
-
-
-def _result(future: Future[Result[Value]]) -> Result[Value]:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        reason = "a worker process died, likely for lack of memory: run again with fewer workers"
-        return Result(error=MonaiLungError(reason))

@@ -90,10 +90,16 @@ def test_processes_do_the_same():
     assert str(results[1].error) == "3 is odd"
 
 
-def test_a_process_that_dies_is_a_failure_of_its_items():
-    results = dict(run(partial(building, partial(die_on, 0)), [0, 1], workers=2))
-    assert isinstance(results[0].error, MonaiLungError)
-    assert "fewer workers" in str(results[0].error)
+def test_an_item_that_kills_its_process_fails_alone():
+    results = dict(run(partial(building, partial(die_on, 1)), range(4), workers=2))
+    assert [results[n].value for n in range(4)] == [0, None, 2, 3]
+    assert isinstance(results[1].error, MonaiLungError)
+    assert "fewer workers" in str(results[1].error)
+
+
+def test_what_no_process_survives_fails_item_by_item():
+    results = dict(run(partial(building, os._exit), [3, 4], workers=2))
+    assert all("died of it" in str(results[n].error) for n in range(2))
 
 
 @pytest.mark.parametrize(
