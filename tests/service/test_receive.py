@@ -74,6 +74,19 @@ def test_what_lacks_a_uid_or_lies_about_it_is_refused(tmp_path: Path) -> None:
         assert 'instances_refused_total{status="0xC000"} 3.0' in node.metrics.show(node.state()).decode()
 
 
+def test_leading_zeros_in_uids_are_taken(tmp_path: Path) -> None:
+    """They are against the standard, and old modalities write them."""
+    (data, *_) = series().datasets
+    for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(data, name, f"{data[name].value[:50]}.007")
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    with running(config_of(tmp_path, free_port())) as node:
+        association = associate(node.receiver.port)
+        assert association.send_c_store(data).Status == 0
+        association.release()
+        assert len(files(config_of(tmp_path, 1).storage)) == 1
+
+
 @pytest.mark.parametrize("step", ["write", "fsync", "rename", "folder", "queue", "reserve"])
 def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """Whatever step fails: A700, nothing half-written, the instance unknown; later it is taken."""
