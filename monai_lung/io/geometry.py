@@ -26,6 +26,8 @@ MAX_VOXELS = 512 * 512 * 3072
 _MAX_GAP_MM = 25.0
 _PIXEL_MM = (0.05, 10.0)
 _STEP_MM = (0.05, 20.0)
+_COARSE_MM = 1.5
+"""Pixels wider than this are of no chest CT: 768 mm of field over 512 are the most that scanners give."""
 _OBLIQUE_DEGREES = 5.0
 
 
@@ -86,11 +88,14 @@ def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
 
 
 def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
-    """What a grid itself costs: thick slices, oblique slices."""
+    """What a grid itself costs: thick slices, coarse pixels, oblique slices."""
     step = float(np.linalg.norm(affine_lps[:3, 2]))
     found = []
     if step > THICK_MM:
         found.append(f"Slices are {step:.1f} mm apart: accuracy is reduced, most of all for small nodules.")
+    pixel = float(np.linalg.norm(affine_lps[:3, :2], axis=0).max())
+    if pixel > _COARSE_MM:
+        found.append(f"Pixels are {pixel:.1f} mm wide, far more than in a chest CT: vessels may be called nodules.")
     angle = math.degrees(math.acos(min(1.0, abs(float(affine_lps[2, 2])) / step)))
     if angle > _OBLIQUE_DEGREES:
         found.append(f"Slices are oblique: {angle:.0f} degrees from the axial plane.")

@@ -280,6 +280,11 @@ def test_thick_and_oblique_slices_are_mentioned(tmp_path):
     assert any("oblique: 12 degrees" in w for w in warnings)
 
 
+def test_coarse_pixels_are_mentioned(tmp_path):
+    SeriesBuilder(spacing=(2.0, 2.0, 2.0)).write(tmp_path)
+    assert any("Pixels are 2.0 mm wide" in w for w in read_ct(tmp_path).warnings)
+
+
 def test_rounded_positions_are_no_gap(tmp_path):
     builder = SeriesBuilder(body_hu(slices=30), spacing=(0.75, 0.75, 0.625))
     for data in builder.datasets:
