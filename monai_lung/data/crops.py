@@ -85,10 +85,15 @@ def read_table(folder: Path | str) -> list[CropRow]:
     if not path.is_file():
         raise UsageError(f"{path}: not found; the folder of crops must hold nodules.csv, images/ and readers/")
     with path.open(newline="") as file:
-        return [_row(path, n, row) for n, row in enumerate(csv.DictReader(file), start=2)]
+        return [crop_row(path, n, row) for n, row in enumerate(csv.DictReader(file), start=2)]
 
 
-def _row(path: Path, line: int, row: dict[str, str]) -> CropRow:
+def crop_row(path: Path, line: int, row: dict[str, str]) -> CropRow:
+    """A line of a nodule table, `nodules.csv` or `slices.csv`.
+
+    Raises:
+        InputError: it lacks a column, or its values don't fit each other.
+    """
     try:
         n_readers = int(row["n_readers"])
         ratings = {name: tuple(int(v) for v in row[name].split()) for name in RATINGS if row.get(name)}

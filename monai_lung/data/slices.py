@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.data.crops import RATINGS, CropRow
+from monai_lung.data.crops import CropRow, crop_row
 from monai_lung.errors import InputError, UsageError
 
 
@@ -45,21 +44,24 @@ def read_slices(folder: Path | str, patients: Collection[str]) -> list[NoduleSli
     try:
         with np.load(arrays) as file:
             hu, readers = file["image_hu"], file["readers"]
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds
         raise InputError(f"{arrays}: can't be read ({error}); restore the file") from error
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     if not len(rows) == len(hu) == len(readers) or hu.ndim != 3 or hu.shape != readers.shape:
         raise InputError(f"{folder}: {len(rows)} rows, images {hu.shape} and readers {readers.shape} don't fit")
-    return [_slice(table, n, row, hu[n], readers[n]) for n, row in enumerate(rows) if row.get("patient") in patients]
+    return [_slice(table, n, row, hu, readers) for n, row in enumerate(rows) if row.get("patient") in patients]
 
 
 def _slice(
-    table: Path, index: int, row: dict[str, str], hu: NDArray[np.int16], readers: NDArray[np.uint8]
+    table: Path, place: int, row: dict[str, str], hu: NDArray[np.int16], readers: NDArray[np.uint8]
 ) -> NoduleSlice:
+    """The row at `place` of the table; its column `row`, where there is one, says which of the images is its."""
+    described = crop_row(table, place + 2, row)
     try:
-        ratings = {name: tuple(int(v) for v in row[name].split()) for name in RATINGS}
-        described = CropRow(row["id"], row["patient"], int(row["n_readers"]), ratings, None)
-        return NoduleSlice(described, hu, readers, float(row["spacing_mm"]))
+        index, spacing_mm = int(row.get("row") or place), float(row["spacing_mm"])
+        if not 0 <= index < len(hu) or not 0 < spacing_mm < 10:
+            raise ValueError("row or spacing_mm out of range")
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{table} line {index + 2}: {type(error).__name__} {error}") from error
+        raise InputError(f"{table} line {place + 2}: {type(error).__name__} {error}") from error
+    return NoduleSlice(described, hu[index], readers[index], spacing_mm)

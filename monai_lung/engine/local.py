@@ -47,7 +47,7 @@ def _in_processes(build: Callable[[], Work[Item, Value]], items: Sequence[Item],
         for suspect in suspects:
             alone = deque([suspect])
             for index, _ in (yield from _until_one_dies(build, alone, 1)):
-                reason = "a worker process died of it, likely for lack of memory: run again with fewer workers"
+                reason = "its process died, alone, likely for lack of memory: free some, or use a larger machine"
                 yield index, Result(error=MonaiLungError(reason))
 
 

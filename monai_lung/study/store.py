@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from monai_lung.errors import InputError
 from monai_lung.io.output import replacing
 from monai_lung.model import CT
 from monai_lung.study.budget import CPU, Budget
-from monai_lung.weights import bundle_dir
+from monai_lung.weights import bundle_dir, declared_weights
 from monai_lung.workflow.cases import ct_of
 
 
@@ -82,6 +83,11 @@ class Study:
         return self.out / self.budget.name / section / name / f"fold-{fold}.npz"
 
 
+def weights_key() -> float:
+    """What tells the installed weights from others, as a fact of `Predictions`: the first bits of their digests."""
+    return float(int(hashlib.sha256(repr(sorted(declared_weights().items())).encode()).hexdigest()[:12], 16))
+
+
 @dataclass(frozen=True)
 class Predictions:
     """One fold of one network.
@@ -97,6 +103,11 @@ class Predictions:
     values: Mapping[str, NDArray[Any]]
     loss: Sequence[float] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of_installed(path: Path) -> bool:
+        """Whether `path` is there and of the installed weights (`weights_key`)."""
+        return path.is_file() and Predictions.load(path).facts.get("weights") == weights_key()
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all.

@@ -27,7 +27,7 @@ from monai_lung.io import read_ct
 from monai_lung.model import CT, Lungs
 from monai_lung.study.malignancy import marked
 from monai_lung.study.segmentation import SHIPPED_FOLD
-from monai_lung.study.store import Predictions, Study, crop_ct
+from monai_lung.study.store import Predictions, Study, crop_ct, weights_key
 from monai_lung.training.synthesis import feathered
 from monai_lung.transforms.lungs import segment_lungs
 
@@ -64,10 +64,13 @@ class Scene:
 
 
 def run(study: Study) -> None:
-    """Both LIDC scans as they are, then with nodules of the held-out fold pasted in; what is done stays."""
+    """Both LIDC scans as they are, then with nodules of the held-out fold pasted in.
+
+    What the installed weights have done already isn't done again.
+    """
     wanted = [study.path("whole-ct", "real", name) for name in SCANS]
     wanted += [study.path("whole-ct", "pasted", copy) for copy in range(study.budget.copies)]
-    if all(path.is_file() for path in wanted):
+    if all(Predictions.of_installed(path) for path in wanted):
         return
     networks = load_networks(str(study.device))
     scenes = [read_scene(study.data / "ct" / name) for name in SCANS]
@@ -77,7 +80,7 @@ def run(study: Study) -> None:
     order = np.random.default_rng(study.seed).permutation(len(held))
     for copy in range(study.budget.copies):
         path = study.path("whole-ct", "pasted", copy)
-        if not path.is_file():
+        if not Predictions.of_installed(path):
             rng = np.random.default_rng((study.seed, copy))
             chosen = [held[n] for n in np.roll(order, -copy * _A_LUNG)[:_A_LUNG]]
             _judge(path, with_nodules(scenes[copy % len(scenes)], chosen, rng), networks)
@@ -179,7 +182,7 @@ def _set_in(hu: NDArray[np.int16], ct: CT, crop: Crop, place: NDArray[np.float64
 
 def _judge(path: Path, scene: Scene, networks: Networks) -> None:
     """Run the networks on a scene and keep what they found of it."""
-    if path.is_file():
+    if Predictions.of_installed(path):
         return
     log.info("whole CT: %s %s, %d nodules", path.parent.name, path.stem, len(scene.targets))
     seeds = find(scene.ct, scene.lungs, networks)
@@ -201,8 +204,8 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
     for stage, (centers, scores) in found.items():
         points = np.array(centers, float).reshape(-1, 3)
         values[f"{stage}_hit"], values[f"{stage}_false"] = match(scene, points, np.array(scores, float))
-    threshold = networks.rate_settings.min_nodule
-    Predictions([t.id for t in scene.targets], values, (), {"min_nodule": threshold}).save(path)
+    facts = {"min_nodule": networks.rate_settings.min_nodule, "weights": weights_key()}
+    Predictions([t.id for t in scene.targets], values, (), facts).save(path)
 
 
 def match(

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from monai_lung.transforms.rating import SURE
+
 COVERAGE = 0.9
-"""Share of validation nodules whose readers' mean rating the interval holds."""
-_EDGE = 0.03
-"""A readers' mean of 1 or 5 as a probability: certainty has no logit."""
+"""Share of the nodules calibrated on whose readers' mean rating the interval holds."""
 
 
 def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tuple[float, float]:
@@ -38,17 +38,19 @@ def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tupl
 def fit_readers(scores: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> tuple[float, float, float]:
     """Slope, offset and half-width, in logits, of an interval for the mean rating of a nodule's readers.
 
-    A straight line predicts the mean rating's logit; the half-width holds `COVERAGE` of the nodules: split conformal
-    prediction (Vovk et al. 2005) with the absolute residual as score.
+    A straight line predicts the mean rating's logit; the half-width holds `COVERAGE` of the nodules: in the manner of
+    split conformal prediction (Vovk et al. 2005) with the absolute residual as score, but line and half-width come from
+    the same nodules. A mean of 1 or 5 counts as `SURE` or 1 - `SURE`; whoever uses the interval lets it reach 0 or 1
+    beyond these.
 
     Args:
         scores: (n,) of the malignancy regression.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
     """
-    share = np.clip((mean_rating - 1) / 4, _EDGE, 1 - _EDGE)
+    share = np.clip((mean_rating - 1) / 4, SURE, 1 - SURE)
     target = np.log(share / (1 - share))
     slope, offset = np.polyfit(scores, target, 1)
     residual = np.abs(slope * scores + offset - target)
     n = len(residual)
-    spread = np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n))
+    spread = np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n), method="higher")
     return float(slope), float(offset), float(spread)

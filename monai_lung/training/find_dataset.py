@@ -35,7 +35,7 @@ COARSE_SHARE = 0.25
 LARGE_RADIUS_MM = 5.0
 """Nodules larger than this look like small masses where they are grown."""
 FAINT_WEIGHT = 3.0
-"""How much oftener than a solid nodule one of ground glass or a part-solid one is set in: they are few, and missed."""
+"""How much oftener than others a nodule is set in that isn't clearly solid: they are few, and missed."""
 
 
 class FindDataset(Dataset[dict[str, Tensor]]):

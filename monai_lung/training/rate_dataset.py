@@ -24,7 +24,7 @@ from monai_lung.training.synthesis import (
     sample,
     soft_box,
 )
-from monai_lung.transforms.rating import TARGETS, region_channels
+from monai_lung.transforms.rating import SURE, TARGETS, region_channels
 
 SET_IN = 0.5
 """Share of the free nodules that are set into a scan's lung."""
@@ -32,7 +32,6 @@ THROUGH = (0.6, 0.4, 0.0)
 """How what is no nodule goes on beyond a crop (`continue_in_z`): a vessel cut off would look like a nodule."""
 OTHERS = (0.4, 0.3, 0.3)
 """Shares of what is no nodule: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
-_LOWEST, _HIGHEST = 0.03, 0.97
 """A reader's 1 and 5 as soft targets: readers err, and a network need not be surer than they."""
 
 
@@ -113,7 +112,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         return self._in_crop(donor.crop, mask, rng)
 
     def _other(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A structure that nobody marked: beside a nodule, from a scan but cut like a crop, or in its scan."""
+        """A structure that isn't marked there: beside a nodule, from a scan but cut like a crop, or in its scan."""
         way = rng.choice(3, p=OTHERS)
         if way == 0 and self._with_others:
             n = self._with_others[rng.integers(len(self._with_others))]
@@ -130,7 +129,7 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         reach = np.ceil(np.array(self.size) * self.spacing_mm * 0.9 / b.spacing_mm).astype(int)
         low = np.clip(at - reach, 0, None)
         part = tuple(slice(i, j) for i, j in zip(low, np.minimum(at + reach + 1, b.hu.shape), strict=True))
-        mask = structure(b.hu[part], b.depth_mm[part] > 0, at - low, b, rng)
+        mask = structure(b.hu[part], (b.depth_mm[part] > 0) & ~b.known[part], at - low, b, rng)
         if way == 1:
             cut = cut_like_a_crop(b.hu[part], mask, b.spacing_mm, rng)
             return self._in_crop(*cut, rng, ways=THROUGH)
@@ -199,7 +198,7 @@ def rating_targets(row: CropRow) -> tuple[Tensor, Tensor]:
         if not len(values):
             continue
         soft = (values < 6).mean() if name == "calcification" else ((values - 1) / 4).mean()
-        target[k] = float(np.clip(soft, _LOWEST, _HIGHEST))
+        target[k] = float(np.clip(soft, SURE, 1 - SURE))
         weight[k] = 1.0 if name == "malignancy" else 0.25
     return target, weight
 

@@ -109,7 +109,7 @@ class Donor:
 
     @property
     def solid(self) -> bool:
-        """Its readers' mean texture is above 4: neither ground glass nor part-solid."""
+        """Its readers' mean texture is above 4: clearly so, stricter than `labels.texture_class`."""
         return float(np.mean(self.crop.row.ratings.get("texture", (5,)))) > 4
 
 

@@ -19,6 +19,8 @@ TARGETS = (
     "texture",
 )
 """The network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
+SURE = 0.03
+"""Readers who all say 1, or all 5, count as this or 1 - this: certainty has no logit."""
 
 
 def region_channels(hu: Tensor, mask: Tensor) -> Tensor:

@@ -15,8 +15,6 @@ from monai_lung.data.lidc.labels import LabelRule, malignancy_labels
 from monai_lung.inference.networks import RateSettings, load_malignancy, settings
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import Rating
-from monai_lung.training.rate_dataset import rating_targets
-from monai_lung.transforms.rating import TARGETS
 from monai_lung.workflow.cases import item_pairs, write_predictions
 from monai_lung.workflow.figures import Statistic, auc_of, ece_of, figure, mean_of, write_metrics
 
@@ -163,5 +161,4 @@ def _class_statistics(kept: Sequence[tuple[CropRow, Rating, bool | None]]) -> di
 
 def _covers(rating: Rating, row: CropRow) -> bool:
     low, high = rating.malignancy_interval
-    readers = float(rating_targets(row)[0][TARGETS.index("malignancy")])
-    return low <= readers <= high
+    return low <= (float(np.mean(row.ratings["malignancy"])) - 1) / 4 <= high

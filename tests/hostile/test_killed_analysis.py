@@ -43,9 +43,14 @@ def test_killed_at_random_moments(phantom_dir: Path, tmp_path: Path) -> None:
     assert len(files) > 6
     chance = random.Random(7)
     out, died = tmp_path / "out", 0
-    for _ in range(KILLS):
+    for turn in range(KILLS):
         process = _start(phantom_dir, out)
-        time.sleep(chance.uniform(0.3, 1.0) * lasts_s)
+        if turn % 2:  # while it writes
+            while process.poll() is None and not any(out.glob(".new-*")):
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.5))
+        else:
+            time.sleep(chance.uniform(0.3, 1.0) * lasts_s)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             died += 1

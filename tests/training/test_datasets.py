@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from crop_builder import ball_crop
 
-from monai_lung.data.backgrounds import Background
+from monai_lung.data.backgrounds import Background, save_background
+from monai_lung.data.crops import RATINGS
 from monai_lung.training.datasets import DelineateDataset
-from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of
+from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of, find_dataset
 from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.transforms.rating import TARGETS
 
@@ -97,3 +99,27 @@ def test_rated_items_have_targets_and_what_is_no_nodule_has_only_that(background
     assert nodule["image"][2].sum() > 50
     assert other["label"][0, 0] == 0
     assert other["label"][1].tolist() == [1] + [0] * (len(TARGETS) - 1)
+
+
+def test_slices_of_other_patients_and_known_nodules_stay_out(
+    background: Background, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_background(background, tmp_path / "lungs")
+    known = dataclasses.replace(ball_crop(), row=dataclasses.replace(ball_crop().row, id="n0", patient="A"))
+    monkeypatch.setattr("monai_lung.training.find_dataset.load_crops", lambda *_: [known])
+    write_slices(tmp_path / "slices", {"n0": "A", "n1": "A", "n2": "B", "n3": "C", "n4": "D"})
+    folders = (str(tmp_path / "lungs"), "crops", ["A", "B", "C"])
+    dataset = find_dataset(*folders, size=(32, 32, 16), samples=4, slices=str(tmp_path / "slices"), exclude=["B"])
+    taken = {donor.crop.row.id: donor.alone for donor in dataset.donors}
+    assert taken == {"n0": False, "n1": True, "n3": True}
+
+
+def write_slices(folder: Path, patients: dict[str, str]) -> None:
+    """A disc of 10 pixels for each id."""
+    folder.mkdir()
+    header = ["id", "patient", "n_readers", "spacing_mm", *RATINGS]
+    rows = [[name, patient, "1", "0.7", *["3"] * len(RATINGS)] for name, patient in patients.items()]
+    (folder / "slices.csv").write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    x, y = np.indices((71, 71)) - 35
+    disc = np.repeat((x**2 + y**2 <= 25)[None], len(rows), axis=0)
+    np.savez(folder / "slices.npz", image_hu=np.where(disc, 0, -850).astype(np.int16), readers=disc.astype(np.uint8))
