@@ -251,7 +251,8 @@ def find_dataset(
 ) -> FindDataset:
     """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
 
-    A nodule of the slices that is among the crops is taken from there; the others are rounded to solids.
+    A nodule of the slices that is among the crops is taken from there; the others are rounded to solids. Large ones are
+    left out: grown to masses, what one or two readers called a nodule taught the network that hearts and diaphragms are.
 
     Raises:
         UsageError: a background has other voxels than `spacing_mm`.
@@ -260,7 +261,8 @@ def find_dataset(
     if slices:
         known = {donor.crop.row.id for donor in donors}
         flat = (n for n in read_slices(slices, set(patients) - set(exclude)) if n.row.id not in known)
-        donors += [donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None]
+        solids = [donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None]
+        donors += [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM]
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
     for scan in scans:
         if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
