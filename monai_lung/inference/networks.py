@@ -78,8 +78,8 @@ class RateSettings:
     The malignancy's score x is that of a `KernelRegression` on `inference.features.FEATURES` plus `network_weight`
     times the network's own malignancy logit. It is calibrated to sigmoid(slope x + offset) (Platt 1999). The interval
     is where the mean rating of the readers would lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being
-    the 90 % quantile of that prediction's error; a bound beyond `transforms.rating.SURE` is 0 or 1, and it's widened to
-    hold the probability itself. Below `min_nodule` a seed is called no nodule.
+    the 90 % quantile of that prediction's error; it's widened to hold the probability itself, and a bound beyond
+    `transforms.rating.SURE` is then 0 or 1. Below `min_nodule` a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]

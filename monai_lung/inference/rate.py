@@ -74,9 +74,9 @@ def calibrate(
     probability = _sigmoid(settings.slope * score + settings.offset)
     rated = settings.reader_slope * score + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
-    low, high = (0.0 if low < SURE else low), (1.0 if high > 1 - SURE else high)
+    low, high = min(low, probability), max(high, probability)
     nodule = _sigmoid(logits[TARGETS.index("nodule")])
-    return Rating(nodule, probability, (min(low, probability), max(high, probability)))
+    return Rating(nodule, probability, (0.0 if low < SURE else low, 1.0 if high > 1 - SURE else high))
 
 
 def malignancy_score(

@@ -252,7 +252,7 @@ def find_dataset(
     """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
 
     A nodule of the slices that is among the crops is taken from there; the others are rounded to solids. Large ones are
-    left out: grown to masses, what one or two readers called a nodule taught the network that hearts and diaphragms are.
+    left out: grown to masses, they taught the network that hearts and diaphragms are nodules.
 
     Raises:
         UsageError: a background has other voxels than `spacing_mm`.

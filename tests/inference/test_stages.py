@@ -10,8 +10,11 @@ from lung_builder import BALLS, two_lungs
 
 from monai_lung.inference import Networks, delineate, find, rate
 from monai_lung.inference.delineate import component_at, without_doubles
+from monai_lung.inference.features import FEATURES
 from monai_lung.inference.find import find_grid, probability_map
+from monai_lung.inference.rate import calibrate
 from monai_lung.model import CT, Lungs, Seed
+from monai_lung.transforms.rating import SURE, TARGETS
 
 
 def test_seeds_lie_on_the_balls(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
@@ -134,9 +137,22 @@ def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
     assert probabilities == sorted(probabilities)
     for rating in ratings:
         low, high = rating.malignancy_interval
-        assert 0 < low < rating.malignancy_probability < high < 1
+        assert 0 <= low <= rating.malignancy_probability <= high <= 1
     shifted = replace(networks, rate_settings=replace(networks.rate_settings, offset=1.0))
     assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
+
+
+@pytest.mark.parametrize(("offset", "reaches"), [(-6.0, (0.0, None)), (6.0, (None, 1.0)), (0.0, (None, None))])
+def test_an_interval_that_passes_what_sure_readers_count_as_reaches_the_end(
+    networks: Networks, offset: float, reaches: tuple[float | None, float | None]
+) -> None:
+    settings = replace(
+        networks.rate_settings, slope=0.0, offset=offset, reader_slope=0.0, reader_offset=0.0, spread=1.0
+    )
+    logits, features = np.zeros(len(TARGETS)), np.zeros(len(FEATURES))
+    rating = calibrate(logits, features, networks.malignancy, settings)
+    for bound, end in zip(rating.malignancy_interval, reaches, strict=True):
+        assert (bound == end) if end is not None else SURE < bound < 1 - SURE
 
 
 def test_the_component_at_the_seed_is_taken() -> None:
