@@ -1,6 +1,8 @@
 """`read_ct` and MONAI's reader: what comes with the voxels, and real scans against other readers."""
 
 import datetime
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -174,27 +176,34 @@ def test_not_slower_than_simpleitk(unpacked):
     assert ours <= theirs
 
 
-def peak_kib(function):
-    """Memory beyond what was held before, at its highest."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PEAK = """
+import sys
+from pathlib import Path
 
-    def field(name):
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
+def field(name):
+    return next(int(s.split()[1]) for s in Path("/proc/self/status").read_text().splitlines() if s.startswith(name))
 
-    reset.write_text("5")
-    before = field("VmRSS")
-    kept = function()
-    peak = field("VmHWM") - before
-    del kept
-    return peak
+folder = Path(sys.argv[1])
+{setup}
+Path("/proc/self/clear_refs").write_text("5")
+before = field("VmRSS")
+kept = {work}
+print(field("VmHWM") - before)
+"""
+"""Memory beyond what a process of its own held before, at its highest, in KiB."""
+
+
+def peak_kib(setup, work, folder):
+    words = [sys.executable, "-W", "ignore", "-c", PEAK.format(setup=setup, work=work), folder]
+    return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
 def test_less_memory_than_monais_reader(unpacked):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("no /proc here to measure memory")
     folder = unpacked / "LIDC-IDRI-0001" / "dicom"
-    reader = PydicomReader()
-    ours = peak_kib(lambda: read_ct(folder))
-    theirs = peak_kib(lambda: reader.get_data(reader.read(folder)))
+    ours = peak_kib("from monai_lung.io import read_ct", "read_ct(folder)", folder)
+    monai = "from monai.data import PydicomReader; reader = PydicomReader()"
+    theirs = peak_kib(monai, "reader.get_data(reader.read(folder))", folder)
     assert ours > 133 * 512 * 512 * 2 / 1024
     assert ours < 0.6 * theirs
