@@ -404,7 +404,7 @@ def test_time_and_size_of_a_full_chest(make_report: MakeReport, tmp_path: Path) 
     planes = np.ascontiguousarray(labels.T).astype(np.uint16)
     took_s = cpu_s(lambda: dicom_seg.write(report, path))
     looks_s = min(cpu_s(lambda: [(planes == n).any() for n in range(12)]) for _ in range(2))
-    assert took_s < 20 * looks_s, f"{took_s:.2f} s against {looks_s:.2f} s"
+    assert took_s < 60 * looks_s, f"{took_s:.2f} s against {looks_s:.2f} s"
     frames = int(pydicom.dcmread(path, stop_before_pixels=True).NumberOfFrames)
     assert path.stat().st_size < frames * (512 * 512 / 8 + 1500) + 100_000
 
