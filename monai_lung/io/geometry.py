@@ -27,7 +27,7 @@ _MAX_GAP_MM = 25.0
 _PIXEL_MM = (0.05, 10.0)
 _STEP_MM = (0.05, 20.0)
 _COARSE_MM = 1.5
-"""Pixels wider than this are of no chest CT: 768 mm of field over 512 are the most that scanners give."""
+"""A field of 768 mm over 512 pixels: what is wider is a reduced copy of a chest CT."""
 _OBLIQUE_DEGREES = 5.0
 
 

@@ -252,7 +252,7 @@ def find_dataset(
     """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
 
     A nodule of the slices that is among the crops is taken from there; the others are rounded to solids. Large ones are
-    left out: grown to masses, they taught the network that hearts and diaphragms are nodules.
+    left out: with them, grown to masses, a network called hearts and diaphragms nodules.
 
     Raises:
         UsageError: a background has other voxels than `spacing_mm`.

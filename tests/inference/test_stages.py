@@ -137,7 +137,7 @@ def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
     assert probabilities == sorted(probabilities)
     for rating in ratings:
         low, high = rating.malignancy_interval
-        assert 0 <= low <= rating.malignancy_probability <= high <= 1
+        assert 0 <= low < rating.malignancy_probability < high <= 1
     shifted = replace(networks, rate_settings=replace(networks.rate_settings, offset=1.0))
     assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
 

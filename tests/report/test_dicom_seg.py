@@ -402,9 +402,9 @@ def test_time_and_size_of_a_full_chest(make_report: MakeReport, tmp_path: Path) 
     report = replace(report, ct=ct, lungs=Lungs(labels, 1.0, 1.0))
     path = tmp_path / "seg.dcm"
     planes = np.ascontiguousarray(labels.T).astype(np.uint16)
-    took_s = cpu_s(lambda: dicom_seg.write(report, path))
+    took_s = min(cpu_s(lambda: dicom_seg.write(report, path)) for _ in range(2))
     looks_s = min(cpu_s(lambda: [(planes == n).any() for n in range(12)]) for _ in range(2))
-    assert took_s < 60 * looks_s, f"{took_s:.2f} s against {looks_s:.2f} s"
+    assert took_s < 20 * looks_s, f"{took_s:.2f} s against {looks_s:.2f} s"
     frames = int(pydicom.dcmread(path, stop_before_pixels=True).NumberOfFrames)
     assert path.stat().st_size < frames * (512 * 512 / 8 + 1500) + 100_000
 
