@@ -37,9 +37,8 @@ checks its geometry; the others read what they're given.
 
 {read}
 ## Lungs
-lungmask's R231 runs with its own code and random weights: its real ones come from an address that a closed network
-doesn't reach. The time of its network doesn't depend on them; its clean-up of the volume does, so that is left out, in
-lungmask's favour.
+lungmask's R231 runs with its own code and random weights: this tool doesn't download its real ones. The time of its
+network doesn't depend on them; its clean-up of the volume does, so that is left out, in lungmask's favour.
 
 {lungs}
 ## Networks over a whole CT
@@ -49,8 +48,9 @@ without mirroring: nnU-Net's defaults but for that. Weights are random. Resampli
 
 {networks}
 ## TotalSegmentator without its networks
-Its weights can't be had here, so only what runs before and after its networks does: DICOM to NIfTI, resampling to
-1.5 mm, resampling of 117 labels (balls of 4 to 24 voxels) back to the scan's grid, removal of small pieces.
+This tool doesn't download its weights, so only what runs before and after its networks does: DICOM to NIfTI,
+resampling to 1.5 mm, resampling of 117 labels (balls of 4 to 24 voxels) back to the scan's grid, removal of small
+pieces.
 
 {totalsegmentator}
 ## The whole way
@@ -65,8 +65,8 @@ its time are the network's passes, else by one thread where fewer than {one_thre
 
 {stages}
 ### What the machine can do
-Measured in the same run. Convolutions of 3 x 3 x 3 with 16 to 256 channels, contiguous and channels-last; the best
-counts. The networks compute in bfloat16 where the processor has it in hardware{bfloat16}.
+Measured in the run of the stages above. Convolutions of 3 x 3 x 3 with 16 to 256 channels, contiguous and
+channels-last; the best counts. The networks compute in bfloat16 where the processor has it in hardware{bfloat16}.
 
 {limit}
 ## Start-up
@@ -96,7 +96,7 @@ The scan {studies_count} times, one after the other, in one process; each time o
 {chart_scaling}
 ## Doing it again
 `tools/bench` makes an environment of its own for the peers (`.venv-peers`) and the phantoms (`.cache/bench`) first,
-neither of it timed; then it takes about thirteen minutes on two cores, which nothing else should use. What is measured
+neither of it timed; then it takes about 25 minutes on two cores, which nothing else should use. What is measured
 already (`runs/bench`) is kept, so an interrupted run goes on; `--only SECTION` measures a section anew, `--quick` tries
 the tool on a small phantom without peers. On a machine with an NVIDIA GPU, `tools/bench --device cuda` with a CUDA
 build of torch in `.venv` and `.venv-peers` writes `benchmarks-cuda.md` in the same way; this package and the

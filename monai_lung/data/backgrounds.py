@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn import functional
 
 from monai_lung.errors import InputError, UsageError
 from monai_lung.model import CT, Lungs, Point
@@ -28,6 +29,7 @@ class Background:
         known: bool (X, Y, Z), at and around nodules that someone marked: neither nodule nor background.
         spacing_mm: of the grid.
         hard: int (n, 3), voxels where a trained network found what nobody marked (`training.mining`).
+        hard_coarse: the same on the grid of `halved`.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Background:
     known: NDArray[np.bool_]
     spacing_mm: NDArray[np.float64]
     hard: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    hard_coarse: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
 def make_background(
@@ -62,12 +65,29 @@ def make_background(
 
     def resize(array: NDArray[np.generic]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(np.ascontiguousarray(array[box], np.float32))[None, None]
-        return torch.nn.functional.interpolate(tensor, size, mode="trilinear")[0, 0].numpy()
+        return functional.interpolate(tensor, size, mode="trilinear")[0, 0].numpy()
 
     lung = resize(lungs.labels > 0) >= 0.5
     depth = ndimage.distance_transform_edt(lung, sampling=target)
     depth_mm = np.where(lung, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
     return Background(name or ct.name, resize(ct.hu).round().astype(np.int16), depth_mm, resize(marked) > 0, target)
+
+
+def halved(background: Background) -> Background:
+    """`background` with voxels twice as large, each the mean of eight (its depth and marks: the largest)."""
+    hu = functional.avg_pool3d(torch.from_numpy(background.hu)[None].float(), 2)[0].round()
+    depth, known = (
+        functional.max_pool3d(torch.from_numpy(a)[None].float(), 2)[0].numpy()
+        for a in (background.depth_mm, background.known)
+    )
+    return Background(
+        background.name,
+        hu.numpy().astype(np.int16),
+        depth.astype(np.uint8),
+        known > 0,
+        background.spacing_mm * 2,
+        background.hard_coarse,
+    )
 
 
 def save_background(background: Background, folder: Path) -> Path:
@@ -81,6 +101,7 @@ def save_background(background: Background, folder: Path) -> Path:
         known=background.known,
         spacing_mm=background.spacing_mm,
         hard=background.hard,
+        hard_coarse=background.hard_coarse,
     )
     return path
 
@@ -99,7 +120,7 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     for path in paths:
         try:
             with np.load(path, allow_pickle=False) as data:
-                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm", "hard")]
+                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm", "hard", "hard_coarse")]
         except Exception as error:  # zipfile, zlib, KeyError and ValueError
             raise InputError(f"{path}: no background ({error}); make it anew") from error
         result.append(Background(path.stem, *arrays))

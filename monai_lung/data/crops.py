@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ RATINGS = (
     "malignancy",
 )
 """The nine ratings of LIDC-IDRI, a value a reader."""
+_HIGHEST = {"calcification": 6}
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,24 @@ def crop_row(path: Path, line: int, row: dict[str, str]) -> CropRow:
     """A line of a nodule table, `nodules.csv` or `slices.csv`.
 
     Raises:
-        InputError: it lacks a column, or its values don't fit each other.
+        InputError: it lacks a column, its values don't fit each other, or a rating is off its scale.
     """
     try:
         n_readers = int(row["n_readers"])
         ratings = {name: tuple(int(v) for v in row[name].split()) for name in RATINGS if row.get(name)}
         diameter = float(row["diameter_mm"]) if row.get("diameter_mm") else None
+        median = float(row["malignancy_median"]) if row.get("malignancy_median") else None
         result = CropRow(row["id"], row["patient"], n_readers, ratings, diameter)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} line {line}: {type(error).__name__} {error}; see the crop format in docs") from error
     wrong = [name for name, values in ratings.items() if len(values) != n_readers]
     if wrong or n_readers < 1:
         raise InputError(f"{path} line {line}: {', '.join(wrong) or 'n_readers'} must have a value for each reader")
+    off = [f"{n} {v}" for n, values in ratings.items() for v in values if not 1 <= v <= _HIGHEST.get(n, 5)]
+    contradicts = median is not None and median != statistics.median(ratings.get("malignancy") or [median])
+    if off or contradicts:
+        reason = f"{off[0]} is off LIDC's scale" if off else f"malignancy_median {median} isn't that of the readers"
+        raise InputError(f"{path} line {line}: {reason}; mend the table")
     return result
 
 
@@ -117,17 +125,23 @@ def read_crop(folder: Path | str, row: CropRow) -> Crop:
     """Image and readers of one row.
 
     Raises:
-        InputError: a file is missing or damaged, or image and readers differ in shape.
+        InputError: a file is missing or damaged, image and readers differ in shape or place, or there are marks of more
+            readers than the row has.
     """
-    arrays = []
+    arrays, affines = [], []
     for kind in ("images", "readers"):
         path = Path(folder) / kind / f"{row.id}.nii.gz"
         try:
             image: Any = nibabel.load(path)
             arrays.append(np.asarray(image.dataobj))
+            affines.append(image.affine.astype(np.float64))
         except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
             raise InputError(f"{path}: can't be read ({error}); restore the file or take its row out") from error
     hu, readers = arrays
     if hu.shape != readers.shape or hu.ndim != 3:
         raise InputError(f"crop {row.id}: image {hu.shape} and readers {readers.shape} must be the same 3D shape")
-    return Crop(row, hu.astype(np.int16), readers.astype(np.uint8), image.affine.astype(np.float64))
+    if not np.allclose(affines[0], affines[1], atol=1e-3):
+        raise InputError(f"crop {row.id}: image and readers don't lie at the same place; give both the same affine")
+    if readers.size and int(readers.max()) >> row.n_readers:
+        raise InputError(f"crop {row.id}: marks of reader {int(readers.max()).bit_length()} of {row.n_readers}")
+    return Crop(row, hu.astype(np.int16), readers.astype(np.uint8), affines[0])

@@ -202,17 +202,22 @@ def slice_rows(folder: Path | str) -> list[dict[str, str]]:
     """Rows of a slice folder's `slices.csv`, with `table` "slices" and `diameter_mm` of the circle of the same area.
 
     The area is what at least half of the readers on the slice marked, or all of their marks where that's nothing.
+
+    Raises:
+        InputError: table or images can't be read, or don't fit each other.
     """
     import numpy as np
 
-    with np.load(Path(folder) / "slices.npz") as arrays:
-        readers = arrays["readers"]
-    votes = np.unpackbits(readers[..., None], axis=-1).sum(-1)
+    from monai_lung.data.slices import read_slices
+
+    table = _table(Path(folder) / "slices.csv")
+    slices = read_slices(folder, {row["patient"] for row in table})
     rows = []
-    for row in _table(Path(folder) / "slices.csv"):
-        here = votes[int(row["row"])]
-        pixels = int((2 * here >= max(int(row["readers_on_slice"]), 1)).sum()) or int((here > 0).sum())
-        diameter_mm = 2 * math.sqrt(pixels / math.pi) * float(row["spacing_mm"])
+    for row, nodule in zip(table, slices, strict=True):
+        here = np.unpackbits(nodule.readers[..., None], axis=-1).sum(-1)
+        readers = max(int(row.get("readers_on_slice") or nodule.row.n_readers), 1)
+        pixels = int((2 * here >= readers).sum()) or int((here > 0).sum())
+        diameter_mm = 2 * math.sqrt(pixels / math.pi) * nodule.spacing_mm
         rows.append({**row, "table": "slices", "diameter_mm": f"{diameter_mm:.2f}"})
     return rows
 
@@ -257,8 +262,14 @@ def _table(path: Path, needed: Sequence[str] = _COLUMNS) -> list[dict[str, str]]
 def _stratum(row: Row) -> Stratum:
     if "malignancy_median" not in row:
         return (row.get("table", ""),)
-    (malignant,) = malignancy_labels([float(row["malignancy_median"])], "median")
-    return row.get("table", ""), str(malignant), size_class(float(row["diameter_mm"]))
+    try:
+        (malignant,) = malignancy_labels([float(row["malignancy_median"])], "median")
+        return row.get("table", ""), str(malignant), size_class(float(row["diameter_mm"]))
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"nodule {row['id']}: {type(error).__name__} {error}; a table with malignancy_median needs numbers in it "
+            "and in diameter_mm"
+        ) from error
 
 
 def _unevenness(filled: Counter[Stratum], added: Counter[Stratum], totals: Counter[Stratum]) -> float:

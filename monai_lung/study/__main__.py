@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,20 @@ SECTIONS = ("segmentation", "malignancy", "protocol", "whole-ct", "page")
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections that are wanted; 0 done, 1 failed, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="study", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with lidc_crops/ and ct/")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("MONAI_LUNG_DATA"),
+        help="folder with lidc_crops/ and ct/ (default: the environment's MONAI_LUNG_DATA)",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="predictions (default: %(default)s)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where study.md goes (default: %(default)s)")
     parser.add_argument("--budget", choices=BUDGETS, default="cpu", help="how long to train (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help="%(choices)s")
     given = parser.parse_args(arguments)
+    if given.data is None:
+        parser.error("which data? give --data DATA, or set MONAI_LUNG_DATA")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         study = Study(given.data, given.out, BUDGETS[given.budget], choose_device(given.device))

@@ -39,6 +39,19 @@ def real_nodules(study: Study) -> str:
     return table([*names, *stages, "kept"], rows)
 
 
+def whole_ct_summary(study: Study, *, few: bool) -> str:
+    """Nodules kept of those on the two whole scans, and false positives a scan; `few`: of one or two readers."""
+    paths = [study.path("whole-ct", "real", name) for name in whole_ct.SCANS]
+    if not all(path.is_file() for path in paths):
+        return NOT_RUN
+    scans = [Predictions.load(path) for path in paths]
+    limits = [scan.facts["min_nodule"] for scan in scans]
+    mine = [(s.values["n_readers"] < 3) == few for s in scans]
+    kept = sum(int((s.values["rate_hit"][m] >= t).sum()) for s, m, t in zip(scans, mine, limits, strict=True))
+    false = [int((s.values["rate_false"] >= t).sum()) for s, t in zip(scans, limits, strict=True)]
+    return f"{kept} of {sum(int(m.sum()) for m in mine)}, at {' and '.join(map(str, false))} false positives"
+
+
 def weights(study: Study) -> str:
     """Which weights were judged: the first eight digits of each sha256, as kept with the first scan."""
     path = study.path("whole-ct", "real", whole_ct.SCANS[0])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from monai_lung.errors import MonaiLungError
+from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.training.handlers import lr_schedule
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,11 @@ def fit(network: nn.Module, dataset: Any, schedule: Schedule, device: torch.devi
         seed: of the order and of dropout.
 
     Raises:
+        UsageError: the data don't fill a batch.
         MonaiLungError: the loss isn't finite.
     """
+    if len(dataset) < schedule.batch:
+        raise UsageError(f"{len(dataset)} nodules don't fill a batch of {schedule.batch}: give more")
     torch.manual_seed(seed)
     workers = 8 if device.type == "cuda" else 0
     loader = DataLoader(dataset, schedule.batch, shuffle=True, drop_last=True, num_workers=workers)

@@ -49,7 +49,7 @@ def losses(study: Study, path: Path) -> bool:
         axes.plot(np.arange(len(smooth)) + _SMOOTHED, smooth, style, label=SEGMENTERS[name].label)
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss, mean of {_SMOOTHED} steps")
-    axes.legend(frameon=False)
+    picture.legend(loc="outside upper center", ncols=2, frameon=False)
     save(picture, path)
     return True
 

@@ -19,7 +19,7 @@ from monai_lung.inference.delineate import run as run_patches
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.networks import ResUNet3d, baselines
 from monai_lung.study.fit import Schedule, fit
-from monai_lung.study.store import Predictions, Study, crop_ct, weights_key
+from monai_lung.study.store import Predictions, Study, crop_ct, installed_key
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.losses import TrustedBceDice
 from monai_lung.weights import bundle_dir
@@ -102,7 +102,7 @@ def run(study: Study, name: str, fold: int) -> None:
     losses: Sequence[float] = ()
     facts: dict[str, float] = {}
     if shipped:
-        facts = {"weights": weights_key()}
+        facts = {"installed": installed_key()}
         delineator = delineator_of(bundle_dir("lung_nodule_segmentation"), study.device)
     else:
         task = study.budget.segmentation

@@ -83,9 +83,12 @@ class Study:
         return self.out / self.budget.name / section / name / f"fold-{fold}.npz"
 
 
-def weights_key() -> float:
-    """What tells the installed weights from others, as a fact of `Predictions`: the first bits of their digests."""
-    return float(int(hashlib.sha256(repr(sorted(declared_weights().items())).encode()).hexdigest()[:12], 16))
+def installed_key() -> float:
+    """What tells the installed weights and their settings from others, as a fact of `Predictions`: bits of a digest."""
+    digest = hashlib.sha256(repr(sorted(declared_weights().items())).encode())
+    for bundle in ("lung_nodule_segmentation", "lung_nodule_classification"):
+        digest.update((bundle_dir(bundle) / "configs" / "inference.json").read_bytes())
+    return float(int(digest.hexdigest()[:12], 16))
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ class Predictions:
 
     @staticmethod
     def of_installed(path: Path) -> bool:
-        """Whether `path` is there and of the installed weights (`weights_key`)."""
-        return path.is_file() and Predictions.load(path).facts.get("weights") == weights_key()
+        """Whether `path` is there and of the installed weights and settings (`installed_key`)."""
+        return path.is_file() and Predictions.load(path).facts.get("installed") == installed_key()
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all.

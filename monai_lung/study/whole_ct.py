@@ -27,7 +27,7 @@ from monai_lung.io import read_ct
 from monai_lung.model import CT, Lungs
 from monai_lung.study.malignancy import marked
 from monai_lung.study.segmentation import SHIPPED_FOLD
-from monai_lung.study.store import Predictions, Study, crop_ct, weights_key
+from monai_lung.study.store import Predictions, Study, crop_ct, installed_key
 from monai_lung.training.synthesis import feathered
 from monai_lung.transforms.lungs import segment_lungs
 
@@ -66,7 +66,7 @@ class Scene:
 def run(study: Study) -> None:
     """Both LIDC scans as they are, then with nodules of the held-out fold pasted in.
 
-    What the installed weights have done already isn't done again.
+    What the installed weights with their settings have done already isn't done again.
     """
     wanted = [study.path("whole-ct", "real", name) for name in SCANS]
     wanted += [study.path("whole-ct", "pasted", copy) for copy in range(study.budget.copies)]
@@ -106,7 +106,10 @@ def read_scene(folder: Path) -> Scene:
         diameter = agreed_diameter_mm(masks, ct.voxel_mm3)
         center = (float(world[0]), float(world[1]), z)
         targets.append(Target(nodule.id, scan.patient, center, diameter, len(textures), texture_class(textures)))
-    return Scene(ct, segment_lungs(ct.hu, ct.affine_lps), targets, all_marks(next(folder.glob("*.xml")), ct))
+    xml = next(iter(sorted(folder.glob("*.xml"))), None)
+    if xml is None:
+        raise InputError(f"{folder}: no *.xml with the readers' marks; restore LIDC-IDRI's own")
+    return Scene(ct, segment_lungs(ct.hu, ct.affine_lps), targets, all_marks(xml, ct))
 
 
 def all_marks(xml: Path, ct: CT) -> NDArray[np.float64]:
@@ -204,7 +207,7 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
     for stage, (centers, scores) in found.items():
         points = np.array(centers, float).reshape(-1, 3)
         values[f"{stage}_hit"], values[f"{stage}_false"] = match(scene, points, np.array(scores, float))
-    facts = {"min_nodule": networks.rate_settings.min_nodule, "weights": weights_key()}
+    facts = {"min_nodule": networks.rate_settings.min_nodule, "installed": installed_key()}
     Predictions([t.id for t in scene.targets], values, (), facts).save(path)
 
 

@@ -13,13 +13,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.crops import Crop, read_crop, read_table, select
+from monai_lung.errors import UsageError
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 from monai_lung.transforms.window import windowed
 
 
 def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[Crop]:
-    """The crops of `patients` without those of `exclude`, in memory (840 take 34 MB)."""
+    """The crops of `patients` without those of `exclude`, in memory (840 take 34 MB).
+
+    Raises:
+        UsageError: none is left.
+        InputError: a crop can't be read.
+    """
     rows = select(read_table(folder), set(patients) - set(exclude))
+    if not rows:
+        raise UsageError(
+            f"{folder}: no nodule of the {len(patients)} patients of this side of the split: give the --fold_file that "
+            "was made for these data (monai-lung lidc split), and a fold in it"
+        )
     return [read_crop(folder, row) for row in rows]
 
 
@@ -37,11 +48,11 @@ def vary_hu(hu: Tensor, rng: np.random.Generator) -> Tensor:
     return hu * rng.uniform(0.95, 1.05) + rng.uniform(-25, 25)
 
 
-class DelineateDataset(Dataset[dict[str, Tensor]]):
+class DelineateDataset(Dataset[dict[str, Any]]):
     """Crops resampled around their nodule, for the network that delineates.
 
     An item is `image` float32 (1, *size), windowed, and `label` (2, *size): the share of the readers who marked the
-    voxel, and the trust in that (0 outside the crop).
+    voxel, and the trust in that (0 outside the crop). `id` is the crop's.
 
     Args:
         crops: in memory.
@@ -76,7 +87,7 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         """Draw as in the epoch of this number, from 0."""
         self._epoch = epoch
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
         margin = self.spacing_mm[2] * self.size[2] / 2 + self.jitter_mm
@@ -96,7 +107,8 @@ class DelineateDataset(Dataset[dict[str, Tensor]]):
         )[0]
         if self.augment:
             hu = vary_hu(hu, rng)
-        return {"image": windowed(hu)[None], "label": torch.cat([channels[1:2], (inside > 0.5).float()])}
+        label = torch.cat([channels[1:2], (inside > 0.5).float()])
+        return {"image": windowed(hu)[None], "label": label, "id": self.crops[index].row.id}
 
     def _to_index(
         self,

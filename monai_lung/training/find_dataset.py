@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from monai_lung.data.backgrounds import Background, read_backgrounds
+from monai_lung.data.backgrounds import Background, halved, read_backgrounds
 from monai_lung.data.slices import read_slices
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
@@ -36,10 +37,35 @@ LARGE_RADIUS_MM = 5.0
 """Nodules larger than this look like small masses where they are grown."""
 FAINT_WEIGHT = 3.0
 """How much oftener than others a nodule is set in that isn't clearly solid: they are few, and missed."""
+NODULES = (0.2, 0.4, 0.25, 0.15)
+"""Shares of the patches into which none, one, two, three nodules are set, where there is a place for them."""
+FADED_SHARE = 0.4
+"""Free solid nodules set in alone that are made see-through, as ground glass is."""
+FADED = (0.2, 0.8)
+"""How dense these are compared with what they were."""
 
 
-class FindDataset(Dataset[dict[str, Tensor]]):
-    """Patches drawn from backgrounds; about three of four have a nodule of another patient set into them.
+@dataclass(frozen=True)
+class _Ground:
+    """A background and where patches of it are centred: flat indices into its voxels."""
+
+    background: Background
+    inside: NDArray[np.int64]
+    dense: NDArray[np.int64]
+    hard: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, b: Background) -> _Ground:
+        return cls(
+            b,
+            np.flatnonzero(b.depth_mm >= 2),
+            np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known),
+            np.ravel_multi_index(tuple(b.hard.T), b.hu.shape),
+        )
+
+
+class FindDataset(Dataset[dict[str, Any]]):
+    """Patches drawn from backgrounds; four of five have up to three nodules of other patients set into them.
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
@@ -72,10 +98,8 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
         self._often = weight / weight.sum()
         self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
-        self._coarse = [_halved(b) for b in self.backgrounds]
-        self._inside = [np.flatnonzero(b.depth_mm >= 2) for b in self.backgrounds]
-        self._dense = [np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known) for b in self.backgrounds]
-        self._hard = [np.ravel_multi_index(tuple(b.hard.T), b.hu.shape) for b in self.backgrounds]
+        self._grounds = [_Ground.of(b) for b in self.backgrounds]
+        self._coarse = [_Ground.of(halved(b)) for b in self.backgrounds]
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -86,31 +110,26 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         """Draw as in the epoch of this number, from 0."""
         self._epoch = epoch
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
         grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
-        hu, depth, known, spacing = self._context(rng, grown)
+        ground = (self._coarse if grown > 1 else self._grounds)[rng.integers(len(self.backgrounds))]
+        hu, depth, known, spacing = self._context(ground, rng)
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
-        for _ in range(rng.choice(3, p=(0.25, 0.6, 0.15))):
+        for _ in range(rng.choice(len(NODULES), p=NODULES)):
             hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
-        return {"image": windowed(vary_hu(hu, rng))[None], "label": torch.stack([share, trust])}
+        image = windowed(vary_hu(hu, rng))[None]
+        return {"image": image, "label": torch.stack([share, trust]), "id": ground.background.name}
 
-    def _context(self, rng: np.random.Generator, grown: float) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
-        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size.
-
-        `grown` is how much larger than the network's its voxels are, 1 or 2.
-        """
-        which = rng.integers(len(self.backgrounds))
-        b = self.backgrounds[which]
-        pool = self._inside[which]
-        if rng.random() < 0.5 and len(self._hard[which]):
-            pool = self._hard[which]
-        elif rng.random() < 1 / 3 and len(self._dense[which]):
-            pool = self._dense[which]
+    def _context(self, ground: _Ground, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
+        b, pool = ground.background, ground.inside
+        if rng.random() < 0.5 and len(ground.hard):
+            pool = ground.hard
+        elif rng.random() < 1 / 3 and len(ground.dense):
+            pool = ground.dense
         center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
-        if grown > 1:
-            b, center = self._coarse[which], (center - 0.5) / 2
         scale = rng.uniform(0.85, 1.2)
         frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
         center += rng.uniform(-0.25, 0.25, 3) * self.size
@@ -143,7 +162,11 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
         if donor.alone or rng.random() < 0.55:
             alpha = feathered(nodule[1])
-            value = nodule[0] if donor.wall is None else torch.maximum(nodule[0], hu)
+            if donor.wall is not None:
+                value = torch.maximum(nodule[0], hu)
+            else:
+                faded = rng.uniform(*FADED) if donor.solid and rng.random() < FADED_SHARE else 1.0
+                value = hu + faded * (nodule[0] - hu)
             seam = torch.zeros_like(alpha, dtype=torch.bool)
         else:  # with its surroundings
             alpha, value = nodule[3], nodule[0]
@@ -179,22 +202,6 @@ class FindDataset(Dataset[dict[str, Tensor]]):
         nodule = sample(channels, to_index, self.size)
         nodule[0] = sample(channels[:1], to_index, self.size, padding="border")[0]
         return nodule
-
-
-def _halved(background: Background) -> Background:
-    """`background` with voxels twice as large, each the mean of eight (its depth and marks: the largest)."""
-    hu = functional.avg_pool3d(torch.from_numpy(background.hu)[None].float(), 2)[0].round()
-    depth, known = (
-        functional.max_pool3d(torch.from_numpy(a)[None].float(), 2)[0].numpy()
-        for a in (background.depth_mm, background.known)
-    )
-    return Background(
-        background.name,
-        hu.numpy().astype(np.int16),
-        depth.astype(np.uint8),
-        known > 0,
-        background.spacing_mm * 2,
-    )
 
 
 def _place(

@@ -44,6 +44,30 @@ class SwitchLoss:
             engine.loss_function = self.loss_function  # type: ignore[attr-defined]
 
 
+class RampEma:
+    """Lets Ignite's `EMAHandler` forget the first weights soon: it averages over a ninth of the steps done so far.
+
+    The momentum is 9 / (10 + step), down to what the handler has in the long run. It depends on the step alone, so a
+    resumed training goes on as one that wasn't interrupted (Ignite's own warm-up counts anew).
+
+    Args:
+        momentum: of the `EMAHandler`.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+
+    def attach(self, engine: Engine) -> None:
+        """Set it before each step: attach it after the `EMAHandler`, which sets its own first."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the momentum of this step."""
+        engine.state.ema_momentum = max(  # type: ignore[attr-defined]
+            self.momentum, 9 / (10 + engine.state.iteration)
+        )
+
+
 class SeedEpochs:
     """Seeds torch anew at each epoch, so that a resumed training draws the same as one that wasn't interrupted.
 
@@ -73,7 +97,7 @@ class Resumable:
     Args:
         output_dir: where `resume.pt` is.
         objects: with `state_dict` and `load_state_dict`, by name.
-        resume: go on from `resume.pt` if it's there; False starts anew.
+        resume: go on from `resume.pt` if it's there; False starts anew, where nothing would be overwritten.
     """
 
     def __init__(self, output_dir: Path | str, objects: Mapping[str, Any], resume: bool) -> None:
@@ -90,18 +114,33 @@ class Resumable:
         """Go on where the file ends, if there is one and it's wanted.
 
         Raises:
+            UsageError: there is one, and it isn't wanted: a new training would overwrite it.
             WeightsError: the file is damaged or of another training.
         """
-        if not (self.resume and self.path.is_file()):
+        if not self.path.is_file():
             return
+        if not self.resume:
+            raise UsageError(
+                f"{self.path.parent} holds a training already: go on with --resume true, or give another --output_dir"
+            )
+        lengths = self._lengths()
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             for name, o in self.objects.items():
                 o.load_state_dict(state[name])
             engine.state.iteration, engine.state.epoch = state["iteration"], state["epoch"]
+            if self._lengths() != lengths:
+                raise ValueError(f"it was planned for {self._lengths()} steps, now for {lengths}")
         except Exception as error:  # torch raises many kinds
-            raise WeightsError(f"{self.path}: can't go on from it ({error}); train without resume") from error
+            raise WeightsError(
+                f"{self.path}: can't go on from it ({error}); train without resume, to another --output_dir, "
+                "from its last checkpoint with --start"
+            ) from error
         log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
+
+    def _lengths(self) -> list[int]:
+        """Steps that the learning rate is planned for, where it has an end."""
+        return [o.total_steps for o in self.objects.values() if hasattr(o, "total_steps")]
 
     def save(self, engine: Engine) -> None:
         """Save; of several processes the first does.
@@ -195,8 +234,11 @@ class StopAtNan:
         loss = _loss(engine)
         if not math.isfinite(loss):
             state = engine.state
+            batch: list[Any] = state.batch if isinstance(state.batch, list) else []  # decollated: an item a nodule
+            ids = [str(item["id"]) for item in batch if "id" in item]
+            named = f" ({', '.join(ids)})" if ids else ""
             raise MonaiLungError(
-                f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}: "
+                f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}{named}: "
                 "lower the learning rate, or look for damaged crops; the last checkpoint is sound"
             )
 
@@ -256,8 +298,10 @@ def lr_schedule(optimizer: Optimizer, kind: str, rate: float, steps: int) -> LRS
         steps: iterations of the whole training.
 
     Raises:
-        UsageError: another kind.
+        UsageError: another kind, or no step at all.
     """
+    if steps < 1:
+        raise UsageError("an epoch has no full batch to learn from: lower the recipe's batch, or give more nodules")
     if kind == "one-cycle":
         return OneCycleLR(optimizer, max_lr=rate, total_steps=steps + 1, pct_start=0.08)
     if kind == "thirds":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.transforms import Transform
+from torch import Tensor
 
 
 class TrustedMasksd(Transform):
@@ -27,12 +29,21 @@ class TrustedMasksd(Transform):
 class MalignancyScoresd(Transform):
     """Rating logits and labels to scores and classes of malignancy, so that `ROCAUC` can compare them.
 
-    `pred` (T,) becomes (1,), the malignancy logit; `label` (2, T) becomes (1,), 1 where the readers' mean is above 3.
+    `pred` (T,) becomes (1,), the malignancy logit; `label` (2, T) becomes (1,), 1 where the readers' mean is above 3,
+    NaN where it is 3 or the nodule isn't rated (`rated` leaves those out).
     """
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of `data` with both keys replaced."""
         result = dict(data)
         result["pred"] = data["pred"][1:2].float()
-        result["label"] = (data["label"][0, 1:2] > 0.5).float()
+        target, weight = data["label"][:, 1:2].float()
+        says = (weight > 0) & ((target - 0.5).abs() > 1e-6)
+        result["label"] = torch.where(says, (target > 0.5).float(), torch.nan)
         return result
+
+
+def rated(output: Sequence[Mapping[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
+    """`pred` and `label` of the items of an Ignite output whose label is a number, for a metric."""
+    kept = [item for item in output if torch.isfinite(item["label"]).all()]
+    return [item["pred"] for item in kept], [item["label"] for item in kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
+from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.structures import a_mask, airy, beside, cut_like_a_crop, middle, structure, thick
 from monai_lung.training.synthesis import (
@@ -32,10 +34,9 @@ THROUGH = (0.6, 0.4, 0.0)
 """How what is no nodule goes on beyond a crop (`continue_in_z`): a vessel cut off would look like a nodule."""
 OTHERS = (0.4, 0.3, 0.3)
 """Shares of what is no nodule: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
-"""A reader's 1 and 5 as soft targets: readers err, and a network need not be surer than they."""
 
 
-class RateDataset(Dataset[dict[str, Tensor]]):
+class RateDataset(Dataset[dict[str, Any]]):
     """Nodules with their readers' ratings, and vessels, scars and borders that are none.
 
     What surrounds an item must not tell what it is. Nodules come from crops, whose surroundings are made up beyond
@@ -88,20 +89,20 @@ class RateDataset(Dataset[dict[str, Tensor]]):
         """Draw as in the epoch of this number, from 0."""
         self._epoch = epoch
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
         if index >= len(self.donors):
-            hu, mask = self._other(rng)
+            name, (hu, mask) = "no nodule", self._other(rng)
             target, weight = torch.zeros(len(TARGETS)), torch.zeros(len(TARGETS))
             weight[0] = 1
         else:
             donor = self.donors[index]
-            hu, mask = self._nodule(donor, rng)
+            name, (hu, mask) = donor.crop.row.id, self._nodule(donor, rng)
             target, weight = rating_targets(donor.crop.row)
         if self.augment:
             hu = vary_hu(hu, rng)
-        return {"image": region_channels(hu, mask), "label": torch.stack([target, weight])}
+        return {"image": region_channels(hu, mask), "label": torch.stack([target, weight]), "id": name}
 
     def _nodule(self, donor: Donor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if not self.augment:
@@ -216,7 +217,16 @@ def rate_dataset(
     seed: int = 0,
     augment: bool = True,
 ) -> RateDataset:
-    """A `RateDataset` from a crop folder and, where given, a folder of backgrounds, for a bundle's config."""
-    scans = read_backgrounds(backgrounds, exclude_backgrounds) if backgrounds and others else []
+    """A `RateDataset` from a crop folder and, where others are wanted, a folder of backgrounds, for a bundle's config.
+
+    Raises:
+        UsageError: others are wanted, and there are no backgrounds.
+    """
+    if others and not backgrounds:
+        raise UsageError(
+            "no --background_dir: without it the network can't learn what is no nodule; "
+            "make one with tools/make_backgrounds, or set the recipe's others to 0 to learn ratings alone"
+        )
+    scans = read_backgrounds(backgrounds, exclude_backgrounds) if others else []
     crops = load_crops(folder, patients, exclude)
     return RateDataset(crops, scans, spacing_mm, size, others=others, seed=seed, augment=augment)

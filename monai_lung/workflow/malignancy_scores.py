@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_lung.data.crops import CropRow
-from monai_lung.data.lidc.labels import LabelRule, malignancy_labels
+from monai_lung.data.lidc.labels import malignancy_labels
 from monai_lung.inference.networks import RateSettings, load_malignancy, settings
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import Rating
+from monai_lung.transforms.rating import TARGETS
 from monai_lung.workflow.cases import item_pairs, write_predictions
 from monai_lung.workflow.figures import Statistic, auc_of, ece_of, figure, mean_of, write_metrics
 
@@ -57,6 +59,16 @@ class PredictionTable:
         write_predictions(self.path, ("case", "nodule"), self._rows)
 
 
+@dataclass(frozen=True)
+class _Rated:
+    """A crop with its rating; `network` is the logit of the network's own malignancy."""
+
+    row: CropRow
+    rating: Rating
+    network: float
+    outlined: bool
+
+
 class MalignancyScores:
     """Ignite handler: calibrates each crop's logits, writes `predictions.csv` and `metrics.json` at the end.
 
@@ -84,7 +96,7 @@ class MalignancyScores:
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
         self.malignancy = load_malignancy(Path(bundle_root))
         self.weights, self.seed = dict(weights), seed
-        self._rated: list[tuple[CropRow, Rating, bool]] = []
+        self._rated: list[_Rated] = []
 
     def attach(self, engine: Engine) -> None:
         """Rate after each iteration, write when the run is complete."""
@@ -96,7 +108,8 @@ class MalignancyScores:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
             rating = _rating(output, item, self.malignancy, self.settings)
-            self._rated.append((self.rows[int(item["row"])], rating, bool(item["outlined"])))
+            own = float(output["pred"][TARGETS.index("malignancy")])
+            self._rated.append(_Rated(self.rows[int(item["row"])], rating, own, bool(item["outlined"])))
 
     def write(self) -> None:
         """Write `predictions.csv` and `metrics.json`.
@@ -104,13 +117,15 @@ class MalignancyScores:
         Raises:
             OutputError: a file can't be written.
         """
-        table = [((row.id,), rating) for row, rating, _ in self._rated]
+        table = [((r.row.id,), r.rating) for r in self._rated]
         write_predictions(self.output_dir / "predictions.csv", ("id",), table)
         protocol = {
             "mask": self.mask,
-            "not_outlined": sum(not outlined for _, _, outlined in self._rated),
+            "not_outlined": sum(not r.outlined for r in self._rated),
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
+            "network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
+            "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
         }
         content = {"task": "classification", "protocol": protocol, "weights": self.weights, "seed": self.seed}
@@ -119,38 +134,40 @@ class MalignancyScores:
     def figures(self) -> dict[str, dict[str, Any]]:
         """Figure -> group of nodules -> value with interval."""
         result: dict[str, dict[str, Any]] = {}
+        rated = [r for r in self._rated if r.row.ratings.get("malignancy")]
         for rule in ("median", "mean"):
-            kept = [(row, rating, label) for row, rating, label in self._labelled(rule) if label is not None]
-            patients = [row.patient for row, _, _ in kept]
+            labels = [malignancy_labels(r.row.ratings["malignancy"], rule)[0] for r in rated]
+            kept = [(r, bool(label)) for r, label in zip(rated, labels, strict=True) if label is not None]
+            patients = [r.row.patient for r, _ in kept]
             for name, statistic in _class_statistics(kept).items() if kept else ():
                 result.setdefault(name, {})[f"{rule} label"] = figure(statistic, patients, seed=self.seed)
-        rated = [(row, rating) for row, rating, _ in self._rated if row.ratings.get("malignancy")]
         if rated:
-            inside = [float(_covers(rating, row)) for row, rating in rated]
-            patients = [row.patient for row, _ in rated]
+            inside = [float(_covers(r.rating, r.row)) for r in rated]
+            patients = [r.row.patient for r in rated]
             result["interval_coverage"] = {"all": figure(mean_of(inside), patients, seed=self.seed)}
+        if self._rated:
+            nodules = [float(r.rating.nodule_probability >= self.settings.min_nodule) for r in self._rated]
+            patients = [r.row.patient for r in self._rated]
+            result["kept"] = {"all": figure(mean_of(nodules), patients, seed=self.seed)}
         return result
-
-    def _labelled(self, rule: LabelRule) -> list[tuple[CropRow, Rating, bool | None]]:
-        rated = [(row, rating) for row, rating, _ in self._rated if row.ratings.get("malignancy")]
-        return [(row, rating, malignancy_labels(row.ratings["malignancy"], rule)[0]) for row, rating in rated]
 
 
 def _rating(output: Mapping[str, Any], item: Mapping[str, Any], malignancy: nn.Module, rates: RateSettings) -> Rating:
     return calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), malignancy, rates)
 
 
-def _class_statistics(kept: Sequence[tuple[CropRow, Rating, bool | None]]) -> dict[str, Statistic]:
-    probability = np.array([rating.malignancy_probability for _, rating, _ in kept])
-    malignant = np.array([bool(label) for _, _, label in kept])
+def _class_statistics(kept: Sequence[tuple[_Rated, bool]]) -> dict[str, Statistic]:
+    probability = np.array([r.rating.malignancy_probability for r, _ in kept])
+    malignant = np.array([label for _, label in kept])
     right = ((probability >= 0.5) == malignant).astype(float)
     auc = auc_of(probability, malignant)
     statistics: dict[str, Statistic] = {"auc": auc}
-    if all(row.diameter_mm is not None for row, _, _ in kept):
-        alone = auc_of(np.array([float(row.diameter_mm or 0) for row, _, _ in kept]), malignant)
+    if all(r.row.diameter_mm is not None for r, _ in kept):
+        alone = auc_of(np.array([float(r.row.diameter_mm or 0) for r, _ in kept]), malignant)
         statistics["auc_of_diameter_alone"] = alone
         statistics["auc_gain_over_diameter"] = lambda weights: auc(weights) - alone(weights)
     return statistics | {
+        "auc_of_network_alone": auc_of(np.array([r.network for r, _ in kept]), malignant),
         "accuracy": mean_of(right),
         "recall": mean_of(np.where(malignant, right, np.nan)),
         "specificity": mean_of(np.where(malignant, np.nan, right)),

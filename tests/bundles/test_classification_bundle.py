@@ -8,10 +8,12 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import torch
 from bundle_runs import cause_of, run
 
 from monai_lung.errors import MaskError, UsageError
 from monai_lung.inference import load_networks, rate
+from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io import read_ct, write_nifti
 from monai_lung.workflow.cases import read_mask
 from monai_lung.workflow.stages import outlines_of
@@ -95,6 +97,23 @@ def test_evaluation(bundles, crop_dir, tmp_path, mask):
     accuracy = np.mean([(p[k] >= 0.5) == v for k, v in truth.items()])
     assert figures["accuracy"]["median label"]["value"] == pytest.approx(accuracy, abs=1e-4)
     assert figures["interval_coverage"]["all"]["n"] == 6
+    assert figures["kept"]["all"]["n"] == 6
+
+
+def test_a_checkpoint_changes_what_is_said_of_the_network(bundles, crop_dir, tmp_path):
+    config = read_config(bundles.classification)
+    torch.manual_seed(5)
+    other = build_network(config, "network_def", bundles.classification)
+    torch.save({"model": other.state_dict()}, tmp_path / "other.pt")
+    options = {"segmentation_dir": str(bundles.segmentation), "mask": "readers", "device": "cpu"}
+    figures = []
+    for name, checkpoint in (("own", ""), ("other", str(tmp_path / "other.pt"))):
+        out = tmp_path / name
+        more = {"output_dir": str(out), "checkpoint": checkpoint}
+        run(bundles.classification, "evaluate.json", dataset_dir=str(crop_dir), **more, **options)
+        figures.append(json.loads((out / "metrics.json").read_text())["figures"])
+    assert figures[0]["auc"] == figures[1]["auc"]  # of the regression
+    assert figures[0]["auc_of_network_alone"] != figures[1]["auc_of_network_alone"]
 
 
 def test_an_unknown_mask_is_refused(bundles, crop_dir, tmp_path):

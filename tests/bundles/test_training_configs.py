@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from bundle_runs import cause_of, run, workflow
 from ignite.engine import Engine, Events
 
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
-from monai_lung.training.handlers import BestCheckpoint, Resumable, StopEarly, SwitchLoss
+from monai_lung.training.handlers import BestCheckpoint, RampEma, Resumable, StopEarly, SwitchLoss
 from monai_lung.weights import resume, save_weights
 
 TRAINED = [("segmentation", "train.json"), ("segmentation", "train_find.json"), ("classification", "train.json")]
@@ -30,6 +32,8 @@ def options(crop_dir, fold_file, background_dir, tmp_path):
         tiny = {"width": 4, "epochs": 1, "batch": 2, "patch": [16, 16, 16]}
         if name != "train.json":
             tiny["samples"] = 4
+        else:
+            tiny["others"] = 0  # for the rating network: without backgrounds
         result = {
             "dataset_dir": str(crop_dir),
             "fold_file": str(fold_file),
@@ -86,6 +90,101 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(bundles, option
     for part in ("network", "ema"):
         for key, value in ends[0][part].items():
             torch.testing.assert_close(value, ends[1][part][key], rtol=0, atol=0)
+    run(bundle, name, kind="train", **half, resume=True)  # it's done: nothing changes
+    again = torch.load(tmp_path / "half" / "resume.pt", weights_only=True)
+    assert again["epoch"] == 2
+    for key, value in ends[1]["network"].items():
+        torch.testing.assert_close(value, again["network"][key], rtol=0, atol=0)
+
+
+def test_a_training_isnt_overwritten_nor_made_longer_on_the_way(bundles, options, tmp_path):
+    name = "train.json"
+    run(bundles.segmentation, name, kind="train", **options(name))
+    before = (tmp_path / "run" / "resume.pt").read_bytes()
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.segmentation, name, kind="train", **options(name))
+    assert "--resume true" in str(cause_of(caught.value, UsageError))
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.segmentation, name, kind="train", **options(name, **{"recipes#cpu#epochs": 3}), resume=True)
+    assert "planned for" in str(cause_of(caught.value, WeightsError))
+    assert (tmp_path / "run" / "resume.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("kind", "name"), TRAINED)
+def test_no_nodule_to_learn_from_is_said(bundles, options, kind, name):
+    bundle = getattr(bundles, kind)
+    wrong = {"train_patients": ["nobody"]}, {"fold": 9}
+    for option in wrong[: 1 if name == "train_find.json" else 2]:
+        with pytest.raises(RuntimeError) as caught:
+            run(bundle, name, kind="train", **options(name, **option))
+        assert "--fold_file" in str(cause_of(caught.value, UsageError))
+
+
+def test_a_batch_larger_than_the_nodules_is_said(bundles, options):
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.segmentation, "train.json", kind="train", **options("train.json", **{"recipes#cpu#batch": 50}))
+    assert "no full batch" in str(cause_of(caught.value, UsageError))
+
+
+def test_rating_without_backgrounds_is_refused_where_others_are_wanted(bundles, options):
+    wrong = options("train.json", **{"recipes#cpu#others": 4})
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.classification, "train.json", kind="train", **wrong)
+    assert "--background_dir" in str(cause_of(caught.value, UsageError))
+
+
+@pytest.mark.parametrize("option", ["start", "checkpoint"])
+def test_a_checkpoint_of_another_network_is_refused(bundles, options, crop_dir, tmp_path, option):
+    torch.save({"model": torch.nn.Conv3d(1, 2, 3).state_dict()}, tmp_path / "other.pt")
+    other = {option: str(tmp_path / "other.pt")}
+    name, kind, given = "train.json", "train", options("train.json", **other)
+    if option == "checkpoint":
+        name, kind = "evaluate.json", "infer"
+        given = {"dataset_dir": str(crop_dir), "output_dir": str(tmp_path / "eval"), "device": "cpu", **other}
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.segmentation, name, kind=kind, **given)
+    assert "other.pt" in str(cause_of(caught.value, WeightsError))
+
+
+def test_a_resume_file_of_another_network_is_refused(tmp_path):
+    engine = Engine(lambda engine, batch: None)
+    own, other = torch.nn.Linear(2, 1), torch.nn.Linear(3, 1)
+    Resumable(tmp_path, {"network": other}, resume=False).save(engine)
+    with pytest.raises(WeightsError, match="size mismatch"):
+        Resumable(tmp_path, {"network": own}, resume=True).load(engine)
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_goes_on_as_if_it_was_not(bundles, options, tmp_path):
+    name, four = "train.json", {"recipes#cpu#epochs": 4}
+    run(bundles.segmentation, name, kind="train", **options(name, **four, output_dir=str(tmp_path / "whole")))
+    half = options(name, **four, output_dir=str(tmp_path / "half"))
+    arguments = [x for key, value in half.items() for x in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(bundles.segmentation)]
+    command += ["--config_file", str(bundles.segmentation / "configs" / name), *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "half" / "resume.pt").is_file():
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    reached = torch.load(tmp_path / "half" / "resume.pt", weights_only=True)["epoch"]
+    assert 1 <= reached < 4
+    run(bundles.segmentation, name, kind="train", **half, resume=True)
+    ends = [torch.load(tmp_path / d / "resume.pt", weights_only=True) for d in ("whole", "half")]
+    assert ends[0]["epoch"] == ends[1]["epoch"] == 4
+    for part in ("network", "ema"):
+        for key, value in ends[0][part].items():
+            torch.testing.assert_close(value, ends[1][part][key], rtol=1e-4, atol=1e-5)  # another number of threads
+
+
+def test_the_average_forgets_the_first_weights_and_depends_on_the_step_alone():
+    engine, ramp = Engine(lambda engine, batch: None), RampEma(0.004)
+    found = {}
+    for step in (1, 11, 500, 5000):
+        engine.state.iteration = step
+        ramp(engine)
+        found[step] = engine.state.ema_momentum
+    assert found == pytest.approx({1: 9 / 11, 11: 9 / 21, 500: 9 / 510, 5000: 0.004})
 
 
 def test_backgrounds_of_another_grid_are_refused(bundles, options, background_dir):
@@ -143,7 +242,9 @@ def test_a_loss_that_is_no_number_stops_the_training(bundles, options, tmp_path)
     torch.save({key: torch.full_like(value, float("nan")) for key, value in state.items()}, tmp_path / "nan.pt")
     with pytest.raises(RuntimeError) as caught:
         run(bundles.segmentation, "train.json", kind="train", **options("train.json", start=str(tmp_path / "nan.pt")))
-    assert "epoch 1, iteration 1" in str(cause_of(caught.value, MonaiLungError))
+    message = str(cause_of(caught.value, MonaiLungError))
+    assert "epoch 1, iteration 1" in message
+    assert re.search(r"\(n\d, n\d\)", message), message  # the batch's crops
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monai_lung.data import splits
@@ -153,3 +154,36 @@ def test_slice_diameters_agree_with_the_crops(data_dir):
     assert len(ratios) == 839
     # The largest section of a sphere has the sphere's diameter.
     assert 0.9 < ratios[len(ratios) // 2] < 1.1
+
+
+def slice_folder(folder: Path, columns: dict[str, str]) -> Path:
+    """Two slices of two patients, a disc of 81 pixels each, as docs/train.md describes the format."""
+    from monai_lung.data.crops import RATINGS
+
+    rows = [{"id": f"n{n}", "patient": f"P{n}", "n_readers": "1", "spacing_mm": "0.7"} for n in range(2)]
+    names = [*rows[0], *RATINGS, *columns]
+    lines = [",".join([*row.values(), *["3"] * len(RATINGS), *columns.values()]) for row in rows]
+    (folder / "slices.csv").write_text("\n".join([",".join(names), *lines]) + "\n")
+    x, y = np.indices((71, 71)) - 35
+    disc = np.repeat((x**2 + y**2 <= 25)[None], 2, axis=0)
+    np.savez(folder / "slices.npz", image_hu=np.where(disc, 0, -850).astype(np.int16), readers=disc.astype(np.uint8))
+    return folder
+
+
+def test_slices_as_they_are_documented_are_split(tmp_path):
+    rows = splits.table_rows(slice_folder(tmp_path, {"annotation_ids": "1", "malignancy_median": "3"}))
+    assert [row["diameter_mm"] for row in rows] == ["7.11", "7.11"]
+    assert set(splits.make_folds(rows, k=2).fold_of.values()) == {0, 1}
+
+
+def test_damaged_slices_are_named(tmp_path):
+    folder = slice_folder(tmp_path, {"annotation_ids": "1", "malignancy_median": "3"})
+    (folder / "slices.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match=r"slices\.npz: can't be read"):
+        splits.table_rows(folder)
+
+
+def test_a_median_without_a_diameter_is_named(rows):
+    del rows[3]["diameter_mm"]
+    with pytest.raises(InputError, match=f"{rows[3]['id']}.*diameter_mm"):
+        splits.make_folds(rows)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from monai_lung.errors import MonaiLungError
+from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.study.fit import Schedule, fit, over_heads
 
 CPU = torch.device("cpu")
@@ -65,6 +65,11 @@ def test_a_loss_that_is_no_number_ends_the_training_with_the_step() -> None:
 
     with pytest.raises(MonaiLungError, match="step 1"):
         fit(nn.Linear(1, 1), Points(), Schedule(5, 2, 1e-2, broken), CPU)
+
+
+def test_fewer_items_than_a_batch_are_refused() -> None:
+    with pytest.raises(UsageError, match="6 nodules don't fill a batch of 7"):
+        fit(nn.Linear(1, 1), Points(), Schedule(5, 7, 1e-2, nn.functional.mse_loss), CPU)
 
 
 def test_coarser_heads_weigh_half_each() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from crop_builder import ball_crop
 
+import monai_lung.training.find_dataset as find_dataset_module
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
 from monai_lung.training.datasets import DelineateDataset
@@ -39,7 +40,10 @@ def test_augmented_items_differ_and_are_reproducible() -> None:
     assert torch.equal(again[0]["image"], b["image"])
 
 
-def test_nodules_are_set_into_lung_and_seams_are_not_trusted(background: Background) -> None:
+def test_nodules_are_set_into_lung_and_seams_are_not_trusted(
+    background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find_dataset_module, "FADED_SHARE", 0.0)
     dataset = FindDataset(
         [background], [donor_of(ball_crop()), donor_of(ball_crop(wall=True))], (48, 48, 24), samples=40, seed=1
     )
@@ -51,6 +55,31 @@ def test_nodules_are_set_into_lung_and_seams_are_not_trusted(background: Backgro
         if core.sum() > 20:
             assert item["image"][0][core].mean() > 0.55  # about 40 HU in the lung window, less where slices fade
     assert any(item["label"][1].min() == 0 for item in items)
+
+
+def test_a_faded_nodule_is_between_lung_and_solid(background: Background, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = dataclasses.replace(background, known=np.zeros_like(background.known))
+    crop = ball_crop()
+    row = dataclasses.replace(crop.row, ratings={"texture": (5,) * crop.row.n_readers})
+    donor = donor_of(dataclasses.replace(crop, row=row), alone=True)
+    brightness = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(find_dataset_module, "FADED_SHARE", share)
+        items = [FindDataset([clean], [donor], (48, 48, 24), samples=40, seed=1)[n] for n in range(40)]
+        cores = [item["label"][0] > 0.9 for item in items]
+        seen = [item["image"][0][core].mean() for item, core in zip(items, cores, strict=True) if core.sum() > 20]
+        brightness[share] = float(np.mean(seen))
+    lung = 0.2
+    assert lung < brightness[1.0] < 0.8 * brightness[0.0]
+
+
+def test_hard_places_are_where_patches_are_centred(background: Background) -> None:
+    hard = dataclasses.replace(background, hard=np.array([[60, 60, 30]]))
+    dataset = FindDataset([hard], [donor_of(ball_crop())], (8, 8, 8), samples=1)
+    assert [len(ground.hard) for ground in (*dataset._grounds, *dataset._coarse)] == [1, 0]
+    coarse = dataclasses.replace(background, hard_coarse=np.array([[30, 30, 15], [31, 30, 15]]))
+    dataset = FindDataset([coarse], [donor_of(ball_crop())], (8, 8, 8), samples=1)
+    assert [len(ground.hard) for ground in (*dataset._grounds, *dataset._coarse)] == [0, 2]
 
 
 def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:

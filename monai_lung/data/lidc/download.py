@@ -26,11 +26,13 @@ class Download:
     Attributes:
         folders: series UID to its folder, for the wanted series.
         unreadable: folders of which no file has a readable header.
+        unknown: folders of CTs that aren't wanted: not in the database.
         others: number of folders of other series (radiographs).
     """
 
     folders: dict[str, Path]
     unreadable: tuple[Path, ...]
+    unknown: tuple[Path, ...]
     others: int
 
 
@@ -44,21 +46,24 @@ def find_series(root: Path, wanted: Collection[str]) -> Download:
         raise UsageError(f"{root} is no folder: give the one that LIDC-IDRI was downloaded to")
     folders: dict[str, Path] = {}
     unreadable: list[Path] = []
+    unknown: list[Path] = []
     others = 0
     for folder, subfolders, names in os.walk(root):
         subfolders.sort()
         files = [Path(folder, name) for name in sorted(names) if name.lower().endswith(".dcm") and name[0] != "."]
         if files:
-            uid = Path(folder).name if Path(folder).name in wanted else _series_uid(files)
+            uid, modality = (Path(folder).name, "CT") if Path(folder).name in wanted else _series(files)
             if uid is None:
                 unreadable.append(Path(folder))
             elif uid in wanted:
                 folders.setdefault(uid, Path(folder))
+            elif modality == "CT":
+                unknown.append(Path(folder))
             else:
                 others += 1
-    if not folders and not unreadable and not others:
+    if not folders and not unreadable and not unknown and not others:
         raise UsageError(f"{root} holds no .dcm file: give the folder that LIDC-IDRI was downloaded to")
-    return Download(folders, tuple(unreadable), others)
+    return Download(folders, tuple(unreadable), tuple(unknown), others)
 
 
 def patient_of(folder: Path) -> str:
@@ -67,14 +72,14 @@ def patient_of(folder: Path) -> str:
     return names[-1] if names else ""
 
 
-def _series_uid(files: list[Path]) -> str | None:
-    """UID in the first readable header, None where there is none."""
+def _series(files: list[Path]) -> tuple[str | None, str]:
+    """UID and modality in the first readable header; None where there is none."""
     import pydicom
 
     for file in files:
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-            return str(header.SeriesInstanceUID)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Modality"])
+            return str(header.SeriesInstanceUID), str(header.get("Modality", ""))
         except Exception:  # damaged files raise nearly anything; the next one may do
             continue
-    return None
+    return None, ""

@@ -133,13 +133,14 @@ def _write_tables(
             nodules += records[uid].nodules
             backgrounds += records[uid].backgrounds
         manifest.append({"patient": scan.patient, "scan_id": scan.id, "series_uid": uid, **about})
-    unreadable = {str(folder): "no file with a readable header: download it again" for folder in found.unreadable}
+    left_out = {str(folder): "no file with a readable header: download it again" for folder in found.unreadable}
+    left_out |= {str(folder): "a CT that isn't in the database of LIDC-IDRI: left out" for folder in found.unknown}
     manifest += [
         {"patient": patient_of(Path(folder)), "status": "failed", "reason": f"{folder}: {reason}"}
-        for folder, reason in unreadable.items()
+        for folder, reason in left_out.items()
     ]
     for name, rows in (("manifest", manifest), ("nodules", nodules), ("backgrounds", backgrounds)):
         write_table(out / f"{name}.csv", rows)
     named = {scan_name(scan): failed[uid] for uid, scan in scans.items() if uid in failed}
     missing = sum(row["status"] == "missing" for row in manifest)
-    return Outcome(len(records), named | unreadable, missing, found.others, len(nodules))
+    return Outcome(len(records), named | left_out, missing, found.others, len(nodules))

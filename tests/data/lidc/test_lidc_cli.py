@@ -56,11 +56,12 @@ def test_index_and_split_of_it(source, tmp_path):
     assert sorted(read_folds(tmp_path / "folds.json").fold_of.values()) == [0, 1, 2]
 
 
-def test_split_by_nodule_says_that_it_leaks(source, tmp_path):
+@pytest.mark.parametrize("unit", ["nodule", "mark"])
+def test_split_by_nodule_says_that_it_leaks(source, tmp_path, unit):
     call("index", "--database", source / "lidc.sqlite", "-o", tmp_path / "nodules.csv")
-    result = call("split", tmp_path / "nodules.csv", "--split", "mark", "-k", 2, "-o", tmp_path / "folds.json")
+    result = call("split", tmp_path / "nodules.csv", "--split", unit, "-k", 2, "-o", tmp_path / "folds.json")
     assert "this split leaks: 3 patients with 6 nodules" in result.stdout
-    assert read_folds(tmp_path / "folds.json").unit == "mark"
+    assert read_folds(tmp_path / "folds.json").unit == unit
 
 
 def test_prepare_split_and_seg(source, tmp_path):

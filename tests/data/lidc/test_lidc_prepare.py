@@ -279,6 +279,21 @@ def test_a_folder_without_a_readable_header_is_recorded(own, source, tmp_path):
     assert (last["patient"], last["status"]) == (PATIENTS[1], "failed")
 
 
+def test_a_ct_that_the_database_doesnt_have_is_recorded(own, source, tmp_path, monkeypatch):
+    import small_download
+
+    tcia, folders = own
+    for folder in folders.values():
+        shutil.rmtree(folder)
+    monkeypatch.setattr(small_download, "series_uid", lambda number: f"1.2.3.{number}")
+    folder = small_download.write_series(tcia / "more" / PATIENTS[2] / "s", 3, "1-{:03d}.dcm")
+    outcome = run(tcia, source, tmp_path / "out")
+    assert (outcome.done, list(outcome.failed)) == (0, [str(folder)])
+    last = table(tmp_path / "out" / "manifest.csv")[-1]
+    assert (last["patient"], last["status"]) == (PATIENTS[2], "failed")
+    assert "isn't in the database" in last["reason"]
+
+
 def lungless(number: int) -> np.ndarray:
     hu = chest_hu(number)
     return np.where((hu > -950) & (hu < -700), 40, hu).astype(np.int16)
