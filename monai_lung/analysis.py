@@ -156,7 +156,7 @@ class Analyzer:
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
         """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
         from monai_lung.clinical.measurements import measure
-        from monai_lung.inference import delineate, find, rate
+        from monai_lung.inference import delineate, find, rate, within_lungs
         from monai_lung.transforms.lungs import segment_lungs
 
         timing = {} if timing is None else timing
@@ -166,7 +166,7 @@ class Analyzer:
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         with _timed("delineate", timing, progress):
-            outlines = delineate(ct, seeds, networks)
+            outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks)
         kept = [

@@ -1,8 +1,8 @@
 """The three networks at work: `find`, `delineate`, `rate`. Each takes a CT and what the stage before found."""
 
-from monai_lung.inference.delineate import delineate
+from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
 from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import rate
 
-__all__ = ["Networks", "delineate", "find", "load_networks", "rate"]
+__all__ = ["Networks", "delineate", "find", "load_networks", "rate", "within_lungs"]

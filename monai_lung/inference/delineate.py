@@ -9,6 +9,7 @@ import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from monai_lung.inference.memory import sparingly
@@ -16,13 +17,16 @@ from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.sampling import patch_affine, sample, unit_axes
-from monai_lung.model import CT, Outline, Seed
+from monai_lung.model import CT, Lungs, Outline, Seed
 from monai_lung.transforms.window import windowed
 
 FILLED = 0.75
 """Share of the patch that a seed's diameter may fill; for a larger one the grid is coarser from the start."""
 BORDER = 0.5
 """Shifted probability at the nodule's border (`run`)."""
+IN_LUNGS = 0.25
+"""Share of a nodule that has to be in the lungs, or at most `BESIDE_MM` beside them."""
+BESIDE_MM = 2.0
 _LOOKS = 3
 _BATCH = 8
 
@@ -145,6 +149,37 @@ def component_at(
     if distance[nearest] > reach_mm:
         return np.zeros_like(mask)
     return labels == labels[tuple(index[nearest])]
+
+
+def within_lungs(outlines: Sequence[Outline], ct: CT, lungs: Lungs) -> list[Outline]:
+    """`outlines` without those that lie outside the lungs: less than a quarter of them is in the lungs or 2 mm beside.
+
+    What the network takes for a mass beyond the diaphragm or the chest wall (a colon, say) goes this way. Lung masks
+    are closed over what sits on the pleura, so a mass there stays.
+
+    The order is kept.
+    """
+    inside = lungs.labels > 0
+    spacing = np.array(ct.spacing_mm)
+    margin = np.ceil(BESIDE_MM / spacing).astype(int)
+    kept = []
+    for outline in outlines:
+        low = np.maximum(np.array(outline.offset) - margin, 0)
+        high = np.array(outline.offset) + outline.mask.shape + margin  # may pass the end: slices stop there
+        around = inside[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        if not around.any():
+            continue
+        near = np.ones_like(around) if around.all() else _distance_mm(around, spacing) <= BESIDE_MM
+        start = np.array(outline.offset) - low
+        own = tuple(slice(a, a + n) for a, n in zip(start, outline.mask.shape, strict=True))
+        if near[own][outline.mask].mean() >= IN_LUNGS:
+            kept.append(outline)
+    return kept
+
+
+def _distance_mm(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each voxel to the nearest of `mask`."""
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing))
 
 
 def without_doubles(outlines: Sequence[Outline], ct: CT, overlap: float = 0.3) -> list[Outline]:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from lung_builder import BALLS, two_lungs
 
-from monai_lung.inference import Networks, delineate, find, rate
+from monai_lung.inference import Networks, delineate, find, rate, within_lungs
 from monai_lung.inference.delineate import component_at, without_doubles
 from monai_lung.inference.features import FEATURES
 from monai_lung.inference.find import find_grid, probability_map
 from monai_lung.inference.rate import calibrate
-from monai_lung.model import CT, Lungs, Seed
+from monai_lung.model import CT, Lungs, Outline, Seed
 from monai_lung.transforms.rating import SURE, TARGETS
 
 
@@ -101,6 +101,21 @@ def test_a_nodule_larger_than_the_patch_is_looked_at_on_a_coarser_grid(networks:
 def test_no_outline_where_there_is_nothing(networks: Networks) -> None:
     ct, _ = two_lungs()
     assert delineate(ct, [Seed((-40.0, -20.0, 20.0), 0.9, 5.0)], networks) == []
+
+
+def test_what_lies_outside_the_lungs_is_no_nodule() -> None:
+    ct = replace(two_lungs()[0], hu=np.zeros((60, 60, 40), np.int16), affine_lps=np.diag([1.0, 1.0, 2.0, 1.0]))
+    labels = np.zeros(ct.hu.shape, np.uint8)
+    labels[:30] = 1
+    lungs = Lungs(labels, 0.0, 0.0)
+
+    def block(first: int, last: int) -> Outline:
+        mask = np.ones((last - first, 10, 5), bool)
+        return Outline(mask, mask.astype(np.float32), (first, 50, 35), Seed((0.0, 0.0, 0.0), 0.9, 10.0))
+
+    inside, at_the_wall, beside, beyond = block(0, 10), block(29, 39), block(31, 39), block(45, 60)
+    assert within_lungs([beyond, inside, at_the_wall, beside], ct, lungs) == [inside, at_the_wall]
+    assert within_lungs([inside], ct, replace(lungs, labels=np.zeros_like(labels))) == []
 
 
 def test_two_seeds_of_one_nodule_give_one_outline(networks: Networks) -> None:
