@@ -2,7 +2,7 @@
 
 NAME_vVERSION.zip holds one folder NAME: the bundle's own files and, beside each network's weights, the network as
 TorchScript (with the bundle's metadata in it, as `monai.bundle.load(load_ts_module=True)` wants) and as ONNX, both in
-single precision and for any number of images and any size.
+single precision and for any number of images and any size. `malignancy.pt` sees no image and stays as it is.
 """
 
 from __future__ import annotations

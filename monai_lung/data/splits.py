@@ -204,6 +204,7 @@ def slice_rows(folder: Path | str) -> list[dict[str, str]]:
     The area is what at least half of the readers on the slice marked, or all of their marks where that's nothing.
 
     Raises:
+        UsageError: `folder` lacks a file.
         InputError: table or images can't be read, or don't fit each other.
     """
     import numpy as np
@@ -215,7 +216,10 @@ def slice_rows(folder: Path | str) -> list[dict[str, str]]:
     rows = []
     for row, nodule in zip(table, slices, strict=True):
         here = np.unpackbits(nodule.readers[..., None], axis=-1).sum(-1)
-        readers = max(int(row.get("readers_on_slice") or nodule.row.n_readers), 1)
+        try:
+            readers = max(int(row.get("readers_on_slice") or nodule.row.n_readers), 1)
+        except ValueError as error:
+            raise InputError(f"{folder}: slice {row['id']}: readers_on_slice is no number ({error})") from error
         pixels = int((2 * here >= readers).sum()) or int((here > 0).sum())
         diameter_mm = 2 * math.sqrt(pixels / math.pi) * nodule.spacing_mm
         rows.append({**row, "table": "slices", "diameter_mm": f"{diameter_mm:.2f}"})

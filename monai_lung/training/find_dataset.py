@@ -71,8 +71,8 @@ class FindDataset(Dataset[dict[str, Any]]):
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
     the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is
     `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, less where fewer than three saw
-    the nodule at all, and trust (0 at seams and at the background's own nodules). A quarter of the items are of twice
-    the voxel size, with large nodules grown to masses.
+    the nodule at all, and trust (0 at seams and at the background's own nodules); `id` is the background's name. A
+    quarter of the items are of twice the voxel size, with large nodules grown to masses.
 
     Args:
         backgrounds: scans on the network's grid.

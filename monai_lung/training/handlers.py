@@ -58,7 +58,7 @@ class RampEma:
         self.momentum = momentum
 
     def attach(self, engine: Engine) -> None:
-        """Set it before each step: attach it after the `EMAHandler`, which sets its own first."""
+        """Set it before each step."""
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -123,14 +123,14 @@ class Resumable:
             raise UsageError(
                 f"{self.path.parent} holds a training already: go on with --resume true, or give another --output_dir"
             )
-        lengths = self._lengths()
+        plan = self._plan()
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             for name, o in self.objects.items():
                 o.load_state_dict(state[name])
             engine.state.iteration, engine.state.epoch = state["iteration"], state["epoch"]
-            if self._lengths() != lengths:
-                raise ValueError(f"it was planned for {self._lengths()} steps, now for {lengths}")
+            if self._plan() != plan:
+                raise ValueError(f"its learning rate was planned otherwise: {self._plan()}, now {plan}")
         except Exception as error:  # torch raises many kinds
             raise WeightsError(
                 f"{self.path}: can't go on from it ({error}); train without resume, to another --output_dir, "
@@ -138,9 +138,11 @@ class Resumable:
             ) from error
         log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
 
-    def _lengths(self) -> list[int]:
-        """Steps that the learning rate is planned for, where it has an end."""
-        return [o.total_steps for o in self.objects.values() if hasattr(o, "total_steps")]
+    def _plan(self) -> list[str]:
+        """When the learning rate changes, as far as that depends on the training's length."""
+        cycles = [f"{o.total_steps - 1} steps" for o in self.objects.values() if hasattr(o, "total_steps")]
+        falls = [o.milestones for o in self.objects.values() if hasattr(o, "milestones")]
+        return cycles + [f"falls after steps {sorted(f)}" for f in falls if f]
 
     def save(self, engine: Engine) -> None:
         """Save; of several processes the first does.
@@ -246,7 +248,7 @@ class StopAtNan:
 class LossCurve:
     """Writes `loss.csv` (epoch, mean loss) after each epoch, and its picture `loss.png` where matplotlib is installed.
 
-    Of several processes the first writes its own loss.
+    Of several processes the first writes the mean of all.
 
     Args:
         output_dir: where to; a table that is there is continued.
@@ -270,7 +272,7 @@ class LossCurve:
         Raises:
             OutputError: they can't be written.
         """
-        mean = self._sum / max(self._count, 1)
+        mean = float(idist.all_reduce(self._sum / max(self._count, 1))) / idist.get_world_size()
         self._sum, self._count = 0.0, 0
         if idist.get_rank() > 0:
             return

@@ -47,7 +47,7 @@ class RateDataset(Dataset[dict[str, Any]]):
 
     An item is `image` float32 (3, *size) (`transforms.rating.region_channels`) and `label` (2, T): soft targets in the
     order of `transforms.rating.TARGETS`, and their weights (0 where a target isn't known: what is no nodule has no
-    malignancy).
+    malignancy); `id` is the crop's, or "no nodule".
 
     Args:
         crops: nodules.
@@ -220,7 +220,8 @@ def rate_dataset(
     """A `RateDataset` from a crop folder and, where others are wanted, a folder of backgrounds, for a bundle's config.
 
     Raises:
-        UsageError: others are wanted, and there are no backgrounds.
+        UsageError: others are wanted, and there are no backgrounds; or nothing can be validated, since no nodule is
+            rated other than 3.
     """
     if others and not backgrounds:
         raise UsageError(
@@ -229,4 +230,7 @@ def rate_dataset(
         )
     scans = read_backgrounds(backgrounds, exclude_backgrounds) if others else []
     crops = load_crops(folder, patients, exclude)
+    means = [np.mean(crop.row.ratings.get("malignancy", (3,))) for crop in crops]
+    if not augment and all(mean == 3 for mean in means):
+        raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another --fold")
     return RateDataset(crops, scans, spacing_mm, size, others=others, seed=seed, augment=augment)

@@ -124,7 +124,7 @@ class MalignancyScores:
             "not_outlined": sum(not r.outlined for r in self._rated),
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
-            "network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
+            "auc_of_network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
         }

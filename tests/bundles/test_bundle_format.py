@@ -99,6 +99,7 @@ def test_evaluation_has_the_properties(bundles, name, crop_dir):
 )
 def test_training_has_the_properties(bundles, name, config, crop_dir, fold_file, background_dir):
     options = {"dataset_dir": str(crop_dir), "fold_file": str(fold_file), "background_dir": str(background_dir / "cpu")}
+    options["recipes#best#batch"] = 2  # of the few crops
     flow = workflow(getattr(bundles, name), config, kind="train", **options)
     flow.initialize()
     assert flow.check_properties() == []

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from bundle_runs import cause_of, run
 
+from monai_lung.analysis import Analyzer, Options
 from monai_lung.data.crops import read_crop, read_table
 from monai_lung.errors import UsageError
-from monai_lung.inference import delineate, find, load_networks
+from monai_lung.inference import delineate, find, load_networks, within_lungs
 from monai_lung.io import read_ct
+from monai_lung.model import Outline
 from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.workflow.segmentation_scores import dice, overlap
 from monai_lung.workflow.stages import label_map
@@ -24,7 +26,8 @@ def test_inference_agrees_with_the_functions_to_the_voxel(bundles, ct_dir, tmp_p
     image = nibabel.load(tmp_path / "out" / "one" / "nodules.nii.gz")
     networks = load_networks("cpu", segmentation_dir=bundles.segmentation, classification_dir=bundles.classification)
     ct = read_ct(ct_dir / "one.nii.gz")
-    outlines = delineate(ct, find(ct, segment_lungs(ct.hu, ct.affine_lps), networks), networks)
+    lungs = segment_lungs(ct.hu, ct.affine_lps)
+    outlines = within_lungs(delineate(ct, find(ct, lungs, networks), networks), ct, lungs)
     assert len(outlines) >= 2
     labels = np.asarray(image.dataobj)
     assert labels.dtype == np.uint16
@@ -32,6 +35,26 @@ def test_inference_agrees_with_the_functions_to_the_voxel(bundles, ct_dir, tmp_p
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, ct.affine_lps, atol=1e-3)
     sizes = np.bincount(labels.ravel())[1:]
     assert sizes[0] == max(sizes)
+
+
+def test_what_lies_outside_the_lungs_is_left_out_everywhere(bundles, ct_dir, tmp_path, monkeypatch):
+    ct = read_ct(ct_dir / "one.nii.gz")
+    lungs = segment_lungs(ct.hu, ct.affine_lps)
+
+    def two_blocks(ct, seeds, networks):
+        """One in a lung, one in the table's corner."""
+        block = np.ones((3, 3, 3), bool)
+        inside = np.argwhere(lungs.labels > 0).mean(0).astype(int) + np.array([18, 0, 0])
+        assert lungs.labels[tuple(inside)]
+        return [Outline(block, block.astype(np.float32), tuple(map(int, o)), seeds[0]) for o in (inside, (1, 1, 1))]
+
+    monkeypatch.setattr("monai_lung.inference.delineate", two_blocks)
+    monkeypatch.setattr("monai_lung.workflow.stages.delineate", two_blocks)
+    run(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), output_dir=str(tmp_path / "out"), device="cpu")
+    labels = np.asarray(nibabel.load(tmp_path / "out" / "one" / "nodules.nii.gz").dataobj)
+    assert (labels.max(), (labels > 0).sum(), labels[1, 1, 1]) == (1, 27, 0)
+    options = Options(segmentation_dir=bundles.segmentation, classification_dir=bundles.classification)
+    assert len(Analyzer(options).find(ct).outlines) == 1
 
 
 def test_evaluation_scores_each_crop_on_its_own_grid(bundles, crop_dir, fold_file, tmp_path):

@@ -97,16 +97,37 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(bundles, option
         torch.testing.assert_close(value, again["network"][key], rtol=0, atol=0)
 
 
-def test_a_training_isnt_overwritten_nor_made_longer_on_the_way(bundles, options, tmp_path):
+def test_the_bar_shows_where_the_training_is(bundles, options, capsys):
+    run(bundles.segmentation, "train.json", kind="train", **options("train.json", progress=True))
+    assert "Iteration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("momentum", [0.95, 0.004])
+@pytest.mark.parametrize(("kind", "name"), TRAINED)
+def test_the_average_follows_its_config(bundles, options, kind, name, momentum):
+    """As fine-tuning in MONAI Label sets it."""
+    given = options(name, **{"train#handlers#0#momentum": momentum})
+    flow = workflow(getattr(bundles, kind), name, kind="train", **given)
+    flow.initialize()
+    trainer = flow.parser.get_parsed_content("train#trainer")
+    seen = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: seen.append(trainer.state.ema_momentum))
+    flow.run()
+    assert seen == pytest.approx([max(momentum, 9 / 11)])
+
+
+@pytest.mark.parametrize("recipe", ["cpu", "paper"])
+def test_a_training_isnt_overwritten_nor_made_longer_on_the_way(bundles, options, tmp_path, recipe):
     name = "train.json"
-    run(bundles.segmentation, name, kind="train", **options(name))
+    run(bundles.segmentation, name, kind="train", **options(name, recipe))
     before = (tmp_path / "run" / "resume.pt").read_bytes()
     with pytest.raises(RuntimeError) as caught:
-        run(bundles.segmentation, name, kind="train", **options(name))
+        run(bundles.segmentation, name, kind="train", **options(name, recipe))
     assert "--resume true" in str(cause_of(caught.value, UsageError))
+    longer = options(name, recipe, **{f"recipes#{recipe}#epochs": 9})
     with pytest.raises(RuntimeError) as caught:
-        run(bundles.segmentation, name, kind="train", **options(name, **{"recipes#cpu#epochs": 3}), resume=True)
-    assert "planned for" in str(cause_of(caught.value, WeightsError))
+        run(bundles.segmentation, name, kind="train", **longer, resume=True)
+    assert "planned otherwise" in str(cause_of(caught.value, WeightsError))
     assert (tmp_path / "run" / "resume.pt").read_bytes() == before
 
 

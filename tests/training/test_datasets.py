@@ -26,7 +26,8 @@ def test_the_plain_patch_shows_the_ball_where_the_label_is() -> None:
     assert item["image"][0][inside].mean() > 0.6
     volume = (item["label"][0] >= 0.5).sum() * 0.625**2 * 1.25
     assert abs(volume / (4 / 3 * np.pi * 4**3) - 1) < 0.1
-    assert all(torch.equal(item[key], dataset[0][key]) for key in item)
+    assert all(torch.equal(item[key], dataset[0][key]) for key in ("image", "label"))
+    assert item["id"] == "ball"
 
 
 def test_augmented_items_differ_and_are_reproducible() -> None:
@@ -73,13 +74,22 @@ def test_a_faded_nodule_is_between_lung_and_solid(background: Background, monkey
     assert lung < brightness[1.0] < 0.8 * brightness[0.0]
 
 
-def test_hard_places_are_where_patches_are_centred(background: Background) -> None:
-    hard = dataclasses.replace(background, hard=np.array([[60, 60, 30]]))
-    dataset = FindDataset([hard], [donor_of(ball_crop())], (8, 8, 8), samples=1)
-    assert [len(ground.hard) for ground in (*dataset._grounds, *dataset._coarse)] == [1, 0]
-    coarse = dataclasses.replace(background, hard_coarse=np.array([[30, 30, 15], [31, 30, 15]]))
-    dataset = FindDataset([coarse], [donor_of(ball_crop())], (8, 8, 8), samples=1)
-    assert [len(ground.hard) for ground in (*dataset._grounds, *dataset._coarse)] == [0, 2]
+@pytest.mark.parametrize("coarse", [False, True])
+def test_half_of_the_patches_are_around_hard_places(
+    background: Background, monkeypatch: pytest.MonkeyPatch, coarse: bool
+) -> None:
+    monkeypatch.setattr(find_dataset_module, "COARSE_SHARE", float(coarse))
+    monkeypatch.setattr(find_dataset_module, "NODULES", (1.0,))  # nothing set in over it
+    hu = background.hu.copy()
+    hu[56:64, 56:64, 28:32] = 3000  # brighter than all else
+    marked = dataclasses.replace(background, hu=hu)
+    place = {"hard_coarse": np.array([[29, 29, 14]])} if coarse else {"hard": np.array([[59, 59, 29]])}
+    shown = {}
+    for name, b in (("without", marked), ("with", dataclasses.replace(marked, **place))):
+        dataset = FindDataset([b], [donor_of(ball_crop(radius_mm=6.0))], (12, 12, 8), samples=60, seed=3)
+        shown[name] = sum(float(dataset[n]["image"].max()) > 0.99 for n in range(60))
+    assert shown["without"] < 15
+    assert 20 <= shown["with"] - shown["without"] <= 45
 
 
 def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:

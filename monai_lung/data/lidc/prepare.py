@@ -39,7 +39,7 @@ class Outcome:
         done: scans that are ready, those of earlier runs included.
         failed: patient and scan, or folder, to the reason.
         missing: scans of LIDC-IDRI that aren't in the download.
-        others: series in the download that are no CT of LIDC-IDRI.
+        others: series in the download that are no CT (radiographs).
         crops: nodule crops in all.
     """
 

