@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from scipy import ndimage
 from torch.nn import functional
 
 from monai_lung.errors import InputError, UsageError
+from monai_lung.io.output import replacing
 from monai_lung.model import CT, Lungs, Point
 
 Box = tuple[Point, Point]
 """Opposite corners in LPS mm."""
+_ARRAYS = ("hu", "depth_mm", "known", "spacing_mm", "hard", "hard_coarse")
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,15 @@ def halved(background: Background) -> Background:
 
 
 def save_background(background: Background, folder: Path) -> Path:
-    """Write `folder/NAME.npz` and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `folder/NAME.npz`, whole or not at all, and return its path.
+
+    Raises:
+        OutputError: it can't be written.
+    """
     path = folder / f"{background.name}.npz"
-    np.savez_compressed(
-        path,
-        hu=background.hu,
-        depth_mm=background.depth_mm,
-        known=background.known,
-        spacing_mm=background.spacing_mm,
-        hard=background.hard,
-        hard_coarse=background.hard_coarse,
-    )
+    arrays: dict[str, Any] = {key: getattr(background, key) for key in _ARRAYS}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     return path
 
 
@@ -115,12 +115,12 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     """
     paths = [p for p in sorted(Path(folder).glob("*.npz")) if p.stem not in exclude]
     if not paths:
-        raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with tools/make_backgrounds")
+        raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with monai-lung lidc backgrounds")
     result = []
     for path in paths:
         try:
             with np.load(path, allow_pickle=False) as data:
-                arrays = [data[key] for key in ("hu", "depth_mm", "known", "spacing_mm", "hard", "hard_coarse")]
+                arrays = [data[key] for key in _ARRAYS]
         except Exception as error:  # zipfile, zlib, KeyError and ValueError
             raise InputError(f"{path}: no background ({error}); make it anew") from error
         result.append(Background(path.stem, *arrays))

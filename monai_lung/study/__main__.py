@@ -48,11 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _segmentation(study: Study, docs: Path) -> None:
-    """The networks with the full budget first, fold by fold, then the others."""
+    """The comparison first, fold by fold, then the ablations."""
     segmentation.run(study, segmentation.SHIPPED, segmentation.SHIPPED_FOLD)
-    for main in (True, False):
-        names = [n for n, s in segmentation.SEGMENTERS.items() if s.main == main]
-        for fold in range(study.n_folds if main else study.budget.other_folds):
+    for table in (True, False):
+        names = [n for n, s in segmentation.SEGMENTERS.items() if s.table == table]
+        for fold in range(study.n_folds if table else study.budget.side_folds):
             for name in names:
                 segmentation.run(study, name, fold)
 
@@ -66,7 +66,7 @@ def _malignancy(study: Study, docs: Path) -> None:
 def _protocol(study: Study, docs: Path) -> None:
     for model in reversed(protocol.MODELS):
         for unit in protocol.UNITS:
-            for fold in range(study.n_folds if model == "boosting" else study.budget.other_folds):
+            for fold in range(study.n_folds if model == "boosting" else study.budget.side_folds):
                 protocol.run(study, model, unit, fold)
 
 

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """How the networks of one task are trained.
+    """How the networks of one task are trained, all alike.
 
     Attributes:
-        main_steps: optimizer steps of the networks that count most, a fold.
-        other_steps: of all others, equal among them.
+        steps: optimizer steps a fold.
         batch: patches a step.
         spacing_mm, patch: voxel size, and voxels of a patch.
     """
 
-    main_steps: int
-    other_steps: int
+    steps: int
     batch: int
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
@@ -30,7 +28,7 @@ class Budget:
 
     Attributes:
         widths: of each network, by its name; chosen for comparable cost where steps are dear.
-        other_folds: folds of the networks that count less, and of the ablations.
+        side_folds: folds of the ablations, and of the network of the section on protocols; all others run on all.
         copies: lungs with nodules pasted into them.
     """
 
@@ -38,14 +36,14 @@ class Budget:
     segmentation: Task
     rating: Task
     widths: Mapping[str, int]
-    other_folds: int
+    side_folds: int
     copies: int
 
 
 CPU = Budget(
     name="cpu",
-    segmentation=Task(400, 200, 4, (1.0, 1.0, 1.25), (32, 32, 24)),
-    rating=Task(200, 100, 8, (1.0, 1.0, 2.0), (32, 32, 16)),
+    segmentation=Task(400, 4, (1.0, 1.0, 1.25), (32, 32, 24)),
+    rating=Task(200, 8, (1.0, 1.0, 2.0), (32, 32, 16)),
     widths={
         "res-unet": 16,
         "unet": 24,
@@ -58,13 +56,13 @@ CPU = Budget(
         "nodule-resnet": 16,
         "resnet50": 16,
     },
-    other_folds=1,
+    side_folds=1,
     copies=8,
 )
 FULL = Budget(
     name="full",
-    segmentation=Task(20_000, 20_000, 16, (0.625, 0.625, 1.25), (48, 48, 24)),
-    rating=Task(5_000, 5_000, 32, (0.75, 0.75, 1.5), (48, 48, 24)),
+    segmentation=Task(20_000, 16, (0.625, 0.625, 1.25), (48, 48, 24)),
+    rating=Task(5_000, 32, (0.75, 0.75, 1.5), (48, 48, 24)),
     widths={
         "res-unet": 32,
         "unet": 48,
@@ -77,7 +75,7 @@ FULL = Budget(
         "nodule-resnet": 32,
         "resnet50": 64,
     },
-    other_folds=5,
+    side_folds=5,
     copies=48,
 )
 BUDGETS = {budget.name: budget for budget in (CPU, FULL)}

@@ -13,6 +13,11 @@ from monai_lung.study.store import Predictions, Study
 from monai_lung.study.tables import NOT_RUN, cell, counted, table
 from monai_lung.workflow.figures import figure, mean_of
 
+STAGES = {
+    "blobs": "bright blobs, no learning (Li et al. 2003)",
+    "find": "finding",
+    "rate": "finding, delineating, rating",
+}
 _FALSE_POSITIVES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -87,7 +92,7 @@ def froc(study: Study) -> str:
     if not scans:
         return NOT_RUN + "\n"
     rows = []
-    for stage, label in (("find", "finding"), ("rate", "finding, delineating, rating")):
+    for stage, label in STAGES.items():
         hits = np.concatenate([s.values[f"{stage}_hit"] for s in scans])
         patients = np.concatenate([s.values["patient"] for s in scans]).tolist()
         found = [(hits >= t).astype(float) for t in thresholds(scans, stage)]

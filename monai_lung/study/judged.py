@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.lidc.labels import SIZE_CLASSES, LabelRule, malignancy_labels, size_class, texture_class
-from monai_lung.study.malignancy import DELINEATOR, RATERS, SIMPLE, MaskKind, cross_fitted, features
+from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind, cross_fitted, features
 from monai_lung.study.segmentation import load_masks
 from monai_lung.study.store import Predictions, Study
 from monai_lung.training.calibration import fit_platt
@@ -39,6 +39,17 @@ class Segmented:
         if not kept:
             return None
         return figure(mean_of([v for _, v in kept]), [c.row.patient for c, _ in kept])
+
+    def gain(self, name: str, other: Segmented) -> Figure:
+        """Mean difference of a figure of `Overlap` to `other`, nodule by nodule."""
+        theirs = {c.row.id: getattr(o, name) for c, o in other.nodules}
+        pairs = [(c, getattr(o, name) - theirs[c.row.id]) for c, o in self.nodules if c.row.id in theirs]
+        return figure(mean_of([v for _, v in pairs]), [c.row.patient for c, _ in pairs])
+
+    def on(self, folds: Collection[int]) -> Segmented:
+        """Of these folds alone."""
+        held = {i for f in folds for i in self.folds[f].ids}
+        return Segmented([n for n in self.nodules if n[0].row.id in held], {f: self.folds[f] for f in folds})
 
 
 @lru_cache
@@ -195,5 +206,5 @@ def readers_malignancy(study: Study) -> dict[str, Figure]:
     return {"AUC": figure(auc_of(scores, malignant), patients), "accuracy": figure(mean_of(right), patients)}
 
 
-__all__ = ["DELINEATOR", "Judged", "Segmented", "calibrated", "groups", "judged", "readers_malignancy",
+__all__ = ["Judged", "Segmented", "calibrated", "groups", "judged", "readers_malignancy",
            "readers_overlap", "segmented"]  # fmt: skip

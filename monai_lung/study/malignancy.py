@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from monai_lung.io.output import replacing
 from monai_lung.model import CT, Outline
 from monai_lung.networks import KernelRegression, NoduleResNet50, baselines
 from monai_lung.study.fit import Loss, Schedule, fit
-from monai_lung.study.segmentation import load_masks
+from monai_lung.study.segmentation import OURS, load_masks
 from monai_lung.study.store import Predictions, Study, crop_ct
 from monai_lung.training.losses import MalignancyNll, WeightedBce
 from monai_lung.training.rate_dataset import RateDataset
@@ -31,8 +32,6 @@ from monai_lung.workflow.stages import outlines_of
 
 log = logging.getLogger(__name__)
 MaskKind = Literal["readers", "predicted"]
-DELINEATOR = "res-unet"
-"""Whose predicted masks are rated."""
 _RATE = 1e-3
 _BATCH = 16
 
@@ -58,6 +57,9 @@ def _plain(width: int) -> nn.Module:
 
 RATERS = {
     "nodule-resnet": Rater("3D ResNet50 after the paper, all ratings (ours)", _ours, "nodule-resnet", WeightedBce()),
+    "nodule-resnet-nll": Rater(
+        "3D ResNet50 after the paper, benign or malignant", _ours, "nodule-resnet", MalignancyNll()
+    ),
     "resnet50": Rater("plain 3D ResNet50", _plain, "resnet50", MalignancyNll()),
 }
 SIMPLE = {
@@ -72,21 +74,22 @@ def run(study: Study, name: str, fold: int) -> None:
     """Train the rater `name` on the other folds and rate the nodules of `fold` with both kinds of mask.
 
     The trained network is kept too: where masks weren't predicted for the fold yet, their scores are NaN, and a later
-    call adds them without training. Done already, nothing happens.
+    call adds them without training, as it does where the masks are others now. Done already, nothing happens.
     """
     path = study.path("malignancy", name, fold)
-    masks = load_masks(study, DELINEATOR, fold)
-    before = Predictions.load(path) if path.is_file() else None
-    if before and (masks is None or not np.isnan(before.values["predicted"]).all()):
+    masks = load_masks(study, OURS, fold)
+    before = Predictions.load(path) if Predictions.kept(path, _trained(study, RATERS[name])) else None
+    facts = _masks_fact(study, fold)
+    if before and facts.items() <= before.facts.items():
         return
     log.info("malignancy: %s, fold %d", name, fold)
     train, held = study.split(fold)
     rater, weights = RATERS[name], path.with_suffix(".pt")
     if before and weights.is_file():
         network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
-        losses, facts = before.loss, dict(before.facts)
+        losses, trained = before.loss, before.facts
     else:
-        network, losses, facts = train_rater(study, rater, train, fold)
+        network, losses, trained = train_rater(study, rater, train, fold)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
@@ -95,21 +98,31 @@ def run(study: Study, name: str, fold: int) -> None:
     scores["predicted"] = np.full(len(held), np.nan)
     if masks is not None:
         scores["predicted"] = rate(study, network, held, [masks[c.row.id] for c in held])
-    Predictions([c.row.id for c in held], scores, losses, facts).save(path)
+    Predictions([c.row.id for c in held], scores, losses, {**trained, **facts}).save(path)
+
+
+def _masks_fact(study: Study, fold: int) -> dict[str, float]:
+    """Which predicted masks of a fold there are, as a fact of what was made with them; none without any."""
+    path = study.path("segmentation", OURS, fold)
+    return {"masks": float(zlib.crc32(path.read_bytes()))} if path.is_file() else {}
 
 
 def train_rater(
-    study: Study, rater: Rater, crops: Sequence[Crop], seed: int, steps: int | None = None
+    study: Study, rater: Rater, crops: Sequence[Crop], seed: int
 ) -> tuple[nn.Module, tuple[float, ...], dict[str, float]]:
-    """A trained network, its losses, and the facts of its training; `steps` are the budget's main ones by default."""
-    task = study.budget.rating
-    width, steps = study.budget.widths[rater.width], steps or task.main_steps
+    """A trained network, its losses, and the facts of its training."""
+    task, facts = study.budget.rating, _trained(study, rater)
     torch.manual_seed(study.seed)
-    network = rater.build(width).to(study.device)
+    network = rater.build(study.budget.widths[rater.width]).to(study.device)
     dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
-    history = fit(network, dataset, Schedule(steps, task.batch, _RATE, rater.loss), study.device, study.seed)
+    history = fit(network, dataset, Schedule(task.steps, task.batch, _RATE, rater.loss), study.device, study.seed)
     weights = sum(p.numel() for p in network.parameters())
-    return network, history.loss, {"steps": steps, "width": width, "seconds": history.seconds, "parameters": weights}
+    return network, history.loss, facts | {"seconds": history.seconds, "parameters": weights}
+
+
+def _trained(study: Study, rater: Rater) -> dict[str, float]:
+    """The facts of a network that tell its training from one by another budget."""
+    return {"steps": study.budget.rating.steps, "width": study.budget.widths[rater.width]}
 
 
 def rate(
@@ -138,17 +151,18 @@ def outline_of(ct: CT, mask: NDArray[np.bool_]) -> Outline:
 
 
 def features(study: Study, kind: MaskKind, fold: int) -> Predictions | None:
-    """Measured features of a fold's nodules, kept once made; None without masks predicted for it."""
+    """Measured features of a fold's nodules, kept as long as its masks are; None without masks predicted for it."""
     path = study.path("features", kind, fold)
-    if path.is_file():
+    facts = _masks_fact(study, fold) if kind == "predicted" else {}
+    if Predictions.kept(path, facts):
         return Predictions.load(path)
     held = study.split(fold)[1]
-    masks = {c.row.id: marked(c) for c in held} if kind == "readers" else load_masks(study, DELINEATOR, fold)
+    masks = {c.row.id: marked(c) for c in held} if kind == "readers" else load_masks(study, OURS, fold)
     if masks is None:
         return None
     cts = [crop_ct(c) for c in held]
     values = [nodule_features(ct, outline_of(ct, masks[c.row.id])) for ct, c in zip(cts, held, strict=True)]
-    result = Predictions([c.row.id for c in held], {"features": np.array(values)})
+    result = Predictions([c.row.id for c in held], {"features": np.array(values)}, (), facts)
     result.save(path)
     return result
 

@@ -25,14 +25,9 @@ with at least three readers; predictions are of held-out patients and pooled ove
 the time didn't reach. The paper is Yu et al., BMC Bioinformatics 22:314 (2021); its numbers come from another protocol
 (section 3) and stand here only where its text states them.
 
-**Budget `{budget}`**, steps being optimizer steps a fold:
-
-| | steps, full budget | steps, all others | batch |
-|---|---|---|---|
-| segmentation (full: ours, the 3D U-Net) | {seg_main} | {seg_other} | {seg_batch} |
-| malignancy (full: ours, the plain 3D ResNet50) | {rate_main} | {rate_other} | {rate_batch} |
-
-Others run on {other_folds} of the folds. {budget_text}
+**Budget `{budget}`**: {seg_steps} optimizer steps a fold, {seg_batch} patches each, for every network that segments;
+{rate_steps} of {rate_batch} for every one that rates. Ablations, and the network of section 3, have {side_folds} of the
+folds. {budget_text}
 
 ## What was aimed at
 {goals}
@@ -44,17 +39,19 @@ that at least half of the readers marked, on the scan's own grid, in 3D; the mea
 counting 0. All networks have the same data, augmentation, optimizer and, but for the two named otherwise, the same
 loss (cross-entropy and soft Dice against the share of readers), so that network and loss aren't changed at once.
 Widths were reduced to a comparable cost. The shipped weights were trained longer, on folds 1 to 4 alone, with their
-bundle's own grid and threshold. Crops end in
-z where the readers' marks end, so Dice in 3D flatters a network that fills the box; the largest slice stands apart. A
-row of fewer folds is of other patients than a row of all: rows compare where their folds are the same.
+bundle's own grid and threshold. Crops end in z where the readers' marks end, so Dice in 3D flatters a network that
+fills the box; the largest slice stands apart. A row of fewer folds is of other patients than a row of all: rows compare
+where their folds are the same.
 
 {segmentation}
 ### By size and texture
 {by_group}
 {picture_dice}
-### Residual units and the start with cross-entropy
-The same network with and without its identity paths, and with cross-entropy alone for the first 3/64 of the steps (the
-paper's three of 64 epochs) or not. After them the loss is soft Dice in all four, so its end can be compared.
+### What makes the difference
+Our network with one thing changed at a time: the loss (cross-entropy and Dice together; Dice alone; cross-entropy alone
+for the first 3/64 of the steps, the paper's three of 64 epochs, then Dice), the identity paths, the targets, the
+augmentation. All rows are of the same nodules, and the difference to the first is of pairs. The curves are of the four
+whose loss ends as soft Dice, so that they can be compared (the paper's Fig. 6).
 
 {ablation}
 {picture_loss}
@@ -64,7 +61,8 @@ Protocol: labels by the readers' median (above 3 is malignant, 3 left out), thei
 Masks are the readers' (half of them) or those that our segmentation network of section 1 predicted without having
 seen the patient; where it outlines nothing, a ball of 4 mm is judged. Networks see {rate_patch} voxels of
 {rate_spacing} mm: two windows and the mask. Simple models are fitted on the readers' masks of the other folds, for
-each label rule anew; networks learn once, ours all ratings softly, the plain one benign or malignant by the mean.
+each label rule anew; networks learn once: ours all ratings softly, the other two benign or malignant by the mean, so
+that network and loss are told apart.
 Scores are calibrated by a slope and an offset (Platt 1999) fitted on the other folds' held-out scores; accuracy,
 recall and specificity are at a calibrated probability of 0.5. The gain over the diameter is a difference of AUCs in
 the same bootstrap draws: where its whole interval is above 0, the model is better than the diameter of the same mask
@@ -104,7 +102,8 @@ Nodules of fold 0, which the networks never saw, set into the lungs of the same 
 readers' votes with a feathered edge: free of the pleura, so easier than nodules that touch it. False positives are
 those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit
 for "is a nodule" was chosen on nodules of this very fold, as they are in their crops. The rating network learned from
-nodules set into lungs by similar means, so what it keeps is an upper bound.
+nodules set into lungs by similar means, so what it keeps is an upper bound. The baseline has learned nothing: it takes
+the brightest blobs of the lungs.
 
 {froc}
 {picture_froc}
@@ -137,18 +136,16 @@ def write(study: Study, docs: Path) -> Path:
 def _facts(study: Study) -> dict[str, object]:
     seg, rate = study.budget.segmentation, study.budget.rating
     slow = (
-        "This is what two CPU cores do in a few hours. The networks are far from converged: the tables say how fast\n"
+        "This is what two CPU cores do in some hours. The networks are far from converged: the tables say how fast\n"
         "they learn, not what they reach; `tools/study --data DATA --budget full --device cuda` trains them at length."
     )
     return {
         "budget": study.budget.name,
         "budget_text": slow if study.budget.name == "cpu" else "",
         "folds": study.n_folds,
-        "other_folds": study.budget.other_folds,
-        "seg_main": seg.main_steps,
-        "seg_other": seg.other_steps,
-        "rate_main": rate.main_steps,
-        "rate_other": rate.other_steps,
+        "side_folds": study.budget.side_folds,
+        "seg_steps": seg.steps,
+        "rate_steps": rate.steps,
         "nodules": len(study.crops),
         "patients": len({c.row.patient for c in study.crops}),
         "not_run": tables.NOT_RUN,

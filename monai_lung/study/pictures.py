@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop
 from monai_lung.io.output import replacing
-from monai_lung.study.detection_tables import pasted
+from monai_lung.study.detection_tables import STAGES, pasted
 from monai_lung.study.judged import segmented
-from monai_lung.study.malignancy import DELINEATOR, RATERS, SIMPLE
-from monai_lung.study.segmentation import SEGMENTERS, SHIPPED, load_masks
+from monai_lung.study.malignancy import RATERS, SIMPLE
+from monai_lung.study.segmentation import OURS, SEGMENTERS, SHIPPED, load_masks
 from monai_lung.study.store import Study
 from monai_lung.study.tables import best_mask
 
@@ -36,7 +36,7 @@ def save(picture: Figure, path: Path) -> None:
 
 def losses(study: Study, path: Path) -> bool:
     """Loss of each step with and without residual units and the start with cross-entropy; False without any."""
-    drawn = {n: segmented(study, n) for n, s in SEGMENTERS.items() if not s.table}
+    drawn = {n: segmented(study, n) for n, s in SEGMENTERS.items() if not s.table and s.loss != "both"}
     present = {n: r for n, r in drawn.items() if r}
     if not present:
         return False
@@ -56,7 +56,7 @@ def losses(study: Study, path: Path) -> bool:
 
 def overlays(study: Study, path: Path) -> bool:
     """Good, median and bad cases of our network in their largest slice; False without predictions."""
-    name = DELINEATOR
+    name = OURS
     result = segmented(study, name)
     if result is None:
         return False
@@ -91,8 +91,8 @@ def _overlay(axes: Axes, crop: Crop, mask: NDArray[np.bool_]) -> None:
 
 
 def dice_by_size(study: Study, path: Path) -> bool:
-    """Dice of each nodule over its diameter, for what has the full budget and what ships; False without predictions."""
-    chosen = {n: s.label for n, s in SEGMENTERS.items() if s.main} | {SHIPPED: "shipped weights"}
+    """Dice of each nodule over its diameter, for ours, the 3D U-Net and what ships; False without predictions."""
+    chosen = {n: SEGMENTERS[n].label for n in (OURS, "unet")} | {SHIPPED: "shipped weights"}
     present = {label: r for label, r in ((label, segmented(study, n)) for n, label in chosen.items()) if r}
     if not present:
         return False
@@ -179,7 +179,7 @@ def froc(study: Study, path: Path) -> bool:
         return False
     picture = Figure(figsize=(5, 3.4), layout="constrained")
     axes = picture.subplots()
-    for stage, label in (("find", "after finding"), ("rate", "after rating")):
+    for stage, label in STAGES.items():
         hits = np.concatenate([s.values[f"{stage}_hit"] for s in scans])
         false = np.concatenate([s.values[f"{stage}_false"] for s in scans])
         scores: Sequence[float] = sorted({*hits[hits > 0].tolist(), *false.tolist()}, reverse=True)

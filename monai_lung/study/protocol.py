@@ -92,7 +92,7 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
     else:
         ours = RATERS[model]
         rater = Rater(MODELS[model], ours.build, ours.width, MalignancyNll())
-        network, losses, facts = train_rater(study, rater, train, fold, study.budget.rating.other_steps)
+        network, losses, facts = train_rater(study, rater, train, fold)
         scores = rate(study, network, held, [c.readers > 0 for c in held])
     counts = {"train": len(train), "held": len(held), "nodules": parts.nodules, "patients": parts.patients}
     shared = {"shared_nodules": parts.shared_nodules, "shared_patients": parts.shared_patients}

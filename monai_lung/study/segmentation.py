@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Segmenter:
         build: from a width.
         width: the name whose width of the budget it has.
         loss: "both" is cross-entropy and Dice; "bce-dice" the one, then the other.
-        main: full budget.
+        data: options of `DelineateDataset` that differ from the others'.
         table: in the comparison; False for the ablation alone.
     """
 
@@ -56,7 +56,7 @@ class Segmenter:
     build: Callable[[int], nn.Module]
     width: str
     loss: Literal["both", "dice", "bce-dice"] = "both"
-    main: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
     table: bool = True
 
 
@@ -73,8 +73,8 @@ def _paper(width: int) -> nn.Module:
 
 
 SEGMENTERS = {
-    "res-unet": Segmenter("Res U-Net, folded 2 x 2 (ours)", _ours, "res-unet", main=True),
-    "unet": Segmenter("3D U-Net, Dice only", baselines.unet, "unet", "dice", main=True),
+    "res-unet": Segmenter("Res U-Net, folded 2 x 2 (ours)", _ours, "res-unet"),
+    "unet": Segmenter("3D U-Net, Dice only", baselines.unet, "unet", "dice"),
     "dyn-unet": Segmenter("DynUNet, deep supervision", baselines.dyn_unet, "dyn-unet"),
     "paper": Segmenter("Res U-Net of the paper, BCE then Dice", _paper, "paper", "bce-dice"),
     "fcn": Segmenter("FCN", baselines.Fcn3d, "fcn"),
@@ -85,7 +85,13 @@ SEGMENTERS = {
     "plain-bce-dice": Segmenter("no residual units, BCE then Dice", _plain, "res-unet", "bce-dice", table=False),
     "residual-dice": Segmenter("residual units, Dice from the start", _ours, "res-unet", "dice", table=False),
     "plain-dice": Segmenter("no residual units, Dice from the start", _plain, "res-unet", "dice", table=False),
+    "half-targets": Segmenter(
+        "targets: what half of the readers marked", _ours, "res-unet", data={"target": "half"}, table=False
+    ),
+    "plain-crops": Segmenter("no augmentation", _ours, "res-unet", data={"augment": False}, table=False),
 }
+OURS = "res-unet"
+"""What the ablations change, and whose masks are rated."""
 
 
 def run(study: Study, name: str, fold: int) -> None:
@@ -95,26 +101,26 @@ def run(study: Study, name: str, fold: int) -> None:
     """
     path = study.path("segmentation", name, fold)
     shipped = name == SHIPPED
-    if (shipped and fold != SHIPPED_FOLD) or (Predictions.of_installed(path) if shipped else path.is_file()):
+    if shipped and fold != SHIPPED_FOLD:
+        return
+    facts = {"installed": installed_key()} if shipped else _trained(study, name)
+    if Predictions.kept(path, facts):
         return
     log.info("segmentation: %s, fold %d", name, fold)
     train, held = study.split(fold)
     losses: Sequence[float] = ()
-    facts: dict[str, float] = {}
     if shipped:
-        facts = {"installed": installed_key()}
         delineator = delineator_of(bundle_dir("lung_nodule_segmentation"), study.device)
     else:
         task = study.budget.segmentation
-        segmenter, schedule = SEGMENTERS[name], schedule_of(study, name)
-        width = study.budget.widths[segmenter.width]
+        segmenter = SEGMENTERS[name]
         torch.manual_seed(study.seed)
-        network = segmenter.build(width).to(study.device)
-        dataset = DelineateDataset(train, task.spacing_mm, task.patch, seed=fold)
-        history = fit(network, dataset, schedule, study.device, study.seed)
+        network = segmenter.build(study.budget.widths[segmenter.width]).to(study.device)
+        dataset = DelineateDataset(train, task.spacing_mm, task.patch, seed=fold, **segmenter.data)
+        history = fit(network, dataset, schedule_of(study, name), study.device, study.seed)
         losses = history.loss
         weights = sum(p.numel() for p in network.parameters())
-        facts = {"steps": schedule.steps, "width": width, "seconds": history.seconds, "parameters": weights}
+        facts |= {"seconds": history.seconds, "parameters": weights}
         delineator = Delineator(network, DelineateSettings(task.spacing_mm, task.patch, 0.5), study.device)
         few = np.random.default_rng(study.seed).choice(len(train), min(_TUNED_ON, len(train)), replace=False)
         facts["threshold"] = threshold = best_threshold([train[n] for n in few], delineator)
@@ -123,10 +129,15 @@ def run(study: Study, name: str, fold: int) -> None:
     Predictions(list(masks), masks, losses, facts).save(path)
 
 
+def _trained(study: Study, name: str) -> dict[str, float]:
+    """The facts of a network that tell its training from one by another budget."""
+    return {"steps": study.budget.segmentation.steps, "width": study.budget.widths[SEGMENTERS[name].width]}
+
+
 def schedule_of(study: Study, name: str) -> Schedule:
     """Steps and losses of a network."""
     segmenter, task = SEGMENTERS[name], study.budget.segmentation
-    steps = task.main_steps if segmenter.main else task.other_steps
+    steps = task.steps
     bce, dice = TrustedBceDice(dice_weight=0.0), TrustedBceDice(0.0)
     if segmenter.loss == "bce-dice":
         first = max(1, round(BCE_SHARE * steps))

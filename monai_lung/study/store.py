@@ -108,9 +108,14 @@ class Predictions:
     facts: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
+    def kept(path: Path, facts: Mapping[str, float]) -> bool:
+        """Whether `path` is there and of these facts: made with other steps or weights, it has to be made anew."""
+        return path.is_file() and facts.items() <= Predictions.load(path).facts.items()
+
+    @staticmethod
     def of_installed(path: Path) -> bool:
         """Whether `path` is there and of the installed weights and settings (`installed_key`)."""
-        return path.is_file() and Predictions.load(path).facts.get("installed") == installed_key()
+        return Predictions.kept(path, {"installed": installed_key()})
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all.

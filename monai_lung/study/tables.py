@@ -15,7 +15,6 @@ from monai_lung.study.judged import (
     TEXTURES,
     Figure,
     Judged,
-    Segmented,
     calibrated,
     groups,
     judged,
@@ -24,7 +23,7 @@ from monai_lung.study.judged import (
     segmented,
 )
 from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind
-from monai_lung.study.segmentation import SEGMENTERS, SHIPPED
+from monai_lung.study.segmentation import OURS, SEGMENTERS, SHIPPED
 from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow.figures import auc_of, figure, mean_of
 
@@ -88,8 +87,8 @@ def counted(value: Figure | None) -> str:
 
 
 def by_group(study: Study) -> str:
-    """Dice, precision and recall by size and texture, of the networks with the full budget and of what ships."""
-    chosen = {n: s.label for n, s in SEGMENTERS.items() if s.main} | {SHIPPED: "shipped weights"}
+    """Dice, precision and recall by size and texture, of every network and of what ships."""
+    chosen = {n: s.label for n, s in SEGMENTERS.items() if s.table} | {SHIPPED: "shipped weights"}
     found = {label: segmented(study, name) for name, label in chosen.items()}
     present = {label: result for label, result in found.items() if result is not None}
     rows = []
@@ -102,26 +101,26 @@ def by_group(study: Study) -> str:
 
 
 def ablation(study: Study) -> str:
-    """With and without residual units, with and without the start with cross-entropy."""
+    """Our network with one thing changed at a time, on the folds that all ablations have."""
+    changed = {name: s.label for name, s in SEGMENTERS.items() if not s.table}
+    whole = segmented(study, OURS)
     rows = []
-    for name, segmenter in SEGMENTERS.items():
-        if segmenter.table:
-            continue
+    for name, label in {OURS: "as above: cross-entropy and Dice", **changed}.items():
         result = segmented(study, name)
-        if result is None:
-            rows.append([segmenter.label, NOT_RUN, "-", "-", "-", "-"])
+        if result is None or whole is None:
+            rows.append([label, NOT_RUN, *["-"] * 5])
             continue
+        folds = sorted(set.intersection(*(set(r.folds) for n in changed if (r := segmented(study, n))), whole.folds))
+        result, reference = result.on(folds), whole.on(folds)
         facts = next(iter(result.folds.values())).facts
-        losses = np.mean([p.loss[-len(p.loss) // 10 :] for p in result.folds.values()])
+        losses = np.mean([np.mean(p.loss[-len(p.loss) // 10 :]) for p in result.folds.values()])
         dice = result.figure("dice")
-        rows.append([segmenter.label, f"{facts['steps']:.0f}", _folds(result), counted(dice), f"{losses:.3f}"])
-        rows[-1].append(cell(dice))
-    names = ["network and loss", "steps", "folds", "nodules / patients", "Dice loss, last tenth of the steps", "Dice"]
-    return table(names, rows)
-
-
-def _folds(result: Segmented) -> str:
-    return ", ".join(map(str, result.folds))
+        steps, where = f"{facts['steps']:.0f}", ", ".join(map(str, folds))
+        gain = "-" if name == OURS else cell(result.gain("dice", reference))
+        end = f"{losses:.3f}" if SEGMENTERS[name].loss != "both" else "-"
+        rows.append([label, steps, where, counted(dice), end, cell(dice), gain])
+    names = ["changed", "steps", "folds", "nodules / patients", "Dice loss, last tenth of the steps", "Dice"]
+    return table([*names, "difference"], rows)
 
 
 def malignancy(study: Study, rule: LabelRule) -> str:

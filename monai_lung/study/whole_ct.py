@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,7 @@ from monai_lung.inference.rate import rate
 from monai_lung.inference.sampling import sample
 from monai_lung.io import read_ct
 from monai_lung.model import CT, Lungs
+from monai_lung.study.blobs import blobs
 from monai_lung.study.malignancy import marked
 from monai_lung.study.segmentation import SHIPPED_FOLD
 from monai_lung.study.store import Predictions, Study, crop_ct, installed_key
@@ -200,7 +202,8 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
         "n_readers": np.array([t.n_readers for t in scene.targets]),
         "center_mm": np.array([t.center_mm for t in scene.targets]).reshape(-1, 3),
     }
-    found = {
+    found: dict[str, tuple[Sequence[Any] | NDArray[Any], Sequence[float] | NDArray[Any]]] = {
+        "blobs": blobs(scene.ct, scene.lungs, networks.find_settings),
         "find": ([s.center_mm for s in seeds], [s.score for s in seeds]),
         "rate": (middles, [r.nodule_probability for r in ratings]),
     }

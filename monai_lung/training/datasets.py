@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from monai_lung.data.crops import Crop, read_crop, read_table, select
 from monai_lung.errors import UsageError
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 from monai_lung.transforms.window import windowed
+
+Target = Literal["share", "half", "three"]
 
 
 def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[Crop]:
@@ -61,6 +63,8 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain crop, centred, for validation.
         jitter_mm: how far the seed may miss the nodule's centre.
+        target: what the label says: the "share" of the readers, what "half" of them marked, or what "three" of them
+            did, the paper's truth; the last two are 0 or 1.
     """
 
     def __init__(
@@ -72,11 +76,15 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         augment: bool = True,
         jitter_mm: float = 4.0,
+        target: Target = "share",
     ) -> None:
         self.crops = list(crops)
         self.spacing_mm = np.asarray(spacing_mm, float)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.seed, self.augment, self.jitter_mm = seed, augment, jitter_mm
+        if target not in get_args(Target):
+            raise UsageError(f"target {target!r}: give one of {', '.join(get_args(Target))}")
+        self.target = target
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -92,6 +100,9 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         rng = np.random.default_rng((self.seed, index, self._epoch))
         margin = self.spacing_mm[2] * self.size[2] / 2 + self.jitter_mm
         long = continue_in_z(self.crops[index], margin, rng)
+        if self.target != "share":
+            least = 0.5 if self.target == "half" else 3 / self.crops[index].row.n_readers
+            long.channels[1] = (long.channels[1] >= least - 1e-3).float()
         frame, shift = np.eye(3), np.zeros(3)
         if self.augment:
             wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
@@ -107,7 +118,8 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         )[0]
         if self.augment:
             hu = vary_hu(hu, rng)
-        label = torch.cat([channels[1:2], (inside > 0.5).float()])
+        marked = channels[1:2] if self.target == "share" else (channels[1:2] >= 0.5).float()
+        label = torch.cat([marked, (inside > 0.5).float()])
         return {"image": windowed(hu)[None], "label": label, "id": self.crops[index].row.id}
 
     def _to_index(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,44 @@ class StopAtNan:
                 f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}{named}: "
                 "lower the learning rate, or look for damaged crops; the last checkpoint is sound"
             )
+
+
+class WaitShare:
+    """Logs after each epoch how many patches a second were learned from, and the share of the time spent on the wait.
+
+    A share above some percent says that the device idles: raise `num_workers`. The first of several processes tells its own.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._waited = self._asked = 0.0
+        self._items = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Take the time around each batch."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._got)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _begin(self, engine: Engine) -> None:
+        self._began, self._waited, self._items = time.perf_counter(), 0.0, 0
+
+    def _ask(self, engine: Engine) -> None:
+        self._asked = time.perf_counter()
+
+    def _got(self, engine: Engine) -> None:
+        self._waited += time.perf_counter() - self._asked
+        batch: Any = engine.state.batch
+        self._items += len(batch["image"])
+
+    def __call__(self, engine: Engine) -> None:
+        """Log the epoch's figures."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # its last steps may still be under way
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        speed, share = self._items / seconds, 100 * self._waited / seconds
+        if idist.get_rank() == 0:
+            log.info("%.1f patches/s, %.0f %% of the time waiting for data", speed, share)
 
 
 class LossCurve:

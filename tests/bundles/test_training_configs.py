@@ -102,6 +102,40 @@ def test_the_bar_shows_where_the_training_is(bundles, options, capsys):
     assert "Iteration" in capsys.readouterr().err
 
 
+def test_the_paper_recipes_have_the_papers_settings(bundles):
+    """Yu et al. 2021: what its text gives."""
+    recipes = {(kind, name): json.loads((getattr(bundles, kind) / "configs" / name).read_text())["recipes"]["paper"]
+               for kind, name in TRAINED}  # fmt: skip
+    for name, patch in (("train.json", [48, 48, 16]), ("train_find.json", [192, 192, 48])):
+        paper = recipes["segmentation", name]
+        assert paper["spacing_mm"] == [1.5, 1.5, 3.0]
+        assert paper["patch"] == patch
+        assert (paper["levels"], paper["stem"]) == (4, [1, 1, 1])
+        assert (paper["epochs"], paper["batch"], paper["rate"], paper["schedule"]) == (64, 6, 1e-2, "thirds")
+        assert (paper["bce"], paper["dice"], paper["bce_epochs"]) == (1.0, 0.0, 3)
+    assert recipes["segmentation", "train.json"]["target"] == "three"
+    rate = recipes["classification", "train.json"]
+    assert (rate["spacing_mm"], rate["patch"]) == ([1.5, 1.5, 3.0], [48, 48, 16])
+    assert (rate["epochs"], rate["batch"], rate["rate"], rate["schedule"]) == (52, 16, 1e-4, "constant")
+    assert (rate["loss"], rate["late_kernel"], rate["width"]) == ("malignancy", 1, 64)
+    for paper in recipes.values():
+        assert paper["averaging"] > 0.999  # Ignite wants it below 1
+        assert paper["weight_decay"] == 0
+
+
+def test_workers_draw_what_the_trainer_would_draw_and_the_wait_is_logged(bundles, options, tmp_path, caplog):
+    caplog.set_level("INFO", "monai_lung")
+    seen = []
+    for workers in (0, 2):
+        given = options("train.json", output_dir=str(tmp_path / str(workers)), num_workers=workers)
+        run(bundles.segmentation, "train.json", kind="train", **given | {"recipes#cpu#epochs": 2})
+        seen.append(losses(tmp_path / str(workers)))
+    assert seen[0] == pytest.approx(seen[1], abs=1e-6)
+    waits = [m for m in caplog.messages if "waiting for data" in m]
+    assert len(waits) == 4
+    assert all(re.match(r"\d+\.\d patches/s, \d+ % of", m) for m in waits)
+
+
 @pytest.mark.parametrize("momentum", [0.95, 0.004])
 @pytest.mark.parametrize(("kind", "name"), TRAINED)
 def test_the_average_follows_its_config(bundles, options, kind, name, momentum):

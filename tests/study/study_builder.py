@@ -17,8 +17,8 @@ from monai_lung.study.store import Study
 TINY: Budget = replace(
     CPU,
     name="tiny",
-    segmentation=Task(2, 1, 2, (1.0, 1.0, 1.5), (16, 16, 8)),
-    rating=Task(2, 1, 2, (1.5, 1.5, 2.0), (12, 12, 8)),
+    segmentation=Task(2, 2, (1.0, 1.0, 1.5), (16, 16, 8)),
+    rating=Task(2, 2, (1.5, 1.5, 2.0), (12, 12, 8)),
     widths=dict.fromkeys(CPU.widths, 4),
     copies=1,
 )

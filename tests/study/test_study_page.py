@@ -25,6 +25,9 @@ def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
     assert {p.name for p in (tmp_path / "images").glob("*.png")} == {
         f"study-{n}.png" for n in ("loss", "overlays", "dice", "roc", "confusion")
     }
+    assert rows["as above: cross-entropy and Dice"].endswith("| - |")
+    assert rows["no residual units, BCE then Dice"].split(" | ")[2] == "0"
+    assert len(rows["no residual units, BCE then Dice"].split(" | ")[-1].split("-")) >= 2
     assert "{" not in text
     assert "| nan" not in text
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,28 @@ def test_what_is_done_is_not_done_again(run_study: Study, monkeypatch: pytest.Mo
         segmentation.run(run_study, "fcn", 0)
 
 
+def test_what_another_budget_left_is_done_anew(study: Study) -> None:
+    path = study.path("segmentation", "fcn", 0)
+    segmentation.run(study, "fcn", 0)
+    task = study.budget.segmentation
+    longer = replace(study, budget=replace(study.budget, segmentation=replace(task, steps=task.steps + 1)))
+    segmentation.run(longer, "fcn", 0)
+    assert Predictions.load(path).facts["steps"] == len(Predictions.load(path).loss) == task.steps + 1
+
+
+def test_features_are_measured_again_on_other_masks(study: Study) -> None:
+    segmentation.run(study, segmentation.OURS, 0)
+    first = malignancy.features(study, "predicted", 0)
+    path = study.path("segmentation", segmentation.OURS, 0)
+    masks = Predictions.load(path)
+    full = {i: np.packbits(c.votes > 0) for i, c in ((c.row.id, c) for c in study.split(0)[1])}
+    Predictions(masks.ids, full, masks.loss, masks.facts).save(path)
+    second = malignancy.features(study, "predicted", 0)
+    assert first is not None
+    assert second is not None
+    assert not np.array_equal(first.values["features"], second.values["features"])
+
+
 def test_damaged_predictions_are_named(study: Study) -> None:
     path = study.path("segmentation", "unet", 0)
     path.parent.mkdir(parents=True)
@@ -68,7 +92,7 @@ def test_masks_that_come_later_are_rated_by_the_kept_network(study: Study, monke
     path = study.path("malignancy", "nodule-resnet", 0)
     before = Predictions.load(path)
     assert np.isnan(before.values["predicted"]).all()
-    segmentation.run(study, malignancy.DELINEATOR, 0)
+    segmentation.run(study, segmentation.OURS, 0)
     monkeypatch.setattr(malignancy, "fit", lambda *a, **k: pytest.fail("trained again"))
     malignancy.run(study, "nodule-resnet", 0)
     after = Predictions.load(path)

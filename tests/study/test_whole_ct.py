@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from monai_lung.inference.networks import FindSettings
 from monai_lung.model import CT, Lungs
 from monai_lung.study import detection_tables, tables
+from monai_lung.study.blobs import blobs
 from monai_lung.study.store import Predictions, Study
 from monai_lung.study.whole_ct import REACH_MM, Scene, Target, match, read_scene, with_nodules
 
@@ -51,6 +54,19 @@ def test_candidates_are_hits_false_positives_or_ignored(scene: Scene) -> None:
     assert false.tolist() == [0.9, 0.3]
 
 
+def test_the_baseline_finds_balls_before_vessels(scene: Scene) -> None:
+    hu = scene.ct.hu.copy()
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in hu.shape], indexing="ij"), -1)
+    points = scene.ct.to_world(grid)
+    for center, radius in (((-20, 10, 15), 3.5), ((25, -20, -10), 6.0)):
+        hu[np.linalg.norm(points - np.array(center), axis=-1) <= radius] = 30
+    hu[np.hypot(points[..., 0] - 20, points[..., 1] - 25) <= 4] = 30  # a vessel along z
+    settings = FindSettings((1.0, 1.0, 2.0), (64, 64, 32), 0.5, 0.5, 0.5, 20.0)
+    centers, scores = blobs(replace(scene.ct, hu=hu), scene.lungs, settings)
+    assert (np.diff(scores) <= 0).all()
+    assert {tuple(np.rint(c / 5).astype(int) * 5) for c in centers[:2]} == {(-20, 10, 15), (25, -20, -10)}
+
+
 def test_nothing_found_is_no_hit(scene: Scene) -> None:
     hits, false = match(scene, np.zeros((0, 3)), np.zeros(0))
     assert hits.tolist() == [0]
@@ -60,8 +76,8 @@ def test_nothing_found_is_no_hit(scene: Scene) -> None:
 def test_sensitivity_counts_at_the_allowed_false_positives(study: Study) -> None:
     ids = [c.row.id for c in study.crops[:4]]
     scores = np.array([0.95, 0.85, 0.5, 0.0])
-    values = {f"{stage}_hit": scores for stage in ("find", "rate")} | {
-        f"{stage}_false": np.array([0.9, 0.6, 0.4]) for stage in ("find", "rate")
+    values = {f"{stage}_hit": scores for stage in detection_tables.STAGES} | {
+        f"{stage}_false": np.array([0.9, 0.6, 0.4]) for stage in detection_tables.STAGES
     }
     values["patient"] = np.array(["a", "b", "c", "d"])
     Predictions(ids, values, (), {"min_nodule": 0.8}).save(study.path("whole-ct", "pasted", 0))

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from crop_builder import ball_crop
+from scipy import ndimage
 
 import monai_lung.training.find_dataset as find_dataset_module
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
+from monai_lung.errors import UsageError
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of, find_dataset
 from monai_lung.training.rate_dataset import RateDataset
@@ -28,6 +30,28 @@ def test_the_plain_patch_shows_the_ball_where_the_label_is() -> None:
     assert abs(volume / (4 / 3 * np.pi * 4**3) - 1) < 0.1
     assert all(torch.equal(item[key], dataset[0][key]) for key in ("image", "label"))
     assert item["id"] == "ball"
+
+
+@pytest.mark.parametrize(("target", "least"), [("half", 2), ("three", 3)])
+def test_a_target_counts_readers(target: str, least: int) -> None:
+    """Four readers, one of whom drew a larger ball, and one a smaller."""
+    crop = ball_crop()
+    grown, shrunk = ndimage.binary_dilation(crop.readers > 0), ndimage.binary_erosion(crop.readers > 0)
+    middle = crop.readers > 0
+    bits = sum(mask.astype(np.uint8) << k for k, mask in enumerate((shrunk, shrunk, middle, grown)))
+    ratings = {name: (3,) * 4 for name in RATINGS}
+    crop = dataclasses.replace(crop, readers=bits, row=dataclasses.replace(crop.row, n_readers=4, ratings=ratings))
+    options = {"augment": False}
+    soft, hard = (
+        DelineateDataset([crop], (0.625, 0.625, 1.25), (48, 48, 24), target=t, **options)[0]["label"]
+        for t in ("share", target)
+    )
+    assert set(hard[0].unique().tolist()) == {0.0, 1.0}
+    assert len(soft[0].unique()) > 2
+    expected = (crop.votes >= least).sum() * np.prod(crop.spacing_mm)
+    assert (hard[0].sum() * 0.625**2 * 1.25).item() == pytest.approx(expected, rel=0.08)
+    with pytest.raises(UsageError, match="three"):
+        DelineateDataset([crop], (1, 1, 1), (16, 16, 8), target="all")
 
 
 def test_augmented_items_differ_and_are_reproducible() -> None:

@@ -135,6 +135,41 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
 
 
 @lidc.command()
+@click.argument("prepared", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="backgrounds", show_default=True)
+@click.option("--fold-file", type=click.Path(path_type=Path), default="folds.json", show_default=True)
+@click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Whose patients are left out.")
+@click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Scans at most.")
+@click.option(
+    "--spacing-mm",
+    type=click.FloatRange(0.4, 5),
+    nargs=3,
+    default=(1.0, 1.0, 2.0),
+    show_default=True,
+    help="Of the grid.",
+)
+@click.option("--own-voxels", is_flag=True, help="Keep each scan's own grid: for the rating network.")
+def backgrounds(
+    prepared: Path,
+    output: Path,
+    fold_file: Path,
+    fold: int,
+    most: int,
+    spacing_mm: tuple[float, float, float],
+    own_voxels: bool,
+) -> None:
+    """Make the whole lungs to set nodules into of PREPARED scans, of patients outside of the fold."""
+    from monai_lung.data.lidc.whole_lungs import make_backgrounds
+
+    grid = None if own_voxels else spacing_mm
+    with count_progress("scans") as progress:
+        count = make_backgrounds(
+            prepared, output, fold_file=fold_file, fold=fold, spacing_mm=grid, most=most, progress=progress
+        )
+    click.echo(f"{count} backgrounds -> {output}")
+
+
+@lidc.command()
 @click.argument("ct", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The SEG file.")
 @click.option(

@@ -23,12 +23,16 @@ from small_download import (
     write_download,
 )
 
+from monai_lung.data.backgrounds import read_backgrounds
 from monai_lung.data.crops import read_crop, read_table
 from monai_lung.data.lidc.index import Ratings
 from monai_lung.data.lidc.prepare import Outcome, prepare
 from monai_lung.data.lidc.scan_folder import MARGIN_MM, Settings
+from monai_lung.data.lidc.whole_lungs import make_backgrounds
+from monai_lung.data.splits import Folds, write_folds
 from monai_lung.engine.options import Engine
-from monai_lung.errors import UsageError
+from monai_lung.errors import InputError, UsageError
+from monai_lung.io import read_ct
 
 REAL_SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
 SETTINGS = Settings(min_readers=1, backgrounds=4)
@@ -74,6 +78,58 @@ def array(path: Path) -> np.ndarray:
 def run(tcia: Path, source: Path, out: Path, **options) -> Outcome:
     settings = Settings(min_readers=3, backgrounds=1)
     return prepare(tcia, out, settings=settings, database=source / "lidc.sqlite", **options)
+
+
+def folds_of(folder: Path, of: dict[str, int]) -> Path:
+    write_folds(Folds(0, 2, "patient", of), folder / "folds.json")
+    return folder / "folds.json"
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 3.0), None])
+def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path, spacing_mm):
+    fold_file = folds_of(tmp_path, {PATIENTS[0]: 0, PATIENTS[1]: 1})
+    options = {"fold_file": fold_file, "fold": 0, "spacing_mm": spacing_mm}
+    assert make_backgrounds(prepared, tmp_path / "b", **options) == 1
+    (background,) = read_backgrounds(tmp_path / "b")
+    (row,) = [r for r in table(prepared / "manifest.csv") if r["patient"] == PATIENTS[1]]
+    folder = prepared / row["folder"]
+    assert background.name == folder.name
+    ct = read_ct(folder / "ct.nii.gz")
+    np.testing.assert_allclose(background.spacing_mm, spacing_mm or ct.spacing_mm, atol=1e-4)
+    lung_ml, here_ml = (
+        (mask > 0).sum() * np.prod(spacing) / 1000
+        for mask, spacing in (
+            (array(folder / "lungs.nii.gz"), ct.spacing_mm), (background.depth_mm, background.spacing_mm)
+        )
+    )  # fmt: skip
+    assert here_ml == pytest.approx(lung_ml, rel=0.05)
+    votes = array(folder / "votes.nii.gz") > 0
+    assert votes.any()
+    assert background.known.sum() * np.prod(background.spacing_mm) > votes.sum() * ct.voxel_mm3
+    dense = background.hu[background.known].max()
+    assert dense > -200  # the marked nodule lies in what is known
+    before = (tmp_path / "b" / f"{folder.name}.npz").stat().st_mtime_ns
+    assert make_backgrounds(prepared, tmp_path / "b", **options) == 1
+    assert (tmp_path / "b" / f"{folder.name}.npz").stat().st_mtime_ns == before
+
+
+def test_no_background_without_scans_that_may_be_one(prepared, tmp_path):
+    fold_file = folds_of(tmp_path, dict.fromkeys(PATIENTS, 0))
+    with pytest.raises(UsageError, match="outside of fold 0"):
+        make_backgrounds(prepared, tmp_path / "b", fold_file=fold_file, fold=0)
+    with pytest.raises(UsageError, match="lidc prepare"):
+        make_backgrounds(tmp_path, tmp_path / "b", fold_file=fold_file, fold=1)
+    with pytest.raises(UsageError, match="none of the patients"):
+        make_backgrounds(prepared, tmp_path / "b", fold_file=folds_of(tmp_path, {"other": 0}), fold=1)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_scan_whose_lungs_are_lost_is_named(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "prepared")
+    fold_file = folds_of(tmp_path, dict.fromkeys(PATIENTS, 1))
+    next((tmp_path / "prepared").rglob("lungs.nii.gz")).write_bytes(b"no")
+    with pytest.raises(InputError, match=r"lungs\.nii\.gz"):
+        make_backgrounds(tmp_path / "prepared", tmp_path / "b", fold_file=fold_file, fold=0, spacing_mm=(3, 3, 3))
 
 
 def test_both_layouts_are_found_and_the_manifest_says_what_became_of_each_scan(prepared):
