@@ -69,6 +69,7 @@ def _store(association: Association, path: Path) -> None:
     except ValueError:  # no presentation context for it
         raise NotSent("the destination doesn't accept this kind of object") from None
     if status is None:
+        association.abort()  # it may not have noticed yet that it's over, and would wait in vain for the next answer
         raise NotSent("no answer")
     if status != 0x0000 and status >> 12 != 0xB:  # Bxxx: stored, with a warning
         raise NotSent(f"refused with status 0x{status:04X}")

@@ -249,7 +249,7 @@ class StopAtNan:
 class WaitShare:
     """Logs after each epoch how many patches a second were learned from, and the share of the time spent on the wait.
 
-    A share above some percent says that the device idles: raise `num_workers`. The first of several processes tells its own.
+    A share above some percent says that the device idles: raise `num_workers`. Of several processes the first tells.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from monai_lung.service import stow
+from monai_lung.service import c_store, stow
+from monai_lung.service.send import NotSent
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -52,6 +53,36 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{name}.pem",
         )
     return folder
+
+
+def test_an_association_without_an_answer_is_over_even_if_it_has_not_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf:
+        is_established = True
+        asked = 0
+
+        def send_c_store(self, dataset: Dataset) -> Dataset:
+            self.asked += 1
+            return Dataset()
+
+        def abort(self) -> None:
+            self.is_established = False
+
+        def release(self) -> None:
+            assert not self.is_established
+
+    deaf = Deaf()
+    monkeypatch.setattr(c_store, "associate", lambda *a, **k: deaf)
+    files = [tmp_path / f"{n}.dcm" for n in range(3)]
+    for file in files:
+        stub_analysis.write_object(file, "seg", stub_analysis.CLASSES["seg"], series().datasets[0], 1)
+    destination = config_of(tmp_path, free_port()).destination[0]
+    attempts = c_store.CStore(destination, "NODE").send(files)
+    with pytest.raises(NotSent, match="no answer"):
+        next(attempts)()
+    assert list(attempts) == []
+    assert deaf.asked == 1
 
 
 def client(folder: Path, name: str = "") -> ssl.SSLContext:
