@@ -29,6 +29,7 @@ class Budget:
     Attributes:
         widths: of each network, by its name; chosen for comparable cost where steps are dear.
         side_folds: folds of the ablations, and of the network of the section on protocols; all others run on all.
+        mark_steps: optimizer steps of the latter.
         copies: lungs with nodules pasted into them.
     """
 
@@ -37,6 +38,7 @@ class Budget:
     rating: Task
     widths: Mapping[str, int]
     side_folds: int
+    mark_steps: int
     copies: int
 
 
@@ -57,6 +59,7 @@ CPU = Budget(
         "resnet50": 16,
     },
     side_folds=1,
+    mark_steps=100,
     copies=8,
 )
 FULL = Budget(
@@ -76,6 +79,7 @@ FULL = Budget(
         "resnet50": 64,
     },
     side_folds=5,
+    mark_steps=5_000,
     copies=48,
 )
 BUDGETS = {budget.name: budget for budget in (CPU, FULL)}

@@ -78,18 +78,19 @@ def run(study: Study, name: str, fold: int) -> None:
     """
     path = study.path("malignancy", name, fold)
     masks = load_masks(study, OURS, fold)
-    before = Predictions.load(path) if Predictions.kept(path, _trained(study, RATERS[name])) else None
+    rater, steps = RATERS[name], study.budget.rating.steps
+    before = Predictions.load(path) if Predictions.kept(path, trained_facts(study, rater, steps)) else None
     facts = _masks_fact(study, fold)
     if before and facts.items() <= before.facts.items():
         return
     log.info("malignancy: %s, fold %d", name, fold)
     train, held = study.split(fold)
-    rater, weights = RATERS[name], path.with_suffix(".pt")
+    weights = path.with_suffix(".pt")
     if before and weights.is_file():
         network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
         losses, trained = before.loss, before.facts
     else:
-        network, losses, trained = train_rater(study, rater, train, fold)
+        network, losses, trained = train_rater(study, rater, train, fold, steps)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
@@ -108,21 +109,21 @@ def _masks_fact(study: Study, fold: int) -> dict[str, float]:
 
 
 def train_rater(
-    study: Study, rater: Rater, crops: Sequence[Crop], seed: int
+    study: Study, rater: Rater, crops: Sequence[Crop], seed: int, steps: int
 ) -> tuple[nn.Module, tuple[float, ...], dict[str, float]]:
     """A trained network, its losses, and the facts of its training."""
-    task, facts = study.budget.rating, _trained(study, rater)
+    task, facts = study.budget.rating, trained_facts(study, rater, steps)
     torch.manual_seed(study.seed)
     network = rater.build(study.budget.widths[rater.width]).to(study.device)
     dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
-    history = fit(network, dataset, Schedule(task.steps, task.batch, _RATE, rater.loss), study.device, study.seed)
+    history = fit(network, dataset, Schedule(steps, task.batch, _RATE, rater.loss), study.device, study.seed)
     weights = sum(p.numel() for p in network.parameters())
     return network, history.loss, facts | {"seconds": history.seconds, "parameters": weights}
 
 
-def _trained(study: Study, rater: Rater) -> dict[str, float]:
+def trained_facts(study: Study, rater: Rater, steps: int) -> dict[str, float]:
     """The facts of a network that tell its training from one by another budget."""
-    return {"steps": study.budget.rating.steps, "width": study.budget.widths[rater.width]}
+    return {"steps": steps, "width": study.budget.widths[rater.width]}
 
 
 def rate(

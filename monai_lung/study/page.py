@@ -26,8 +26,8 @@ the time didn't reach. The paper is Yu et al., BMC Bioinformatics 22:314 (2021);
 (section 3) and stand here only where its text states them.
 
 **Budget `{budget}`**: {seg_steps} optimizer steps a fold, {seg_batch} patches each, for every network that segments;
-{rate_steps} of {rate_batch} for every one that rates. Ablations, and the network of section 3, have {side_folds} of the
-folds. {budget_text}
+{rate_steps} of {rate_batch} for every one that rates, but {mark_steps} for that of section 3. It and the ablations have
+{side_folds} of the folds. {budget_text}
 
 ## What was aimed at
 {goals}
@@ -146,6 +146,7 @@ def _facts(study: Study) -> dict[str, object]:
         "side_folds": study.budget.side_folds,
         "seg_steps": seg.steps,
         "rate_steps": rate.steps,
+        "mark_steps": study.budget.mark_steps,
         "nodules": len(study.crops),
         "patients": len({c.row.patient for c in study.crops}),
         "not_run": tables.NOT_RUN,

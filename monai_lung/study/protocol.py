@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 from monai_lung.data.crops import Crop
 from monai_lung.data.splits import Unit, crop_rows, keys, make_folds
 from monai_lung.inference.features import nodule_features
-from monai_lung.study.malignancy import RATERS, Rater, outline_of, rate, simple_scores, train_rater
+from monai_lung.study.malignancy import RATERS, SIMPLE, outline_of, rate, simple_scores, train_rater, trained_facts
 from monai_lung.study.store import Predictions, Study, crop_ct
-from monai_lung.training.losses import MalignancyNll
 
 log = logging.getLogger(__name__)
 UNITS: tuple[Unit, ...] = get_args(Unit)
-MODELS = {
-    "nodule-resnet": "3D ResNet50 of the paper, fitted, benign or malignant",
-    "boosting": "18 measured features, gradient boosting",
-}
+MODELS = {"nodule-resnet-nll": RATERS["nodule-resnet-nll"].label, "boosting": SIMPLE["boosting"]}
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,8 @@ def split(study: Study, unit: Unit, fold: int) -> Split:
 
 def run(study: Study, model: str, unit: Unit, fold: int) -> None:
     """Train `model` on the marks of the other folds and rate those of `fold`, unless that's done already."""
-    path = study.path(f"protocol-{unit}", model, fold)
-    if path.is_file():
+    path, steps = study.path(f"protocol-{unit}", model, fold), study.budget.mark_steps
+    if Predictions.kept(path, trained_facts(study, RATERS[model], steps) if model in RATERS else {}):
         return
     log.info("protocol: %s by %s, fold %d", model, unit, fold)
     parts = split(study, unit, fold)
@@ -90,9 +86,7 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
         x = np.array([_features(c) for c in train])
         scores = simple_scores(model, x, malignant(train), np.array([_features(c) for c in held]))
     else:
-        ours = RATERS[model]
-        rater = Rater(MODELS[model], ours.build, ours.width, MalignancyNll())
-        network, losses, facts = train_rater(study, rater, train, fold)
+        network, losses, facts = train_rater(study, RATERS[model], train, fold, steps)
         scores = rate(study, network, held, [c.readers > 0 for c in held])
     counts = {"train": len(train), "held": len(held), "nodules": parts.nodules, "patients": parts.patients}
     shared = {"shared_nodules": parts.shared_nodules, "shared_patients": parts.shared_patients}
