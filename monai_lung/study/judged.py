@@ -17,7 +17,7 @@ from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind, cross_fitted, 
 from monai_lung.study.segmentation import load_masks
 from monai_lung.study.store import Predictions, Study
 from monai_lung.training.calibration import fit_platt
-from monai_lung.workflow.figures import Statistic, auc_of, ece_of, figure, mean_of
+from monai_lung.workflow.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of
 from monai_lung.workflow.segmentation_scores import Overlap, dice, overlap
 
 TEXTURES = ("solid", "part-solid", "ground-glass")
@@ -127,8 +127,9 @@ class Judged:
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
-        """AUC, gain over the diameter, accuracy, recall, specificity, ECE, Brier, with intervals."""
-        return {name: figure(s, self.patients) for name, s in self._statistics().items()}
+        """AUC, gain over the diameter, accuracy, recall, specificity, Brier, ECE, with intervals; ECE by chance."""
+        found: dict[str, Figure] = {name: figure(s, self.patients) for name, s in self._statistics().items()}
+        return found | {"ECE by chance": ece_by_chance(self.probability, self.patients)}
 
     def _statistics(self) -> dict[str, Statistic]:
         auc, alone = auc_of(self.scores, self.malignant), auc_of(self.ln_diameter, self.malignant)
@@ -139,8 +140,8 @@ class Judged:
             "accuracy": mean_of(right),
             "recall": mean_of(np.where(self.malignant, right, np.nan)),
             "specificity": mean_of(np.where(self.malignant, np.nan, right)),
-            "ECE": ece_of(self.probability, self.malignant),
             "Brier": mean_of((self.probability - self.malignant) ** 2),
+            "ECE": ece_of(self.probability, self.malignant),
         }
 
 

@@ -62,12 +62,12 @@ Masks are the readers' (half of them) or those that our segmentation network of 
 seen the patient; where it outlines nothing, a ball of 4 mm is judged. Networks see {rate_patch} voxels of
 {rate_spacing} mm: two windows and the mask. Simple models are fitted on the readers' masks of the other folds, for
 each label rule anew; networks learn once: ours all ratings softly, the other two benign or malignant by the mean, so
-that network and loss are told apart.
-Scores are calibrated by a slope and an offset (Platt 1999) fitted on the other folds' held-out scores; accuracy,
-recall and specificity are at a calibrated probability of 0.5. The gain over the diameter is a difference of AUCs in
-the same bootstrap draws: where its whole interval is above 0, the model is better than the diameter of the same mask
-alone. The ECE of a draw is biased upwards, so an interval may lie above its value. **Malignancy is what radiologists
-suspected, not what pathology found.**
+that network and loss are told apart. Scores are calibrated by a slope and an offset (Platt 1999) fitted on the other
+folds' held-out scores; accuracy, recall and specificity are at a calibrated probability of 0.5. The gain over the
+diameter is a difference of AUCs in the same bootstrap draws: where its whole interval is above 0, the model is better
+than the diameter of the same mask alone. "ECE by chance" is what a perfectly calibrated model with these probabilities
+has on average on as many nodules: below it an ECE says nothing more. The ECE of a draw is biased upwards, so an
+interval may lie above its value. **Malignancy is what radiologists suspected, not what pathology found.**
 
 ### Median label
 {median}
@@ -75,6 +75,10 @@ suspected, not what pathology found.**
 {mean}
 ### Readers' own labels
 {reader}
+### What ships against the others
+Differences of AUCs in the same bootstrap draws, where both have the same folds.
+
+{shipped_gain}
 ### Misses at a probability of 0.5, median label
 {misses}
 {picture_roc}
@@ -174,6 +178,7 @@ def _tables(study: Study) -> dict[str, str]:
         "median": tables.malignancy(study, "median"),
         "mean": tables.malignancy(study, "mean"),
         "reader": tables.malignancy(study, "reader"),
+        "shipped_gain": tables.shipped_gain(study),
         "misses": tables.misses(study),
         "protocols": tables.protocols(study),
         "weights": detection_tables.weights(study),

@@ -28,6 +28,7 @@ from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow.figures import auc_of, figure, mean_of
 
 NOT_RUN = "not run within this budget"
+SHIPPED_MODEL = "kernel"
 _MODELS = {**SIMPLE, **{name: rater.label for name, rater in RATERS.items()}}
 
 
@@ -126,7 +127,7 @@ def ablation(study: Study) -> str:
 def malignancy(study: Study, rule: LabelRule) -> str:
     """Every model with both kinds of mask, for one label rule."""
     names = ["model", "mask", "steps", "folds", "items / patients", "AUC", "gain over the diameter", "accuracy"]
-    names += ["recall", "specificity", "ECE", "Brier"]
+    names += ["recall", "specificity", "Brier", "ECE", "ECE by chance"]
     rows = []
     for name, label in _MODELS.items():
         for kind in get_args(MaskKind):
@@ -142,11 +143,31 @@ def malignancy(study: Study, rule: LabelRule) -> str:
     if rule == "median":
         rater = readers_malignancy(study)
         rows.append(["one reader against the median of the others", "-", "-", "-", counted(rater["AUC"]),
-                     cell(rater["AUC"]), "-", cell(rater["accuracy"]), *["-"] * 4])  # fmt: skip
+                     cell(rater["AUC"]), "-", cell(rater["accuracy"]), *["-"] * 5])  # fmt: skip
         rows.append(["paper (other protocol, 400 marks)", "predicted", "-", "-", "400 / not stated", "0.907", "-",
-                     "0.873", "0.804", "0.948", "-", "-"])  # fmt: skip
-        rows.append(["paper: plain 3D ResNet50", "predicted", *["-"] * 7, "0.817", "-", "-"])
+                     "0.873", "0.804", "0.948", "-", "-", "-"])  # fmt: skip
+        rows.append(["paper: plain 3D ResNet50", "predicted", *["-"] * 7, "0.817", "-", "-", "-"])
     return table(names, rows)
+
+
+def shipped_gain(study: Study) -> str:
+    """AUC of what ships less that of each other model, on the same nodules in the same bootstrap draws."""
+    rules: tuple[LabelRule, ...] = ("median", "mean")
+    columns = [(rule, kind) for rule in rules for kind in get_args(MaskKind)]
+    rows = []
+    for name, label in _MODELS.items():
+        if name != SHIPPED_MODEL:
+            gains = [_gain(judged(study, SHIPPED_MODEL, *c), judged(study, name, *c)) for c in columns]
+            rows.append([label, *map(cell, gains)])
+    return table(["what ships less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
+
+
+def _gain(ours: Judged | None, other: Judged | None) -> Figure | None:
+    """Difference of two AUCs; None where they aren't of the same nodules."""
+    if ours is None or other is None or [c.row.id for c in ours.crops] != [c.row.id for c in other.crops]:
+        return None
+    first, second = auc_of(ours.scores, ours.malignant), auc_of(other.scores, other.malignant)
+    return figure(lambda weights: first(weights) - second(weights), ours.patients)
 
 
 def misses(study: Study) -> str:

@@ -18,7 +18,7 @@ from monai_lung.inference.rate import calibrate
 from monai_lung.model import Rating
 from monai_lung.transforms.rating import TARGETS
 from monai_lung.workflow.cases import item_pairs, write_predictions
-from monai_lung.workflow.figures import Statistic, auc_of, ece_of, figure, mean_of, write_metrics
+from monai_lung.workflow.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of, write_metrics
 
 
 class PredictionTable:
@@ -125,6 +125,7 @@ class MalignancyScores:
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
             "auc_of_network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
+            "ece_by_chance": "what a perfectly calibrated model has on average on as many nodules",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
         }
@@ -141,6 +142,10 @@ class MalignancyScores:
             patients = [r.row.patient for r, _ in kept]
             for name, statistic in _class_statistics(kept).items() if kept else ():
                 result.setdefault(name, {})[f"{rule} label"] = figure(statistic, patients, seed=self.seed)
+            if kept:
+                probability = np.array([r.rating.malignancy_probability for r, _ in kept])
+                chance = ece_by_chance(probability, patients, seed=self.seed)
+                result.setdefault("ece_by_chance", {})[f"{rule} label"] = chance
         if rated:
             inside = [float(_covers(r.rating, r.row)) for r in rated]
             patients = [r.row.patient for r in rated]

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from monai_lung.errors import ConfigError
-from monai_lung.workflow.figures import auc_of, ece_of, figure, markdown_table, mean_of, update_card, write_metrics
+from monai_lung.workflow.figures import (
+    auc_of,
+    ece_by_chance,
+    ece_of,
+    figure,
+    markdown_table,
+    mean_of,
+    update_card,
+    write_metrics,
+)
 
 
 def test_auc_equals_the_share_of_ordered_pairs_also_with_weights():
@@ -34,6 +43,15 @@ def test_calibration_error_of_known_bins():
     positive = np.array([False, True, True, True])
     # first bin: says 0.05, is 0.5, half of all; last bin: says 0.975, is 1
     assert ece_of(probability, positive)(np.ones(4)) == pytest.approx((2 * 0.45 + 2 * 0.025) / 4)
+
+
+def test_few_nodules_leave_a_calibration_error_by_chance():
+    few, many = (ece_by_chance(np.full(n, 0.5), ["a"] * n) for n in (25, 2500))
+    # one bin: the mean distance of a share of heads from a half, sqrt(1 / (2 pi n))
+    assert few["value"] == pytest.approx((1 / (2 * np.pi * 25)) ** 0.5, rel=0.1)
+    assert many["value"] == pytest.approx((1 / (2 * np.pi * 2500)) ** 0.5, rel=0.1)
+    assert (few["n"], few["patients"], few["low"]) == (25, 1, None)
+    assert ece_by_chance(np.array([0.0, 1.0]), ["a", "b"])["value"] == 0
 
 
 def test_patients_not_nodules_are_drawn():
