@@ -110,18 +110,47 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     """All backgrounds of a folder but those named in `exclude`, sorted by name.
 
     Raises:
-        UsageError: the folder holds none.
+        UsageError: the folder holds none, or none of a name that is to be excluded.
         InputError: a file is damaged.
     """
-    paths = [p for p in sorted(Path(folder).glob("*.npz")) if p.stem not in exclude]
-    if not paths:
+    paths = background_files(Path(folder))
+    unknown = set(exclude) - {p.stem for p in paths}
+    if unknown:
+        raise UsageError(f"{folder}: no {min(unknown)}.npz to leave out; give --exclude_backgrounds the files' names")
+    kept = [p for p in paths if p.stem not in exclude]
+    if not kept:
         raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with monai-lung lidc backgrounds")
-    result = []
-    for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = [data[key] for key in _ARRAYS]
-        except Exception as error:  # zipfile, zlib, KeyError and ValueError
-            raise InputError(f"{path}: no background ({error}); make it anew") from error
-        result.append(Background(path.stem, *arrays))
-    return result
+    return [read_background(path) for path in kept]
+
+
+def background_files(folder: Path) -> list[Path]:
+    """The backgrounds of a folder, sorted; without what a writer that was killed left."""
+    return [p for p in sorted(folder.glob("*.npz")) if not p.name.startswith(".")]
+
+
+def read_background(path: Path) -> Background:
+    """One background.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return Background(path.stem, *[data[key] for key in _ARRAYS])
+    except Exception as error:  # zipfile, zlib, KeyError and ValueError
+        raise InputError(f"{path}: no background ({error}); remove it and make it anew") from error
+
+
+def check_held_out(backgrounds: Sequence[Background], patients: Sequence[str]) -> None:
+    """Refuse backgrounds of patients who are held out; a background is named PATIENT or PATIENT_sSCAN.
+
+    Raises:
+        UsageError: one is.
+    """
+    held_out = set(patients)
+    for background in backgrounds:
+        if background.name.rsplit("_s", 1)[0] in held_out:
+            raise UsageError(
+                f"background {background.name} is of a patient who is held out: make the backgrounds for this --fold, "
+                "or name it in --exclude_backgrounds"
+            )

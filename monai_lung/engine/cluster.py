@@ -254,7 +254,8 @@ class _Crew:
             self.false_starts += 1
             if self.false_starts >= TRIES and not any(i is not None for _, i in self.doing.values()):
                 raise MonaiLungError(f"no worker starts on the cluster: {reason}; see Ray's logs") from error
-            time.sleep(self.false_starts * _LOOK_S)  # a head that is too busy to answer takes workers for abandoned
+            if not any(i is not None for _, i in self.doing.values()):
+                time.sleep(self.false_starts * _LOOK_S)  # a head that is too busy takes new workers for abandoned
             return None
         self.deaths[index] += 1
         if self.deaths[index] < TRIES:

@@ -13,11 +13,6 @@ from monai_lung.study.store import Predictions, Study
 from monai_lung.study.tables import NOT_RUN, cell, counted, table
 from monai_lung.workflow.figures import figure, mean_of
 
-STAGES = {
-    "blobs": "bright blobs, no learning (Li et al. 2003)",
-    "find": "finding",
-    "rate": "finding, delineating, rating",
-}
 _FALSE_POSITIVES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -26,10 +21,10 @@ def real_nodules(study: Study) -> str:
     rows = []
     for name in whole_ct.SCANS:
         path = study.path("whole-ct", "real", name)
-        if not path.is_file():
+        scan = whole_ct.load(path)
+        if scan is None:
             rows.append([name, NOT_RUN, *["-"] * 6])
             continue
-        scan = Predictions.load(path)
         v, limit = scan.values, scan.facts["min_nodule"]
         for n, nodule in enumerate(scan.ids):
             place = " ".join(f"{c:.0f}" for c in v["center_mm"][n])
@@ -46,10 +41,10 @@ def real_nodules(study: Study) -> str:
 
 def whole_ct_summary(study: Study, *, few: bool) -> str:
     """Nodules kept of those on the two whole scans, and false positives a scan; `few`: of one or two readers."""
-    paths = [study.path("whole-ct", "real", name) for name in whole_ct.SCANS]
-    if not all(path.is_file() for path in paths):
+    found = [whole_ct.load(study.path("whole-ct", "real", name)) for name in whole_ct.SCANS]
+    scans = [scan for scan in found if scan]
+    if len(scans) < len(whole_ct.SCANS):
         return NOT_RUN
-    scans = [Predictions.load(path) for path in paths]
     limits = [scan.facts["min_nodule"] for scan in scans]
     mine = [(s.values["n_readers"] < 3) == few for s in scans]
     kept = sum(int((s.values["rate_hit"][m] >= t).sum()) for s, m, t in zip(scans, mine, limits, strict=True))
@@ -59,10 +54,10 @@ def whole_ct_summary(study: Study, *, few: bool) -> str:
 
 def weights(study: Study) -> str:
     """Which weights were judged: the first eight digits of each sha256, as kept with the first scan."""
-    path = study.path("whole-ct", "real", whole_ct.SCANS[0])
-    if not path.is_file():
+    scan = whole_ct.load(study.path("whole-ct", "real", whole_ct.SCANS[0]))
+    if scan is None:
         return NOT_RUN
-    kept = [str(w).split() for w in Predictions.load(path).values["weights"]]
+    kept = [str(w).split() for w in scan.values["weights"]]
     return ", ".join(f"{name} {digest[:8]}" for name, digest in kept)
 
 
@@ -72,8 +67,8 @@ def _found(score: float, false: NDArray[np.float64]) -> str:
 
 def pasted(study: Study) -> list[Predictions]:
     """The lungs with pasted nodules that were run."""
-    paths = [study.path("whole-ct", "pasted", copy) for copy in range(study.budget.copies)]
-    return [Predictions.load(p) for p in paths if p.is_file()]
+    scans = [whole_ct.load(study.path("whole-ct", "pasted", copy)) for copy in range(study.budget.copies)]
+    return [scan for scan in scans if scan]
 
 
 def thresholds(scans: Sequence[Predictions], stage: str) -> list[float]:
@@ -87,18 +82,18 @@ def thresholds(scans: Sequence[Predictions], stage: str) -> list[float]:
 
 
 def froc(study: Study) -> str:
-    """Sensitivity for pasted nodules at some numbers of false positives a scan, after finding and after rating."""
+    """Sensitivity for pasted nodules at some numbers of false positives a scan, for each of `STAGES`."""
     scans = pasted(study)
     if not scans:
         return NOT_RUN + "\n"
     rows = []
-    for stage, label in STAGES.items():
+    for stage, label in whole_ct.STAGES.items():
         hits = np.concatenate([s.values[f"{stage}_hit"] for s in scans])
         patients = np.concatenate([s.values["patient"] for s in scans]).tolist()
         found = [(hits >= t).astype(float) for t in thresholds(scans, stage)]
         cells = [cell(figure(mean_of(f), patients)) for f in found]
         rows.append([label, f"{len(hits)} / {len(set(patients))}", *cells])
-    return table(["after", "nodules / patients", *(f"{r:g} a scan" for r in _FALSE_POSITIVES)], rows)
+    return table(["by", "nodules / patients", *(f"{r:g} a scan" for r in _FALSE_POSITIVES)], rows)
 
 
 def froc_groups(study: Study) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.lidc.labels import SIZE_CLASSES, LabelRule, malignancy_labels, size_class, texture_class
+from monai_lung.study import malignancy, segmentation
 from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind, cross_fitted, features
 from monai_lung.study.segmentation import load_masks
 from monai_lung.study.store import Predictions, Study
@@ -58,9 +59,9 @@ def segmented(study: Study, name: str) -> Segmented | None:
     nodules: list[tuple[Crop, Overlap]] = []
     folds = {}
     for fold in range(study.n_folds):
-        masks = load_masks(study, name, fold)
-        if masks is not None:
-            folds[fold] = Predictions.load(study.path("segmentation", name, fold))
+        found, masks = segmentation.load(study, name, fold), load_masks(study, name, fold)
+        if found is not None and masks is not None:
+            folds[fold] = found
             nodules += [
                 (c, overlap(masks[c.row.id], c.votes, c.row.n_readers, float(np.prod(c.spacing_mm))))
                 for c in study.split(fold)[1]
@@ -126,10 +127,11 @@ class Judged:
         return [c.row.patient for c in self.crops]
 
     @cached_property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Figure | None]:
         """AUC, gain over the diameter, accuracy, recall, specificity, Brier, ECE, with intervals; ECE by chance."""
-        found: dict[str, Figure] = {name: figure(s, self.patients) for name, s in self._statistics().items()}
-        return found | {"ECE by chance": ece_by_chance(self.probability, self.patients)}
+        found: dict[str, Figure | None] = {name: figure(s, self.patients) for name, s in self._statistics().items()}
+        apart = len({c.row.id for c in self.crops}) == len(self.crops)  # marks of one nodule aren't drawn apart
+        return found | {"ECE by chance": ece_by_chance(self.probability, self.patients) if apart else None}
 
     def _statistics(self) -> dict[str, Statistic]:
         auc, alone = auc_of(self.scores, self.malignant), auc_of(self.ln_diameter, self.malignant)
@@ -156,9 +158,7 @@ def judged(study: Study, name: str, rule: LabelRule, kind: MaskKind) -> Judged |
     if name in SIMPLE and len(by_fold) > 1:
         scores = cross_fitted(name, labels, by_fold)
     elif name in RATERS:
-        paths = {f: study.path("malignancy", name, f) for f in by_fold}
-        for fold in [f for f, path in paths.items() if path.is_file()]:
-            one = Predictions.load(paths[fold])
+        for one in [found for f in by_fold if (found := malignancy.load(study, name, f))]:
             scores |= dict(zip(one.ids, one.values[kind].tolist(), strict=True))
             steps = int(one.facts["steps"])
     ln_diameter = {i: v[0] for _, p in by_fold.values() for i, v in zip(p.ids, p.values["features"], strict=True)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from monai_lung.model import CT, Outline
 from monai_lung.networks import KernelRegression, NoduleResNet50, baselines
 from monai_lung.study.fit import Loss, Schedule, fit
 from monai_lung.study.segmentation import OURS, load_masks
-from monai_lung.study.store import Predictions, Study, crop_ct
+from monai_lung.study.store import Predictions, Study, crop_ct, trained_key
 from monai_lung.training.losses import MalignancyNll, WeightedBce
 from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.transforms.rating import TARGETS
@@ -79,22 +79,24 @@ def run(study: Study, name: str, fold: int) -> None:
     path = study.path("malignancy", name, fold)
     masks = load_masks(study, OURS, fold)
     rater, steps = RATERS[name], study.budget.rating.steps
-    before = Predictions.load(path) if Predictions.kept(path, trained_facts(study, rater, steps)) else None
-    facts = _masks_fact(study, fold)
+    before = Predictions.current(path, trained_facts(study, rater, steps))
+    facts = masks_fact(study, fold)
     if before and facts.items() <= before.facts.items():
         return
     log.info("malignancy: %s, fold %d", name, fold)
     train, held = study.split(fold)
     weights = path.with_suffix(".pt")
-    if before and weights.is_file():
+    if before and not weights.is_file():
+        before = None  # its network is lost: all scores have to be of one
+    if before:
         network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
-        losses, trained = before.loss, before.facts
+        losses, trained, known = before.loss, before.facts, before.values["readers"]
     else:
         network, losses, trained = train_rater(study, rater, train, fold, steps)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
-    known = before.values["readers"] if before else rate(study, network, held, [marked(c) for c in held])
+        known = rate(study, network, held, [marked(c) for c in held])
     scores = {"readers": known}
     scores["predicted"] = np.full(len(held), np.nan)
     if masks is not None:
@@ -102,7 +104,7 @@ def run(study: Study, name: str, fold: int) -> None:
     Predictions([c.row.id for c in held], scores, losses, {**trained, **facts}).save(path)
 
 
-def _masks_fact(study: Study, fold: int) -> dict[str, float]:
+def masks_fact(study: Study, fold: int) -> dict[str, float]:
     """Which predicted masks of a fold there are, as a fact of what was made with them; none without any."""
     path = study.path("segmentation", OURS, fold)
     return {"masks": float(zlib.crc32(path.read_bytes()))} if path.is_file() else {}
@@ -122,8 +124,14 @@ def train_rater(
 
 
 def trained_facts(study: Study, rater: Rater, steps: int) -> dict[str, float]:
-    """The facts of a network that tell its training from one by another budget."""
-    return {"steps": steps, "width": study.budget.widths[rater.width]}
+    """The facts that tell a network's training from one by another budget."""
+    return trained_key(replace(study.budget.rating, steps=steps), study.budget.widths[rater.width])
+
+
+def load(study: Study, name: str, fold: int) -> Predictions | None:
+    """A rater's scores of a fold, None where it, as this budget trains it, wasn't run on today's masks."""
+    facts = trained_facts(study, RATERS[name], study.budget.rating.steps) | masks_fact(study, fold)
+    return Predictions.current(study.path("malignancy", name, fold), facts)
 
 
 def rate(
@@ -154,9 +162,9 @@ def outline_of(ct: CT, mask: NDArray[np.bool_]) -> Outline:
 def features(study: Study, kind: MaskKind, fold: int) -> Predictions | None:
     """Measured features of a fold's nodules, kept as long as its masks are; None without masks predicted for it."""
     path = study.path("features", kind, fold)
-    facts = _masks_fact(study, fold) if kind == "predicted" else {}
-    if Predictions.kept(path, facts):
-        return Predictions.load(path)
+    facts = masks_fact(study, fold) if kind == "predicted" else {}
+    if before := Predictions.current(path, facts):
+        return before
     held = study.split(fold)[1]
     masks = {c.row.id: marked(c) for c in held} if kind == "readers" else load_masks(study, OURS, fold)
     if masks is None:

@@ -48,10 +48,11 @@ where their folds are the same.
 {by_group}
 {picture_dice}
 ### What makes the difference
-Our network with one thing changed at a time: the loss (cross-entropy and Dice together; Dice alone; cross-entropy alone
-for the first 3/64 of the steps, the paper's three of 64 epochs, then Dice), the identity paths, the targets, the
-augmentation. All rows are of the same nodules, and the difference to the first is of pairs. The curves are of the four
-whose loss ends as soft Dice, so that they can be compared (the paper's Fig. 6).
+Our network with one thing changed: the loss (cross-entropy and Dice together; Dice alone; cross-entropy alone for the
+first 3/64 of the steps, the paper's three of 64 epochs, then Dice), the identity paths, the targets, the augmentation.
+All rows are of the same nodules, and the difference to the first is of pairs. Two rows change loss and identity paths
+at once: with the two rows of the same losses they are the four whose loss ends as soft Dice, and whose curves can be
+compared (the paper's Fig. 6).
 
 {ablation}
 {picture_loss}
@@ -65,9 +66,11 @@ each label rule anew; networks learn once: ours all ratings softly, the other tw
 that network and loss are told apart. Scores are calibrated by a slope and an offset (Platt 1999) fitted on the other
 folds' held-out scores; accuracy, recall and specificity are at a calibrated probability of 0.5. The gain over the
 diameter is a difference of AUCs in the same bootstrap draws: where its whole interval is above 0, the model is better
-than the diameter of the same mask alone. "ECE by chance" is what a perfectly calibrated model with these probabilities
-has on average on as many nodules: below it an ECE says nothing more. The ECE of a draw is biased upwards, so an
-interval may lie above its value. **Malignancy is what radiologists suspected, not what pathology found.**
+than the diameter of the same mask alone. AUCs take the scores as they are, pooled over folds, which costs networks of
+differing scales something. "ECE by chance" is that of a perfectly calibrated model with these probabilities on as many
+nodules, its mean and where 95 % of draws of their labels lie: an ECE in there may be chance alone. The ECE of a draw is
+biased upwards, so an interval may lie above its value. **Malignancy is what radiologists suspected, not what pathology
+found.**
 
 ### Median label
 {median}
@@ -107,7 +110,7 @@ readers' votes with a feathered edge: free of the pleura, so easier than nodules
 those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit
 for "is a nodule" was chosen on nodules of this very fold, as they are in their crops. The rating network learned from
 nodules set into lungs by similar means, so what it keeps is an upper bound. The baseline has learned nothing: it takes
-the brightest blobs of the lungs.
+what responds best to a filter for dots.
 
 {froc}
 {picture_froc}
@@ -222,8 +225,8 @@ def goals(study: Study) -> str:
         for name, label in {**SIMPLE, **{n: r.label for n, r in RATERS.items()}}.items():
             kind, _ = tables.best_mask(study, name)
             result = judged(study, name, rule, kind)
-            if result:
-                found.append((result.figures[figure], f"{label}; mask {kind}"))
+            if result and (value := result.figures[figure]):
+                found.append((value, f"{label}; mask {kind}"))
         limit = float(goal.split()[1])
         rows.append([f"{figure}, {rule} label", paper, goal, *_best(found, limit, MEASURED, lowest=figure == "ECE")])
     whole = ((False, ">= 3 readers", "all, at <= 1 false positive a scan"), (True, "1-2 readers", ">= 0.7 at <= 4"))

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop
 from monai_lung.io.output import replacing
-from monai_lung.study.detection_tables import STAGES, pasted
+from monai_lung.study.detection_tables import pasted
 from monai_lung.study.judged import segmented
 from monai_lung.study.malignancy import RATERS, SIMPLE
 from monai_lung.study.segmentation import OURS, SEGMENTERS, SHIPPED, load_masks
 from monai_lung.study.store import Study
 from monai_lung.study.tables import best_mask
+from monai_lung.study.whole_ct import STAGES
 
 _SMOOTHED = 10
 

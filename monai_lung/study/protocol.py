@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -74,8 +75,7 @@ def split(study: Study, unit: Unit, fold: int) -> Split:
 
 def run(study: Study, model: str, unit: Unit, fold: int) -> None:
     """Train `model` on the marks of the other folds and rate those of `fold`, unless that's done already."""
-    path, steps = study.path(f"protocol-{unit}", model, fold), study.budget.mark_steps
-    if Predictions.kept(path, trained_facts(study, RATERS[model], steps) if model in RATERS else {}):
+    if load(study, model, unit, fold):
         return
     log.info("protocol: %s by %s, fold %d", model, unit, fold)
     parts = split(study, unit, fold)
@@ -86,13 +86,23 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
         x = np.array([_features(c) for c in train])
         scores = simple_scores(model, x, malignant(train), np.array([_features(c) for c in held]))
     else:
-        network, losses, facts = train_rater(study, RATERS[model], train, fold, steps)
+        network, losses, facts = train_rater(study, RATERS[model], train, fold, study.budget.mark_steps)
         scores = rate(study, network, held, [c.readers > 0 for c in held])
     counts = {"train": len(train), "held": len(held), "nodules": parts.nodules, "patients": parts.patients}
     shared = {"shared_nodules": parts.shared_nodules, "shared_patients": parts.shared_patients}
     who = np.array([c.row.patient for c in held])
     values = {"score": scores, "malignant": malignant(held), "patient": who}
-    Predictions(list(parts.held), values, losses, facts | counts | shared).save(path)
+    Predictions(list(parts.held), values, losses, facts | counts | shared).save(_path(study, model, unit, fold))
+
+
+def load(study: Study, model: str, unit: Unit, fold: int) -> Predictions | None:
+    """Scores of a fold's marks, None where the model, as this budget trains it, wasn't run on it."""
+    facts = trained_facts(study, RATERS[model], study.budget.mark_steps) if model in RATERS else {}
+    return Predictions.current(_path(study, model, unit, fold), facts)
+
+
+def _path(study: Study, model: str, unit: Unit, fold: int) -> Path:
+    return study.path(f"protocol-{unit}", model, fold)
 
 
 def malignant(marks: Sequence[Crop]) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from monai_lung.inference.delineate import run as run_patches
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.networks import ResUNet3d, baselines
 from monai_lung.study.fit import Schedule, fit
-from monai_lung.study.store import Predictions, Study, crop_ct, installed_key
+from monai_lung.study.store import Predictions, Study, crop_ct, installed_key, trained_key
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.losses import TrustedBceDice
 from monai_lung.weights import bundle_dir
@@ -85,6 +85,7 @@ SEGMENTERS = {
     "plain-bce-dice": Segmenter("no residual units, BCE then Dice", _plain, "res-unet", "bce-dice", table=False),
     "residual-dice": Segmenter("residual units, Dice from the start", _ours, "res-unet", "dice", table=False),
     "plain-dice": Segmenter("no residual units, Dice from the start", _plain, "res-unet", "dice", table=False),
+    "plain": Segmenter("no residual units", _plain, "res-unet", table=False),
     "half-targets": Segmenter(
         "targets: what half of the readers marked", _ours, "res-unet", data={"target": "half"}, table=False
     ),
@@ -103,9 +104,9 @@ def run(study: Study, name: str, fold: int) -> None:
     shipped = name == SHIPPED
     if shipped and fold != SHIPPED_FOLD:
         return
-    facts = {"installed": installed_key()} if shipped else _trained(study, name)
-    if Predictions.kept(path, facts):
+    if load(study, name, fold):
         return
+    facts = facts_of(study, name)
     log.info("segmentation: %s, fold %d", name, fold)
     train, held = study.split(fold)
     losses: Sequence[float] = ()
@@ -129,9 +130,16 @@ def run(study: Study, name: str, fold: int) -> None:
     Predictions(list(masks), masks, losses, facts).save(path)
 
 
-def _trained(study: Study, name: str) -> dict[str, float]:
-    """The facts of a network that tell its training from one by another budget."""
-    return {"steps": study.budget.segmentation.steps, "width": study.budget.widths[SEGMENTERS[name].width]}
+def facts_of(study: Study, name: str) -> dict[str, float]:
+    """What the predictions of a network have to be made with."""
+    if name == SHIPPED:
+        return {"installed": installed_key()}
+    return trained_key(study.budget.segmentation, study.budget.widths[SEGMENTERS[name].width])
+
+
+def load(study: Study, name: str, fold: int) -> Predictions | None:
+    """Predictions of a fold, None where the network, as this budget trains it, wasn't run on it."""
+    return Predictions.current(study.path("segmentation", name, fold), facts_of(study, name))
 
 
 def schedule_of(study: Study, name: str) -> Schedule:
@@ -179,9 +187,9 @@ def delineated(crop: Crop, delineator: Delineator) -> NDArray[np.bool_]:
 
 def load_masks(study: Study, name: str, fold: int) -> dict[str, NDArray[np.bool_]] | None:
     """Predicted masks of a fold by nodule, None where the network wasn't run on it."""
-    path = study.path("segmentation", name, fold)
-    if not path.is_file():
+    found = load(study, name, fold)
+    if found is None:
         return None
-    stored = Predictions.load(path).values
+    stored = found.values
     shapes = {c.row.id: c.hu.shape for c in study.split(fold)[1]}
     return {i: np.unpackbits(stored[i], count=int(np.prod(s))).reshape(s).astype(bool) for i, s in shapes.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from monai_lung.data.splits import patient_folds
 from monai_lung.errors import InputError
 from monai_lung.io.output import replacing
 from monai_lung.model import CT
-from monai_lung.study.budget import CPU, Budget
+from monai_lung.study.budget import CPU, Budget, Task
 from monai_lung.weights import bundle_dir, declared_weights
 from monai_lung.workflow.cases import ct_of
 
@@ -83,6 +84,12 @@ class Study:
         return self.out / self.budget.name / section / name / f"fold-{fold}.npz"
 
 
+def trained_key(task: Task, width: int) -> dict[str, float]:
+    """The facts that tell a network's training from one by another budget."""
+    return {"steps": task.steps, "width": width, "budget": float(zlib.crc32(repr((task, width)).encode()))}
+
+
+@lru_cache
 def installed_key() -> float:
     """What tells the installed weights and their settings from others, as a fact of `Predictions`: bits of a digest."""
     digest = hashlib.sha256(repr(sorted(declared_weights().items())).encode())
@@ -108,14 +115,14 @@ class Predictions:
     facts: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
-    def kept(path: Path, facts: Mapping[str, float]) -> bool:
-        """Whether `path` is there and of these facts: made with other steps or weights, it has to be made anew."""
-        return path.is_file() and facts.items() <= Predictions.load(path).facts.items()
+    def current(path: Path, facts: Mapping[str, float]) -> Predictions | None:
+        """What `path` holds, if it's there and of these facts: made with other steps or weights, it counts as missing.
 
-    @staticmethod
-    def of_installed(path: Path) -> bool:
-        """Whether `path` is there and of the installed weights and settings (`installed_key`)."""
-        return Predictions.kept(path, {"installed": installed_key()})
+        Raises:
+            InputError: the file is damaged.
+        """
+        found = Predictions.load(path) if path.is_file() else None
+        return found if found and facts.items() <= found.facts.items() else None
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all.

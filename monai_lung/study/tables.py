@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast, get_args
 
 import numpy as np
 
 from monai_lung.data.lidc.labels import LabelRule
 from monai_lung.data.splits import Unit
+from monai_lung.study import malignancy as rating
 from monai_lung.study import protocol
+from monai_lung.study import segmentation as segmenting
 from monai_lung.study.judged import (
     TEXTURES,
     Figure,
@@ -105,13 +107,14 @@ def ablation(study: Study) -> str:
     """Our network with one thing changed at a time, on the folds that all ablations have."""
     changed = {name: s.label for name, s in SEGMENTERS.items() if not s.table}
     whole = segmented(study, OURS)
+    done = [set(result.folds) for name in changed if (result := segmented(study, name))]
+    folds = sorted(set(whole.folds).intersection(*done)) if whole and done else []
     rows = []
     for name, label in {OURS: "as above: cross-entropy and Dice", **changed}.items():
         result = segmented(study, name)
-        if result is None or whole is None:
-            rows.append([label, NOT_RUN, *["-"] * 5])
+        if result is None or whole is None or not folds:
+            rows.append([label, NOT_RUN, *["-"] * 6])
             continue
-        folds = sorted(set.intersection(*(set(r.folds) for n in changed if (r := segmented(study, n))), whole.folds))
         result, reference = result.on(folds), whole.on(folds)
         facts = next(iter(result.folds.values())).facts
         losses = np.mean([np.mean(p.loss[-len(p.loss) // 10 :]) for p in result.folds.values()])
@@ -202,8 +205,8 @@ def protocols(study: Study) -> str:
     rows = []
     for model, label in protocol.MODELS.items():
         for unit in protocol.UNITS:
-            paths = [study.path(f"protocol-{unit}", model, f) for f in range(study.n_folds)]
-            done = [Predictions.load(p) for p in paths if p.is_file()]
+            folds = [protocol.load(study, model, unit, f) for f in range(study.n_folds)]
+            done = [found for found in folds if found]
             if done:
                 rows.append([label, unit, *_protocol_row(done)])
             else:
@@ -230,13 +233,13 @@ def _protocol_row(done: Sequence[Predictions]) -> list[str]:
 
 def state(study: Study) -> str:
     """Which folds of which network are there."""
+    runs: list[tuple[str, str, Callable[[int], Predictions | None]]] = []
+    runs += [("segmentation", n, partial(segmenting.load, study, n)) for n in [*SEGMENTERS, SHIPPED]]
+    runs += [("malignancy", n, partial(rating.load, study, n)) for n in RATERS]
+    for unit in cast(tuple[Unit, ...], protocol.UNITS):
+        runs += [(f"protocol-{unit}", n, partial(protocol.load, study, n, unit)) for n in protocol.MODELS]
     rows = []
-    for section, names in {
-        "segmentation": [*SEGMENTERS, SHIPPED],
-        "malignancy": list(RATERS),
-        **{f"protocol-{unit}": list(protocol.MODELS) for unit in cast(tuple[Unit, ...], protocol.UNITS)},
-    }.items():
-        for name in names:
-            done = [str(f) for f in range(study.n_folds) if Path(study.path(section, name, f)).is_file()]
-            rows.append([section, name, ", ".join(done) or NOT_RUN])
+    for section, name, load in runs:
+        done = [str(fold) for fold in range(study.n_folds) if load(fold)]
+        rows.append([section, name, ", ".join(done) or NOT_RUN])
     return table(["section", "network", "folds done"], rows)

@@ -36,6 +36,12 @@ from monai_lung.transforms.lungs import segment_lungs
 log = logging.getLogger(__name__)
 SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0003")
 """Their nodules are left out of the training of what ships. The lung of the first was a background of it."""
+STAGES = {
+    "blobs": "the baseline: a filter for dots, no learning (Li et al. 2003)",
+    "find": "finding",
+    "rate": "finding, delineating, rating",
+}
+"""What is judged in a scene, and its name in tables."""
 REACH_MM = 4.0
 """A hit lies within the nodule's radius of its centre, or within this where that's less."""
 _APART_MM = 25.0
@@ -72,7 +78,7 @@ def run(study: Study) -> None:
     """
     wanted = [study.path("whole-ct", "real", name) for name in SCANS]
     wanted += [study.path("whole-ct", "pasted", copy) for copy in range(study.budget.copies)]
-    if all(Predictions.of_installed(path) for path in wanted):
+    if all(load(path) for path in wanted):
         return
     networks = load_networks(str(study.device))
     scenes = [read_scene(study.data / "ct" / name) for name in SCANS]
@@ -82,7 +88,7 @@ def run(study: Study) -> None:
     order = np.random.default_rng(study.seed).permutation(len(held))
     for copy in range(study.budget.copies):
         path = study.path("whole-ct", "pasted", copy)
-        if not Predictions.of_installed(path):
+        if not load(path):
             rng = np.random.default_rng((study.seed, copy))
             chosen = [held[n] for n in np.roll(order, -copy * _A_LUNG)[:_A_LUNG]]
             _judge(path, with_nodules(scenes[copy % len(scenes)], chosen, rng), networks)
@@ -187,7 +193,7 @@ def _set_in(hu: NDArray[np.int16], ct: CT, crop: Crop, place: NDArray[np.float64
 
 def _judge(path: Path, scene: Scene, networks: Networks) -> None:
     """Run the networks on a scene and keep what they found of it."""
-    if Predictions.of_installed(path):
+    if load(path):
         return
     log.info("whole CT: %s %s, %d nodules", path.parent.name, path.stem, len(scene.targets))
     seeds = find(scene.ct, scene.lungs, networks)
@@ -210,8 +216,17 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
     for stage, (centers, scores) in found.items():
         points = np.array(centers, float).reshape(-1, 3)
         values[f"{stage}_hit"], values[f"{stage}_false"] = match(scene, points, np.array(scores, float))
-    facts = {"min_nodule": networks.rate_settings.min_nodule, "installed": installed_key()}
+    facts = {"min_nodule": networks.rate_settings.min_nodule, **_facts()}
     Predictions([t.id for t in scene.targets], values, (), facts).save(path)
+
+
+def load(path: Path) -> Predictions | None:
+    """What was found in a scene, None where what is installed now wasn't run on it."""
+    return Predictions.current(path, _facts())
+
+
+def _facts() -> dict[str, float]:
+    return {"installed": installed_key(), "stages": len(STAGES)}
 
 
 def match(

@@ -84,6 +84,9 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         self.seed, self.augment, self.jitter_mm = seed, augment, jitter_mm
         if target not in get_args(Target):
             raise UsageError(f"target {target!r}: give one of {', '.join(get_args(Target))}")
+        few = [c.row.id for c in self.crops if c.row.n_readers < 3]
+        if target == "three" and few:
+            raise UsageError(f"{few[0]} has fewer than three readers, and the target is what three of them marked")
         self.target = target
         self._epoch = 0
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_lung.data.backgrounds import Background, halved, read_backgrounds
+from monai_lung.data.backgrounds import Background, check_held_out, halved, read_backgrounds
 from monai_lung.data.slices import read_slices
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
@@ -65,7 +65,7 @@ class _Ground:
 
 
 class FindDataset(Dataset[dict[str, Any]]):
-    """Patches drawn from backgrounds; four of five have up to three nodules of other patients set into them.
+    """Patches drawn from backgrounds; four of five have up to three nodules set into them.
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
     the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
@@ -253,6 +253,7 @@ def find_dataset(
     slices: str = "",
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
+    held_out: Sequence[str] = (),
     spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
 ) -> FindDataset:
@@ -262,7 +263,7 @@ def find_dataset(
     left out: with them, grown to masses, a network called hearts and diaphragms nodules.
 
     Raises:
-        UsageError: a background has other voxels than `spacing_mm`.
+        UsageError: a background has other voxels than `spacing_mm`, or is of a patient in `held_out`.
     """
     donors = [donor_of(crop) for crop in load_crops(folder, patients, exclude)]
     if slices:
@@ -271,6 +272,7 @@ def find_dataset(
         solids = [donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None]
         donors += [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM]
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
+    check_held_out(scans, held_out)
     for scan in scans:
         if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
             raise UsageError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_lung.data.backgrounds import Background, read_backgrounds
+from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
@@ -214,6 +214,7 @@ def rate_dataset(
     others: int = 0,
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
+    held_out: Sequence[str] = (),
     seed: int = 0,
     augment: bool = True,
 ) -> RateDataset:
@@ -221,14 +222,15 @@ def rate_dataset(
 
     Raises:
         UsageError: others are wanted, and there are no backgrounds; or nothing can be validated, since no nodule is
-            rated other than 3.
+            rated other than 3; or a background is of a patient in `held_out`.
     """
     if others and not backgrounds:
         raise UsageError(
             "no --background_dir: without it the network can't learn what is no nodule; "
-            "make one with tools/make_backgrounds, or set the recipe's others to 0 to learn ratings alone"
+            "make one with monai-lung lidc backgrounds, or set the recipe's others to 0 to learn ratings alone"
         )
     scans = read_backgrounds(backgrounds, exclude_backgrounds) if others else []
+    check_held_out(scans, held_out)
     crops = load_crops(folder, patients, exclude)
     means = [np.mean(crop.row.ratings.get("malignancy", (3,))) for crop in crops]
     if not augment and all(mean == 3 for mean in means):

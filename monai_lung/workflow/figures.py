@@ -16,6 +16,7 @@ from monai_lung.io import replacing
 SCHEMA = "monai-lung/metrics/1"
 SAMPLES = 1000
 INTERVAL = 0.95
+_TAILS = (50 - 50 * INTERVAL, 50 + 50 * INTERVAL)
 ECE_BINS = 10
 
 Statistic = Callable[[NDArray[np.float64]], float]
@@ -38,8 +39,7 @@ def figure(statistic: Statistic, patients: Sequence[str], *, seed: int = 0) -> d
     draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
     values = np.array([statistic(counts[which].astype(np.float64)) for counts in draws])
     defined = values[~np.isnan(values)]
-    tails = (50 - 50 * INTERVAL, 50 + 50 * INTERVAL)
-    low, high = np.percentile(defined, tails) if len(defined) else (np.nan, np.nan)
+    low, high = np.percentile(defined, _TAILS) if len(defined) else (np.nan, np.nan)
     value = statistic(np.ones(len(which)))
     found = {"value": value, "low": low, "high": high}
     rounded = {k: None if np.isnan(v) else round(float(v), 4) for k, v in found.items()}
@@ -84,20 +84,24 @@ def ece_of(probability: NDArray[np.float64], positive: NDArray[np.bool_]) -> Sta
 
 
 def ece_by_chance(probability: NDArray[np.float64], patients: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
-    """The ECE that a perfectly calibrated model with these probabilities has on average: what so few nodules leave.
+    """The ECE of a perfectly calibrated model with these probabilities: what so few nodules leave to chance.
 
-    Labels are drawn by the probabilities 1000 times. As `figure`, without an interval.
+    Labels are drawn by the probabilities 1000 times, each nodule's by itself.
 
     Args:
-        probability: (n,).
+        probability: (n,), one a nodule.
         patients: of each nodule, (n,).
         seed: of the draws.
+
+    Returns:
+        As `figure`: the mean, and where 95 % of the draws lie.
     """
     rng = np.random.default_rng(seed)
     every = np.ones(len(probability))
     draws = [ece_of(probability, rng.random(len(probability)) < probability)(every) for _ in range(SAMPLES)]
-    value = round(float(np.mean(draws)), 4)
-    return {"value": value, "low": None, "high": None, "n": len(probability), "patients": len(set(patients))}
+    low, high = np.percentile(draws, _TAILS)
+    found = {"value": float(np.mean(draws)), "low": float(low), "high": float(high)}
+    return {**{k: round(v, 4) for k, v in found.items()}, "n": len(probability), "patients": len(set(patients))}
 
 
 def write_metrics(path: Path | str, content: Mapping[str, Any]) -> None:

@@ -125,7 +125,7 @@ class MalignancyScores:
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
             "auc_of_network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
-            "ece_by_chance": "what a perfectly calibrated model has on average on as many nodules",
+            "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
         }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 
 from monai_lung.study import __main__ as command
 from monai_lung.study import judged, page, tables
-from monai_lung.study.store import Study
+from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow import figures
+from monai_lung.workflow.segmentation_scores import Overlap
+
+OVERLAPS = [f.name for f in fields(Overlap)]
 
 
 def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
@@ -27,9 +31,36 @@ def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
     }
     assert rows["as above: cross-entropy and Dice"].endswith("| - |")
     assert rows["no residual units, BCE then Dice"].split(" | ")[2] == "0"
-    assert len(rows["no residual units, BCE then Dice"].split(" | ")[-1].split("-")) >= 2
+    assert re.fullmatch(
+        r"-?0\.\d{3} \(-?0\.\d{3}--?0\.\d{3}\) \|", rows["no residual units, BCE then Dice"].split(" | ")[-1]
+    )
     assert "{" not in text
     assert "| nan" not in text
+
+
+def test_a_difference_is_of_pairs_on_the_folds_that_both_have(study: Study) -> None:
+    def of(shift: float) -> judged.Segmented:
+        folds = {f: Predictions([c.row.id for c in study.split(f)[1]], {}) for f in range(2)}
+        nodules = [
+            (c, Overlap(**dict.fromkeys(OVERLAPS, 0.1 * (study.fold_of(c) + 1) + shift * (study.fold_of(c) + 1))))
+            for c in study.crops
+        ]
+        return judged.Segmented(nodules, folds)
+
+    first, second = of(0.0), of(0.05)
+    assert second.gain("dice", first)["value"] == pytest.approx(
+        0.05 * (len(study.split(0)[1]) + 2 * len(study.split(1)[1])) / len(study.crops), abs=1e-4
+    )
+    one = second.on([1])
+    assert {c.row.id for c, _ in one.nodules} == {c.row.id for c in study.split(1)[1]}
+    assert one.gain("dice", first) == {"value": 0.1, "low": 0.1, "high": 0.1} | {
+        k: one.gain("dice", first)[k] for k in ("n", "patients")
+    }
+    assert one.gain("dice", first)["n"] == len(study.split(1)[1])
+
+
+def test_a_page_without_any_ablation_says_so(study: Study) -> None:
+    assert tables.ablation(study).count(tables.NOT_RUN) == len(tables.ablation(study).splitlines()) - 2
 
 
 def test_readers_who_agree_have_a_dice_of_one(study: Study) -> None:

@@ -10,8 +10,8 @@ from monai_lung.inference.networks import FindSettings
 from monai_lung.model import CT, Lungs
 from monai_lung.study import detection_tables, tables
 from monai_lung.study.blobs import blobs
-from monai_lung.study.store import Predictions, Study
-from monai_lung.study.whole_ct import REACH_MM, Scene, Target, match, read_scene, with_nodules
+from monai_lung.study.store import Predictions, Study, installed_key
+from monai_lung.study.whole_ct import REACH_MM, STAGES, Scene, Target, match, read_scene, with_nodules
 
 
 @pytest.fixture
@@ -76,11 +76,14 @@ def test_nothing_found_is_no_hit(scene: Scene) -> None:
 def test_sensitivity_counts_at_the_allowed_false_positives(study: Study) -> None:
     ids = [c.row.id for c in study.crops[:4]]
     scores = np.array([0.95, 0.85, 0.5, 0.0])
-    values = {f"{stage}_hit": scores for stage in detection_tables.STAGES} | {
-        f"{stage}_false": np.array([0.9, 0.6, 0.4]) for stage in detection_tables.STAGES
+    values = {f"{stage}_hit": scores for stage in STAGES} | {
+        f"{stage}_false": np.array([0.9, 0.6, 0.4]) for stage in STAGES
     }
     values["patient"] = np.array(["a", "b", "c", "d"])
-    Predictions(ids, values, (), {"min_nodule": 0.8}).save(study.path("whole-ct", "pasted", 0))
+    path = study.path("whole-ct", "pasted", 0)
+    Predictions(ids, values, (), {"min_nodule": 0.8, "installed": installed_key()}).save(path)
+    assert detection_tables.pasted(study) == []  # of the time before the baseline
+    Predictions(ids, values, (), {"min_nodule": 0.8, "installed": installed_key(), "stages": 3}).save(path)
     (row,) = [line for line in detection_tables.froc(study).splitlines() if line.startswith("| finding |")]
     cells = [c.split(" (")[0] for c in row.split(" | ")[2:]]
     assert [float(c) for c in cells] == [0.25, 0.25, 0.25, 0.5, 0.75, 0.75, 0.75]

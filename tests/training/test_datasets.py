@@ -10,7 +10,7 @@ from crop_builder import ball_crop
 from scipy import ndimage
 
 import monai_lung.training.find_dataset as find_dataset_module
-from monai_lung.data.backgrounds import Background, save_background
+from monai_lung.data.backgrounds import Background, check_held_out, save_background
 from monai_lung.data.crops import RATINGS
 from monai_lung.errors import UsageError
 from monai_lung.training.datasets import DelineateDataset
@@ -34,7 +34,7 @@ def test_the_plain_patch_shows_the_ball_where_the_label_is() -> None:
 
 @pytest.mark.parametrize(("target", "least"), [("half", 2), ("three", 3)])
 def test_a_target_counts_readers(target: str, least: int) -> None:
-    """Four readers, one of whom drew a larger ball, and one a smaller."""
+    """Four readers: two drew a smaller ball, one a larger."""
     crop = ball_crop()
     grown, shrunk = ndimage.binary_dilation(crop.readers > 0), ndimage.binary_erosion(crop.readers > 0)
     middle = crop.readers > 0
@@ -52,6 +52,17 @@ def test_a_target_counts_readers(target: str, least: int) -> None:
     assert (hard[0].sum() * 0.625**2 * 1.25).item() == pytest.approx(expected, rel=0.08)
     with pytest.raises(UsageError, match="three"):
         DelineateDataset([crop], (1, 1, 1), (16, 16, 8), target="all")
+    few = dataclasses.replace(crop, row=dataclasses.replace(crop.row, n_readers=2))
+    with pytest.raises(UsageError, match="three readers"):
+        DelineateDataset([few], (1, 1, 1), (16, 16, 8), target="three")
+
+
+def test_lungs_of_held_out_patients_are_refused(background: Background) -> None:
+    scans = [dataclasses.replace(background, name=name) for name in ("LIDC-IDRI-0007_s3", "LungDx-A0001-L")]
+    check_held_out(scans, ["LIDC-IDRI-0070", "LIDC-IDRI-000"])
+    for patient in ("LIDC-IDRI-0007", "LungDx-A0001-L"):
+        with pytest.raises(UsageError, match=patient):
+            check_held_out(scans, [patient])
 
 
 def test_augmented_items_differ_and_are_reproducible() -> None:

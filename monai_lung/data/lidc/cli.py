@@ -18,7 +18,7 @@ _database = click.option(
 
 @click.group()
 def lidc() -> None:
-    """LIDC-IDRI: its numbers, its nodules, training data from a download, folds, and the readers as DICOM SEG."""
+    """LIDC-IDRI: its numbers and nodules, training data of a download, folds, whole lungs, the readers as DICOM SEG."""
 
 
 @lidc.command()
@@ -136,17 +136,28 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
 
 @lidc.command()
 @click.argument("prepared", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default="backgrounds", show_default=True)
-@click.option("--fold-file", type=click.Path(path_type=Path), default="folds.json", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default="backgrounds",
+    show_default=True,
+    help="A folder of its own for each fold and grid.",
+)
+@click.option(
+    "--fold-file",
+    type=click.Path(path_type=Path),
+    default="folds.json",
+    show_default=True,
+    help="Of `lidc split`; the one of the training.",
+)
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Whose patients are left out.")
 @click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Scans at most.")
 @click.option(
     "--spacing-mm",
     type=click.FloatRange(0.4, 5),
     nargs=3,
-    default=(1.0, 1.0, 2.0),
-    show_default=True,
-    help="Of the grid.",
+    help="Voxels; those of the recipe.  [default: 1 1 2]",
 )
 @click.option("--own-voxels", is_flag=True, help="Keep each scan's own grid: for the rating network.")
 def backgrounds(
@@ -155,13 +166,16 @@ def backgrounds(
     fold_file: Path,
     fold: int,
     most: int,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: tuple[float, float, float] | None,
     own_voxels: bool,
 ) -> None:
     """Make the whole lungs to set nodules into of PREPARED scans, of patients outside of the fold."""
     from monai_lung.data.lidc.whole_lungs import make_backgrounds
+    from monai_lung.errors import UsageError
 
-    grid = None if own_voxels else spacing_mm
+    if own_voxels and spacing_mm:
+        raise UsageError("--own-voxels and --spacing-mm contradict each other: give one of them")
+    grid = None if own_voxels else spacing_mm or (1.0, 1.0, 2.0)
     with count_progress("scans") as progress:
         count = make_backgrounds(
             prepared, output, fold_file=fold_file, fold=fold, spacing_mm=grid, most=most, progress=progress

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_lung.data.backgrounds import Box, make_background, save_background
+from monai_lung.data.backgrounds import Box, background_files, make_background, read_background, save_background
 from monai_lung.data.splits import patient_folds
 from monai_lung.errors import InputError, UsageError
 from monai_lung.io import read_ct
@@ -28,47 +28,73 @@ def make_backgrounds(
     most: int = 40,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write `out/PATIENT_sSCAN.npz` for scans of the patients outside of a fold; those that are there are kept.
+    """Write `out/PATIENT_sSCAN.npz` for scans of the patients who are trained on; those that are there are kept.
 
     Args:
         prepared: what `monai_lung.data.lidc.prepare` made.
-        out: the folder of backgrounds.
+        out: the folder of backgrounds; it may hold no others, for all of a folder are trained on.
         fold_file: folds by patient.
-        fold: whose patients are held out: none of them becomes a background. Patients in no fold may.
+        fold: whose patients are held out: none of them becomes a background, nor does a patient who is in no fold.
         spacing_mm: of the network's grid; None keeps each scan's own.
         most: scans at most, in the manifest's order; a background takes some 100 MB of memory in training.
         progress: called with the scans behind us and in all.
 
     Returns:
-        How many backgrounds of these scans there are.
+        How many backgrounds there are.
 
     Raises:
-        UsageError: no manifest, a fold file of other patients, or no scan to take.
-        InputError: a scan's files can't be read.
+        UsageError: no manifest, no such fold, no scan to take, or a folder with other backgrounds.
+        InputError: the manifest or a scan's files can't be read.
         OutputError: a background can't be written.
     """
-    manifest = prepared / "manifest.csv"
-    if not manifest.is_file():
-        raise UsageError(f"{manifest}: not found; make it with monai-lung lidc prepare")
-    with manifest.open(newline="") as file:
-        done = [row for row in csv.DictReader(file) if row["status"] == "done"]
-    folds = patient_folds(fold_file)
-    if done and not folds.keys() & {row["patient"] for row in done}:
-        raise UsageError(f"{fold_file}: none of the patients of {manifest} is in it; give the fold file of these scans")
-    chosen = [prepared / row["folder"] for row in done if folds.get(row["patient"]) != fold][:most]
-    if not chosen:
-        raise UsageError(f"{manifest}: no scan that is done lies outside of fold {fold}")
+    chosen = _chosen(prepared / "manifest.csv", fold_file, fold)[:most]
+    others = {p.stem for p in background_files(out)} - {folder.name for folder in chosen}
+    if others:
+        raise UsageError(f"{out}: holds {min(others)}, which isn't among these scans; give another --output")
     for n, folder in enumerate(chosen):
-        if not (out / f"{folder.name}.npz").is_file():
-            ct = read_ct(folder / "ct.nii.gz")
-            labels, votes = (_mask(folder / f"{name}.nii.gz", ct) for name in ("lungs", "votes"))
-            marked = [_box(part, ct) for part in ndimage.find_objects(ndimage.label(votes)[0])]
-            lungs = Lungs(labels.astype(np.uint8), 0.0, 0.0)
-            background = make_background(ct, lungs, marked, spacing_mm or ct.spacing_mm, name=folder.name)
-            save_background(background, out)
+        _make(folder, out, spacing_mm)
         if progress:
             progress(n + 1, len(chosen))
     return len(chosen)
+
+
+def _chosen(manifest: Path, fold_file: Path, fold: int) -> list[Path]:
+    """Folders of the prepared scans of the patients outside of `fold`."""
+    if not manifest.is_file():
+        raise UsageError(f"{manifest}: not found; make it with monai-lung lidc prepare")
+    folds = patient_folds(fold_file)
+    if fold not in folds.values():
+        raise UsageError(f"{fold_file} has no fold {fold}: it has 0 to {max(folds.values())}")
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            done = [(row["patient"], row["folder"]) for row in csv.DictReader(file) if row["status"] == "done"]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{manifest} is no manifest ({error!r}); prepare the download again") from error
+    chosen = [manifest.parent / folder for patient, folder in done if folds.get(patient, fold) != fold]
+    if not chosen:
+        raise UsageError(
+            f"{manifest}: of {len(done)} scans none is of a patient outside of fold {fold} of {fold_file}; "
+            "prepare more, or give the fold file that was made of these scans"
+        )
+    return chosen
+
+
+def _make(folder: Path, out: Path, spacing_mm: Sequence[float] | None) -> None:
+    """The background of one prepared scan, unless it's there on this grid."""
+    ct = read_ct(folder / "ct.nii.gz")
+    spacing = ct.spacing_mm if spacing_mm is None else spacing_mm
+    path = out / f"{folder.name}.npz"
+    if path.is_file():
+        there = read_background(path).spacing_mm
+        if np.allclose(there, spacing, atol=1e-3):
+            return
+        raise UsageError(f"{path} has voxels of {there} mm, {list(spacing)} are wanted; give another --output")
+    labels, votes = (_mask(folder / f"{name}.nii.gz", ct) for name in ("lungs", "votes"))
+    if not labels.any():
+        raise InputError(f"{folder / 'lungs.nii.gz'}: no lungs in it; prepare the scan again, or take it out")
+    marked = [_box(part, ct) for part in ndimage.find_objects(ndimage.label(votes)[0])]
+    lungs = Lungs(labels.astype(np.uint8), 0.0, 0.0)
+    save_background(make_background(ct, lungs, marked, spacing, name=folder.name), out)
 
 
 def _mask(path: Path, ct: CT) -> NDArray[np.generic]:

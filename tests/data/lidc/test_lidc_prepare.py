@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 from small_download import (
     LONELY,
     NODULE,
@@ -80,6 +81,13 @@ def run(tcia: Path, source: Path, out: Path, **options) -> Outcome:
     return prepare(tcia, out, settings=settings, database=source / "lidc.sqlite", **options)
 
 
+def corners(boxes, lungs, spacing_mm) -> list[np.ndarray]:
+    """Lowest and highest corner (2, 3) of each box, in mm from the lungs' lowest corner, in order of x."""
+    low = np.argwhere(lungs > 0).min(0)
+    ends = [np.array([[s.start for s in box], [s.stop for s in box]]) for box in boxes]
+    return sorted(((e - low) * spacing_mm for e in ends), key=lambda c: c[0, 0])
+
+
 def folds_of(folder: Path, of: dict[str, int]) -> Path:
     write_folds(Folds(0, 2, "patient", of), folder / "folds.json")
     return folder / "folds.json"
@@ -103,14 +111,21 @@ def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path, spacin
         )
     )  # fmt: skip
     assert here_ml == pytest.approx(lung_ml, rel=0.05)
-    votes = array(folder / "votes.nii.gz") > 0
-    assert votes.any()
-    assert background.known.sum() * np.prod(background.spacing_mm) > votes.sum() * ct.voxel_mm3
-    dense = background.hu[background.known].max()
-    assert dense > -200  # the marked nodule lies in what is known
+    marks = ndimage.find_objects(ndimage.label(array(folder / "votes.nii.gz"))[0])
+    known = ndimage.find_objects(ndimage.label(background.known)[0])
+    assert len(known) == len(marks) > 0
+    # from the lungs' lowest corner, whatever was cut off around them; 4 mm are kept free around a mark
+    for mark, box in zip(corners(marks, array(folder / "lungs.nii.gz"), ct.spacing_mm),
+                         corners(known, background.depth_mm, background.spacing_mm), strict=True):  # fmt: skip
+        np.testing.assert_allclose(box.mean(0), mark.mean(0), atol=4)
+        assert (np.ptp(box, axis=0) > np.ptp(mark, axis=0)).all()
     before = (tmp_path / "b" / f"{folder.name}.npz").stat().st_mtime_ns
     assert make_backgrounds(prepared, tmp_path / "b", **options) == 1
     assert (tmp_path / "b" / f"{folder.name}.npz").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="another --output"):
+        make_backgrounds(prepared, tmp_path / "b", **options | {"fold": 1})
+    with pytest.raises(UsageError, match="another --output"):
+        make_backgrounds(prepared, tmp_path / "b", **options | {"spacing_mm": (1.9, 1.9, 3.0)})
 
 
 def test_no_background_without_scans_that_may_be_one(prepared, tmp_path):
@@ -119,14 +134,17 @@ def test_no_background_without_scans_that_may_be_one(prepared, tmp_path):
         make_backgrounds(prepared, tmp_path / "b", fold_file=fold_file, fold=0)
     with pytest.raises(UsageError, match="lidc prepare"):
         make_backgrounds(tmp_path, tmp_path / "b", fold_file=fold_file, fold=1)
-    with pytest.raises(UsageError, match="none of the patients"):
-        make_backgrounds(prepared, tmp_path / "b", fold_file=folds_of(tmp_path, {"other": 0}), fold=1)
+    with pytest.raises(UsageError, match="no fold 5"):
+        make_backgrounds(prepared, tmp_path / "b", fold_file=fold_file, fold=5)
+    others = folds_of(tmp_path, {"other": 0, "another": 1})
+    with pytest.raises(UsageError, match="made of these scans"):
+        make_backgrounds(prepared, tmp_path / "b", fold_file=others, fold=1)
     assert not (tmp_path / "b").exists()
 
 
 def test_a_scan_whose_lungs_are_lost_is_named(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "prepared")
-    fold_file = folds_of(tmp_path, dict.fromkeys(PATIENTS, 1))
+    fold_file = folds_of(tmp_path, {"other": 0} | dict.fromkeys(PATIENTS, 1))
     next((tmp_path / "prepared").rglob("lungs.nii.gz")).write_bytes(b"no")
     with pytest.raises(InputError, match=r"lungs\.nii\.gz"):
         make_backgrounds(tmp_path / "prepared", tmp_path / "b", fold_file=fold_file, fold=0, spacing_mm=(3, 3, 3))

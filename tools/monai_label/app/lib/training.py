@@ -137,6 +137,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
                 "spacing_mm": published["delineate_settings"]["spacing_mm"],
                 "patch": published["delineate_settings"]["patch"],
                 "train#handlers#0#momentum": _AVERAGED,
+                "num_workers": 0,  # a few crops: workers would take longer to start than to draw them
             },
         )
         (checkpoint,) = self.work.glob("model_final_iteration=*.pt")
