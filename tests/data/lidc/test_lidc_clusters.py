@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
@@ -98,6 +103,27 @@ def test_all_scans_cluster_exactly_as_pylidc_says(lidc_scans, data_dir):
         expected = json.load(file)
     assert len(expected) == len(lidc_scans) == 1018
     assert {str(n): ids(cluster_annotations(scan)) for n, scan in lidc_scans.items()} == expected
+
+
+@pytest.mark.slow
+def test_ten_times_faster_than_pylidc_itself(lidc_scans, tmp_path):
+    """On a tenth of the marked scans, in the same run; its clusters are ours."""
+    numbers = [n for n, scan in lidc_scans.items() if scan.annotations][::9]
+    script = str(Path(__file__).with_name("run_pylidc.py"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, json.dumps(numbers)],
+        capture_output=True, text=True, timeout=600, check=True, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    times, found = [], {}
+    for _ in range(3):
+        start = time.process_time()
+        found = {str(n): ids(cluster_annotations(lidc_scans[n])) for n in numbers}
+        times.append(time.process_time() - start)
+    assert found == theirs["clusters"]
+    ratio = theirs["seconds"] / min(times)
+    print(f"pylidc {theirs['seconds']:.2f} s, ours {min(times):.3f} s of CPU on {len(numbers)} scans: {ratio:.0f} x")
+    assert ratio >= 10
 
 
 def test_several_times_faster_than_the_plain_procedure(lidc_scans):
