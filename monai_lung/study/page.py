@@ -41,7 +41,7 @@ loss (cross-entropy and soft Dice against the share of readers), so that network
 Widths were reduced to a comparable cost. The shipped weights were trained longer, on folds 1 to 4 alone, with their
 bundle's own grid and threshold. Crops end in z where the readers' marks end, so Dice in 3D flatters a network that
 fills the box; the largest slice stands apart. A row of fewer folds is of other patients than a row of all: rows compare
-where their folds are the same.
+where their folds are the same. The last column is a difference of pairs, nodule by nodule.
 
 {segmentation}
 ### By size and texture
