@@ -52,7 +52,7 @@ def _segmentation(study: Study, docs: Path) -> None:
     segmentation.run(study, segmentation.SHIPPED, segmentation.SHIPPED_FOLD)
     for table in (True, False):
         names = [n for n, s in segmentation.SEGMENTERS.items() if s.table == table]
-        for fold in range(study.n_folds if table else study.budget.side_folds):
+        for fold in range(study.n_folds if table else study.budget.ablation_folds):
             for name in names:
                 segmentation.run(study, name, fold)
 
@@ -66,7 +66,7 @@ def _malignancy(study: Study, docs: Path) -> None:
 def _protocol(study: Study, docs: Path) -> None:
     for model in reversed(protocol.MODELS):
         for unit in protocol.UNITS:
-            for fold in range(study.n_folds if model == "boosting" else study.budget.side_folds):
+            for fold in range(study.n_folds):
                 protocol.run(study, model, unit, fold)
 
 

@@ -28,8 +28,7 @@ class Budget:
 
     Attributes:
         widths: of each network, by its name; chosen for comparable cost where steps are dear.
-        side_folds: folds of the ablations, and of the network of the section on protocols; all others run on all.
-        mark_steps: optimizer steps of the latter.
+        ablation_folds: folds of the ablations; all others run on all.
         copies: lungs with nodules pasted into them.
     """
 
@@ -37,8 +36,7 @@ class Budget:
     segmentation: Task
     rating: Task
     widths: Mapping[str, int]
-    side_folds: int
-    mark_steps: int
+    ablation_folds: int
     copies: int
 
 
@@ -58,8 +56,7 @@ CPU = Budget(
         "nodule-resnet": 16,
         "resnet50": 16,
     },
-    side_folds=1,
-    mark_steps=100,
+    ablation_folds=1,
     copies=8,
 )
 FULL = Budget(
@@ -78,8 +75,7 @@ FULL = Budget(
         "nodule-resnet": 32,
         "resnet50": 64,
     },
-    side_folds=5,
-    mark_steps=5_000,
+    ablation_folds=5,
     copies=48,
 )
 BUDGETS = {budget.name: budget for budget in (CPU, FULL)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -78,8 +78,8 @@ def run(study: Study, name: str, fold: int) -> None:
     """
     path = study.path("malignancy", name, fold)
     masks = load_masks(study, OURS, fold)
-    rater, steps = RATERS[name], study.budget.rating.steps
-    before = Predictions.current(path, trained_facts(study, rater, steps))
+    rater = RATERS[name]
+    before = Predictions.current(path, trained_facts(study, rater))
     facts = masks_fact(study, fold)
     if before and facts.items() <= before.facts.items():
         return
@@ -92,7 +92,7 @@ def run(study: Study, name: str, fold: int) -> None:
         network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
         losses, trained, known = before.loss, before.facts, before.values["readers"]
     else:
-        network, losses, trained = train_rater(study, rater, train, fold, steps)
+        network, losses, trained = train_rater(study, rater, train, fold)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
@@ -111,26 +111,26 @@ def masks_fact(study: Study, fold: int) -> dict[str, float]:
 
 
 def train_rater(
-    study: Study, rater: Rater, crops: Sequence[Crop], seed: int, steps: int
+    study: Study, rater: Rater, crops: Sequence[Crop], seed: int
 ) -> tuple[nn.Module, tuple[float, ...], dict[str, float]]:
     """A trained network, its losses, and the facts of its training."""
-    task, facts = study.budget.rating, trained_facts(study, rater, steps)
+    task, facts = study.budget.rating, trained_facts(study, rater)
     torch.manual_seed(study.seed)
     network = rater.build(study.budget.widths[rater.width]).to(study.device)
     dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
-    history = fit(network, dataset, Schedule(steps, task.batch, _RATE, rater.loss), study.device, study.seed)
+    history = fit(network, dataset, Schedule(task.steps, task.batch, _RATE, rater.loss), study.device, study.seed)
     weights = sum(p.numel() for p in network.parameters())
     return network, history.loss, facts | {"seconds": history.seconds, "parameters": weights}
 
 
-def trained_facts(study: Study, rater: Rater, steps: int) -> dict[str, float]:
+def trained_facts(study: Study, rater: Rater) -> dict[str, float]:
     """The facts that tell a network's training from one by another budget."""
-    return trained_key(replace(study.budget.rating, steps=steps), study.budget.widths[rater.width])
+    return trained_key(study.budget.rating, study.budget.widths[rater.width])
 
 
 def load(study: Study, name: str, fold: int) -> Predictions | None:
     """A rater's scores of a fold, None where it, as this budget trains it, wasn't run on today's masks."""
-    facts = trained_facts(study, RATERS[name], study.budget.rating.steps) | masks_fact(study, fold)
+    facts = trained_facts(study, RATERS[name]) | masks_fact(study, fold)
     return Predictions.current(study.path("malignancy", name, fold), facts)
 
 

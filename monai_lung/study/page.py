@@ -26,8 +26,7 @@ the time didn't reach. The paper is Yu et al., BMC Bioinformatics 22:314 (2021);
 (section 3) and stand here only where its text states them.
 
 **Budget `{budget}`**: {seg_steps} optimizer steps a fold, {seg_batch} patches each, for every network that segments;
-{rate_steps} of {rate_batch} for every one that rates, but {mark_steps} for that of section 3. It and the ablations have
-{side_folds} of the folds. {budget_text}
+{rate_steps} of {rate_batch} for every one that rates. Ablations are of {ablation_folds} of the folds. {budget_text}
 
 ## What was aimed at
 {goals}
@@ -95,13 +94,12 @@ as well. Both are summed over the folds, so a patient with marks in three folds 
 
 {protocols}
 ## 4. Whole CT
-Networks: those that shipped at the time (sha256: {weights}), with their own settings. A hit lies within the nodule's
-radius of its centre, or within 4 mm; what lies within 10 mm of a mark of any reader, those below 3 mm too, is no false
-positive. Neither
-patient's nodules were trained on. The lung of LIDC-IDRI-0001, without its nodule, was a background of the training of
-the finding network, which never saw LIDC-IDRI-0003; the rating network learned on it what is no nodule, in its first
-steps on -0003 too. **Two
-scans say little**; a rate on other patients isn't known from them.
+Networks: those that shipped at the time (sha256: {weights}),
+with their own settings. A hit lies within the nodule's radius of its centre, or within 4 mm; what lies within 10 mm of
+a mark of any reader, those below 3 mm too, is no false positive. Neither patient's nodules were trained on. The lung of
+LIDC-IDRI-0001, without its nodule, was a background of the training of the finding network, which never saw
+LIDC-IDRI-0003; the rating network learned on it what is no nodule, in its first steps on -0003 too. **Two scans say
+little**; a rate on other patients isn't known from them.
 
 {real}
 ### Pasted nodules
@@ -110,7 +108,7 @@ readers' votes with a feathered edge: free of the pleura, so easier than nodules
 those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit
 for "is a nodule" was chosen on nodules of this very fold, as they are in their crops. The rating network learned from
 nodules set into lungs by similar means, so what it keeps is an upper bound. The baseline has learned nothing: it takes
-what responds best to a filter for dots.
+what responds best to a filter for dots (Li, Sone and Doi, Med Phys 30:2040, 2003).
 
 {froc}
 {picture_froc}
@@ -150,10 +148,9 @@ def _facts(study: Study) -> dict[str, object]:
         "budget": study.budget.name,
         "budget_text": slow if study.budget.name == "cpu" else "",
         "folds": study.n_folds,
-        "side_folds": study.budget.side_folds,
+        "ablation_folds": study.budget.ablation_folds,
         "seg_steps": seg.steps,
         "rate_steps": rate.steps,
-        "mark_steps": study.budget.mark_steps,
         "nodules": len(study.crops),
         "patients": len({c.row.patient for c in study.crops}),
         "not_run": tables.NOT_RUN,

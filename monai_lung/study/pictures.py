@@ -188,6 +188,7 @@ def froc(study: Study, path: Path) -> bool:
         axes.step(x, [(hits >= s).mean() for s in scores], where="post", label=label)
     axes.set_xscale("symlog", base=2, linthresh=0.125)
     axes.set_xticks([0, 0.125, 0.5, 1, 2, 4, 8, 16, 32, 64], ["0", "1/8", "1/2", "1", "2", "4", "8", "16", "32", "64"])
+    axes.set_xlim(0, 64)
     axes.set_ylim(0, 1)
     axes.set_xlabel("false positives a scan")
     axes.set_ylabel("sensitivity, pasted nodules")

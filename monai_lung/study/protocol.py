@@ -86,7 +86,7 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
         x = np.array([_features(c) for c in train])
         scores = simple_scores(model, x, malignant(train), np.array([_features(c) for c in held]))
     else:
-        network, losses, facts = train_rater(study, RATERS[model], train, fold, study.budget.mark_steps)
+        network, losses, facts = train_rater(study, RATERS[model], train, fold)
         scores = rate(study, network, held, [c.readers > 0 for c in held])
     counts = {"train": len(train), "held": len(held), "nodules": parts.nodules, "patients": parts.patients}
     shared = {"shared_nodules": parts.shared_nodules, "shared_patients": parts.shared_patients}
@@ -97,7 +97,7 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
 
 def load(study: Study, model: str, unit: Unit, fold: int) -> Predictions | None:
     """Scores of a fold's marks, None where the model, as this budget trains it, wasn't run on it."""
-    facts = trained_facts(study, RATERS[model], study.budget.mark_steps) if model in RATERS else {}
+    facts = trained_facts(study, RATERS[model]) if model in RATERS else {}
     return Predictions.current(_path(study, model, unit, fold), facts)
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0003")
 """Their nodules are left out of the training of what ships. The lung of the first was a background of it."""
 STAGES = {
-    "blobs": "the baseline: a filter for dots, no learning (Li et al. 2003)",
+    "blobs": "baseline: a filter for dots",
     "find": "finding",
     "rate": "finding, delineating, rating",
 }

@@ -20,7 +20,6 @@ TINY: Budget = replace(
     segmentation=Task(2, 2, (1.0, 1.0, 1.5), (16, 16, 8)),
     rating=Task(2, 2, (1.5, 1.5, 2.0), (12, 12, 8)),
     widths=dict.fromkeys(CPU.widths, 4),
-    mark_steps=1,
     copies=1,
 )
 SPACING = (0.8, 0.8, 1.5)

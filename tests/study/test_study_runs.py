@@ -67,13 +67,10 @@ def test_what_another_budget_left_is_done_anew(study: Study) -> None:
 
 
 def test_raters_and_marks_of_another_budget_do_not_count(run_study: Study) -> None:
-    longer = replace(
-        run_study, budget=replace(run_study.budget, mark_steps=7, rating=replace(run_study.budget.rating, batch=3))
-    )
+    longer = replace(run_study, budget=replace(run_study.budget, rating=replace(run_study.budget.rating, batch=3)))
     assert malignancy.load(run_study, "nodule-resnet", 0)
     assert malignancy.load(longer, "nodule-resnet", 0) is None
     assert protocol.load(longer, "boosting", "mark", 0)
-    assert protocol.load(longer, "nodule-resnet-nll", "mark", 0) is None
 
 
 def test_features_are_measured_again_on_other_masks(study: Study) -> None:
