@@ -26,6 +26,7 @@ from monai_lung.terminal import (
     GivenPath,
     case_progress,
     count_progress,
+    note,
     report_text,
     series_row,
     series_text,
@@ -295,8 +296,8 @@ def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_j
         click.echo(json.dumps(result, indent=1))
         return
     click.echo(table(("lung", "ml"), [("right", f"{found.right_ml:.0f}"), ("left", f"{found.left_ml:.0f}")], "lr"))
-    for warning in warnings:
-        click.echo(f"Note: {warning}")
+    for line in [line for warning in warnings for line in note(warning)]:
+        click.echo(line)
     click.echo(f"-> {output}")
 
 

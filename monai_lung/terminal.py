@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = 
     return "\n".join(lines)
 
 
+def note(warning: str) -> list[str]:
+    """A warning of a result, in lines as wide as the terminal is taken to be."""
+    return textwrap.wrap(f"Note: {warning}", WIDTH, subsequent_indent="  ")
+
+
 def report_text(findings: Mapping[str, Any], folder: Path) -> str:
     """What an analysis found: lungs, a row a nodule, advice for the examination, warnings, and where the files are.
 
@@ -137,8 +143,6 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
         findings: the content of a `findings.json`.
         folder: of the result.
     """
-    import textwrap
-
     lungs, count = findings["lungs"], len(findings["nodules"])
     lines = [f"{findings['input']['case']}: lungs {lungs['right_ml']:.0f} ml right, {lungs['left_ml']:.0f} ml left; "]
     lines[0] += "no nodules" if not count else f"{count} nodule{'s' if count > 1 else ''}"
@@ -149,7 +153,7 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
             text = f"{title}: {findings['guidelines'][advice]['advice']}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     for warning in findings["input"]["warnings"]:
-        lines += textwrap.wrap(f"Note: {warning}", WIDTH, subsequent_indent="  ")
+        lines += note(warning)
     page = folder / "report.html"
     lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)

@@ -166,8 +166,11 @@ def read_folds(path: Path | str) -> Folds:
     """Read a fold file.
 
     Raises:
-        InputError: no such file, no JSON, another schema, or a fold outside 0 ... k - 1.
+        UsageError: no such file.
+        InputError: no JSON, another schema, or a fold outside 0 ... k - 1.
     """
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: no such fold file; write one with `monai-lung lidc split`")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -230,9 +233,12 @@ def table_rows(path: Path | str) -> list[dict[str, str]]:
     """Rows of all that a path holds: crops, slices, the scans of `lidc prepare`, or a table of `lidc index`.
 
     Raises:
+        UsageError: no such file or folder.
         InputError: it holds none of them, or a table lacks a column.
     """
     path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder; give one with nodules.csv, slices.csv or manifest.csv")
     if path.is_file():
         return [{**row, "table": "index"} for row in _table(path)]
     rows: list[dict[str, str]] = []

@@ -187,3 +187,9 @@ def test_a_median_without_a_diameter_is_named(rows):
     del rows[3]["diameter_mm"]
     with pytest.raises(InputError, match=f"{rows[3]['id']}.*diameter_mm"):
         splits.make_folds(rows)
+
+
+def test_what_is_not_there_is_wrong_usage(tmp_path):
+    for read in (splits.read_folds, splits.table_rows):
+        with pytest.raises(UsageError, match="gone: no such"):
+            read(tmp_path / "gone")
