@@ -1,4 +1,4 @@
-"""docs/findings.md and the code speak of the same fields, files and warnings; the code of docs/train.md runs."""
+"""docs/findings.md and the code speak of the same fields, files and warnings; the commands of docs/train.md run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import ROOT, blocks, tokens
+from pages import ROOT, tokens
 
 from monai_lung.analysis import FORMATS
 from monai_lung.report.findings import schema_of_findings
@@ -37,7 +37,8 @@ def test_every_format_is_explained() -> None:
 
 
 def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code as it stands on the page, on a folder as `lidc prepare` leaves it."""
+    """The commands as they stand on the page, on a folder as `lidc prepare` leaves it."""
+    from monai_lung.cli import run
     from monai_lung.data.backgrounds import read_backgrounds
     from monai_lung.data.splits import Folds, write_folds
     from monai_lung.io import write_nifti
@@ -59,15 +60,18 @@ def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypat
         writer.writeheader()
         writer.writerows(rows)
     write_folds(Folds(0, 2, "patient", {"a": 0, "b": 1}), tmp_path / "folds.json")
-    (code,) = [c for c in blocks((ROOT / "docs" / "train.md").read_text(encoding="utf-8"), "python") if "make_b" in c]
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("monai-lung lidc backgrounds")]
+    assert len(commands) == 2
     monkeypatch.chdir(tmp_path)
-
-    exec(compile(code, "docs/train.md", "exec"), {})
-
-    (background,) = read_backgrounds(tmp_path / "backgrounds")  # not of the patient in fold 0
-    assert background.name == "b_s1"
-    assert background.known.any()
-    where = np.argwhere(background.known).mean(0) * background.spacing_mm
-    marked = np.argwhere(votes).mean(0) * (3, 3, 4)
-    corner = np.maximum(np.argwhere(lungs).min(0) - np.ceil(np.array([20 / 3, 20 / 3, 5])), 0) * (3, 3, 4)
-    assert np.abs(where - (marked - corner)).max() < 3
+    for command in commands:
+        assert run(command.split()[1:]) == 0
+    for folder, spacing_mm in (("backgrounds", (1, 1, 2)), ("own-voxels", (3, 3, 4))):
+        (background,) = read_backgrounds(tmp_path / folder)  # not of the patient in fold 0
+        assert background.name == "b_s1"
+        np.testing.assert_allclose(background.spacing_mm, spacing_mm)
+        assert background.known.any()
+        where = np.argwhere(background.known).mean(0) * background.spacing_mm
+        marked = np.argwhere(votes).mean(0) * (3, 3, 4)
+        corner = np.maximum(np.argwhere(lungs).min(0) - np.ceil(np.array([20 / 3, 20 / 3, 5])), 0) * (3, 3, 4)
+        assert np.abs(where - (marked - corner)).max() < 3
