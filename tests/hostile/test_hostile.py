@@ -67,7 +67,7 @@ def check(kind: Kind, end: End) -> None:
         assert len(error) < 1000
     else:
         assert not errors
-        said = [line for line in end.out.splitlines() if line.startswith("Note: ")]
+        said = [line for line in end.out.replace("\n  ", " ").splitlines() if line.startswith("Note: ")]  # unwrapped
         notes = " ".join(line for line in said if not OF_THE_CHEST.search(line))
         assert re.search(kind.warned, notes) if kind.warned else not notes
 
