@@ -296,9 +296,7 @@ def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_j
         click.echo(json.dumps(result, indent=1))
         return
     click.echo(table(("lung", "ml"), [("right", f"{found.right_ml:.0f}"), ("left", f"{found.left_ml:.0f}")], "lr"))
-    for line in [line for warning in warnings for line in note(warning)]:
-        click.echo(line)
-    click.echo(f"-> {output}")
+    click.echo("\n".join([*map(note, warnings), f"-> {output}"]))
 
 
 @cli.command()

@@ -131,9 +131,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = 
     return "\n".join(lines)
 
 
-def note(warning: str) -> list[str]:
+def note(warning: str) -> str:
     """A warning of a result, in lines as wide as the terminal is taken to be."""
-    return textwrap.wrap(f"Note: {warning}", WIDTH, subsequent_indent="  ")
+    return textwrap.fill(f"Note: {warning}", WIDTH, subsequent_indent="  ")
 
 
 def report_text(findings: Mapping[str, Any], folder: Path) -> str:
@@ -153,7 +153,7 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
             text = f"{title}: {findings['guidelines'][advice]['advice']}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     for warning in findings["input"]["warnings"]:
-        lines += note(warning)
+        lines.append(note(warning))
     page = folder / "report.html"
     lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
