@@ -81,20 +81,27 @@ def _chosen(manifest: Path, fold_file: Path, fold: int) -> list[Path]:
 
 def _make(folder: Path, out: Path, spacing_mm: Sequence[float] | None) -> None:
     """The background of one prepared scan, unless it's there on this grid."""
+    path = out / f"{folder.name}.npz"
+    if path.is_file() and spacing_mm is not None and _on_grid(path, spacing_mm):
+        return  # without reading the CT
     ct = read_ct(folder / "ct.nii.gz")
     spacing = ct.spacing_mm if spacing_mm is None else spacing_mm
-    path = out / f"{folder.name}.npz"
-    if path.is_file():
-        there = read_background(path).spacing_mm
-        if np.allclose(there, spacing, atol=1e-3):
-            return
-        raise UsageError(f"{path} has voxels of {there} mm, {list(spacing)} are wanted; give another --output")
+    if path.is_file() and _on_grid(path, spacing):
+        return
     labels, votes = (_mask(folder / f"{name}.nii.gz", ct) for name in ("lungs", "votes"))
     if not labels.any():
         raise InputError(f"{folder / 'lungs.nii.gz'}: no lungs in it; prepare the scan again, or take it out")
     marked = [_box(part, ct) for part in ndimage.find_objects(ndimage.label(votes)[0])]
     lungs = Lungs(labels.astype(np.uint8), 0.0, 0.0)
     save_background(make_background(ct, lungs, marked, spacing, name=folder.name), out)
+
+
+def _on_grid(path: Path, spacing_mm: Sequence[float]) -> bool:
+    """Whether a background is on this grid; one on another is refused."""
+    there = read_background(path).spacing_mm
+    if not np.allclose(there, spacing_mm, atol=1e-3):
+        raise UsageError(f"{path} has voxels of {there} mm, {list(spacing_mm)} are wanted; give another --output")
+    return True
 
 
 def _mask(path: Path, ct: CT) -> NDArray[np.generic]:
