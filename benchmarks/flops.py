@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.child import synchronize
 from monai_lung.inference import Networks
 
-NAMES = ("find", "delineate", "rate")
+NAMES = ("find", "delineate", "rate", "malignancy")
 
 
 class NetworkWatch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Results, conv_peak, network_rate, part, ratio, typical
 
-NAMES = ("find", "delineate", "rate")
+NAMES = ("find", "delineate", "rate", "malignancy")
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def bare_python(job: Job) -> Run:
 
 
 def import_networks(job: Job) -> Run:
-    """The heavy imports and the three networks: what a short-lived process waits for before its first study."""
+    """The heavy imports and the four networks: what a short-lived process waits for before its first study."""
     return lambda: _command("-W", "ignore", "-c", "from monai_lung.inference import load_networks as f; f('cpu')")
 
 

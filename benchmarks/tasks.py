@@ -62,7 +62,7 @@ def _start() -> list[Task]:
         ("python", "`python -c ''`, to compare with", "bare_python"),
         ("import", '`python -c "import monai_lung"`', "import_package"),
         ("help", "`monai-lung --help`", "help_command"),
-        ("import-networks", "torch, MONAI and the three networks loaded", "import_networks"),
+        ("import-networks", "torch, MONAI and the four networks loaded", "import_networks"),
     ]
     return [Task(name, "start", label, f"own:{call}", "", 3) for name, label, call in rows]
 

@@ -2,7 +2,7 @@
 
 NAME_vVERSION.zip holds one folder NAME: the bundle's own files and, beside each network's weights, the network as
 TorchScript (with the bundle's metadata in it, as `monai.bundle.load(load_ts_module=True)` wants) and as ONNX, both in
-single precision and for any number of images and any size. `malignancy.pt` sees no image and stays as it is.
+single precision and for any number of images and any size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from monai_lung.io.output import replacing
 from monai_lung.weights import bundle_dir, load_weights
 
 BUNDLES = ("lung_nodule_segmentation", "lung_nodule_classification", "lung_nodule_analysis")
-DEFINITIONS = {"model.pt": "network_def", "find.pt": "find_def"}
+DEFINITIONS = {"model.pt": "network_def", "find.pt": "find_def", "malignancy.pt": "malignancy_def"}
 """Weights to the key of their network in `inference.json`."""
 TOLERANCE = 1e-3
 """Largest difference of a logit between an exported network and its original."""
@@ -66,7 +66,8 @@ def pack(bundle: Path, out: Path) -> Path:
         shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for file, key in DEFINITIONS.items():
             if (copy / "models" / file).is_file():
-                _export(copy, file, key, metadata)
+                own = metadata.get(f"{Path(file).stem}_data_format", metadata["network_data_format"])
+                _export(copy, file, key, metadata | {"network_data_format": own})
         with replacing(archive) as temporary:
             _zip(copy, temporary)
     return archive

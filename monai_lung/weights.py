@@ -117,7 +117,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     Args:
         source: a network, or the path of a training checkpoint (`{"model": …}` or a bare state dict).
         bundle: folder of the bundle.
-        file: `model.pt` or `find.pt`.
+        file: `model.pt`, `find.pt` or `malignancy.pt`.
 
     Returns:
         The sha256.

@@ -1,4 +1,4 @@
-"""The three networks at work: `find`, `delineate`, `rate`. Each takes a CT and what the stage before found."""
+"""The networks at work: `find`, `delineate`, `rate`. Each takes a CT and what the stage before found."""
 
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find

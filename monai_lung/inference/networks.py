@@ -73,10 +73,11 @@ class DelineateSettings:
 
 @dataclass(frozen=True)
 class RateSettings:
-    """Grid, region and thresholds of the network that rates, and the calibration of the malignancy.
+    """Grids and thresholds of the networks that rate, and the calibration of the malignancy.
 
-    The malignancy's score x is that of a `KernelRegression` on `inference.features.FEATURES` plus `network_weight`
-    times the network's own malignancy logit. It is calibrated to sigmoid(slope x + offset) (Platt 1999). The interval
+    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; the other sees `slices` slices
+    of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
+    sigmoid(slope x + offset) (Platt 1999). The interval
     is where the mean rating of the readers would lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being
     the 90 % quantile of that prediction's error; it's widened to hold the probability itself, and a bound beyond
     `transforms.rating.SURE` is then 0 or 1. Below `min_nodule` a seed is called no nodule.
@@ -90,7 +91,9 @@ class RateSettings:
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
-    network_weight: float = 0.0
+    slice_mm: float = 0.75
+    slice_pixels: int = 48
+    slices: int = 5
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
@@ -99,7 +102,11 @@ class RateSettings:
             ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.region)
-        for name in ("slope", "offset", "reader_slope", "reader_offset", "network_weight"):
+        check_grid((self.slice_mm,) * 3, (self.slice_pixels,) * 3)
+        check_number("slices", self.slices, 1, 64)
+        if not isinstance(self.slices, int):
+            raise ValueError(f"slices is {self.slices!r}, a whole number is needed")
+        for name in ("slope", "offset", "reader_slope", "reader_offset"):
             check_number(name, getattr(self, name))
         check_number("spread", self.spread, 0)
         check_number("min_nodule", self.min_nodule, 0, 1)
@@ -178,7 +185,7 @@ def load_networks(
     ):
         network = build_network(config, key, bundle, trust_config=trust_config)
         weights[name] = load_weights(network, bundle, file)
-        built[name] = network.eval().to(device=target, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        built[name] = placed(network, target)
     return Networks(
         **built,
         find_settings=settings(FindSettings, seg.get("find_settings"), segmentation),
@@ -229,8 +236,15 @@ def _modest(digits: str) -> int:
     return int(digits)
 
 
-def load_malignancy(bundle: Path) -> nn.Module:
-    """The regression of a classification bundle that gives the malignancy: features (N, F) -> scores (N,).
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """`network` ready to run on `device`, its weights in the layout that convolutions are fastest in."""
+    flat = any(isinstance(layer, nn.Conv2d) for layer in network.modules())
+    layout = torch.channels_last if flat else torch.channels_last_3d
+    return network.eval().to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+
+def load_malignancy(bundle: Path, device: torch.device) -> nn.Module:
+    """The network of a classification bundle that gives the malignancy: slices (N, 3, X, Y, slices) -> logits (N, T).
 
     Raises:
         WeightsError: its weights are missing or damaged.
@@ -238,7 +252,7 @@ def load_malignancy(bundle: Path) -> nn.Module:
     """
     network = build_network(read_config(bundle), "malignancy_def", bundle)
     load_weights(network, bundle, "malignancy.pt")
-    return network.eval()
+    return placed(network, device)
 
 
 def read_config(bundle: Path) -> dict[str, Any]:

@@ -1,22 +1,22 @@
-"""Is it a nodule at all, and how likely malignant? A network on the region around each outline."""
+"""Is it a nodule at all, and how likely malignant? One network on the region around each outline, one on its slices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monai_lung.inference.features import nodule_features
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.sampling import patch_affine, sample, unit_axes
+from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Outline, Rating
-from monai_lung.transforms.rating import SURE, TARGETS, region_channels
+from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS, region_channels
 
 _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
@@ -24,24 +24,38 @@ _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
     """The rating of each outline, in order."""
-    logits = rate_logits(ct, outlines, networks)
-    measured = [nodule_features(ct, outline) for outline in outlines]
-    regression, settings = networks.malignancy, networks.rate_settings
-    return [calibrate(row, features, regression, settings) for row, features in zip(logits, measured, strict=True)]
+    nodule, malignancy = rate_logits(ct, outlines, networks), malignancy_logits(ct, outlines, networks)
+    return [calibrate(row, x, networks.rate_settings) for row, x in zip(nodule, malignancy, strict=True)]
 
 
 def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
+    settings = networks.rate_settings
+    rows = _logits(lambda outline: region(ct, outline, settings), outlines, networks.rate, networks.device)
+    return rows.reshape(len(outlines), len(TARGETS))
+
+
+def malignancy_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+    """The malignancy's logit (n,) of each outline by the network on slices, averaged over four mirrors."""
+    settings = networks.rate_settings
+    rows = _logits(lambda outline: nodule_slices(ct, outline, settings), outlines, networks.malignancy, networks.device)
+    return rows.reshape(len(outlines), len(SLICE_TARGETS))[:, SLICE_TARGETS.index("malignancy")]
+
+
+def _logits(
+    image_of: Callable[[Outline], Tensor], outlines: Sequence[Outline], network: nn.Module, device: torch.device
+) -> NDArray[np.float64]:
+    """What `network` says of the image of each outline, a batch at a time."""
 
     def rows(size: int) -> list[NDArray[np.float64]]:
         found: list[NDArray[np.float64]] = []
         for batch in (outlines[n : n + size] for n in range(0, len(outlines), size)):
-            image = torch.stack([region(ct, outline, networks.rate_settings) for outline in batch])
-            image = image.to(networks.device, memory_format=torch.channels_last_3d)
-            found.extend(mirrored_logits(image, networks.rate).double().cpu().numpy())
+            image = torch.stack([image_of(outline) for outline in batch])
+            image = image.to(device, memory_format=torch.channels_last_3d)
+            found.extend(mirrored_logits(image, network).double().cpu().numpy())
         return found
 
-    return np.array(sparingly(rows, _BATCH, networks.device)).reshape(len(outlines), len(TARGETS))
+    return np.array(sparingly(rows, _BATCH, device))
 
 
 def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
@@ -66,30 +80,14 @@ def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
     return region_channels(hu, sample(mask, own, target, settings.region, border=True))
 
 
-def calibrate(
-    logits: NDArray[np.float64], features: NDArray[np.float64], malignancy: nn.Module, settings: RateSettings
-) -> Rating:
-    """Logits (T,) and measured features (F,) to calibrated probabilities with an interval (`RateSettings` says how)."""
-    score = malignancy_score(logits, features, malignancy, settings.network_weight)
-    probability = _sigmoid(settings.slope * score + settings.offset)
-    rated = settings.reader_slope * score + settings.reader_offset
+def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSettings) -> Rating:
+    """Logits (T,) and the malignancy's logit to calibrated probabilities with an interval (`RateSettings` says how)."""
+    probability = _sigmoid(settings.slope * malignancy + settings.offset)
+    rated = settings.reader_slope * malignancy + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
     low, high = min(low, probability), max(high, probability)
     nodule = _sigmoid(logits[TARGETS.index("nodule")])
     return Rating(nodule, probability, (0.0 if low < SURE else low, 1.0 if high > 1 - SURE else high))
-
-
-def malignancy_score(
-    logits: NDArray[np.float64], features: NDArray[np.float64], malignancy: nn.Module, network_weight: float
-) -> float:
-    """The regression's score of the features (F,), and `network_weight` times the network's own logit."""
-    with torch.inference_mode():
-        regression = malignancy(torch.as_tensor(features, dtype=torch.float32, device=_device(malignancy))[None])
-    return float(regression[0]) + network_weight * float(logits[TARGETS.index("malignancy")])
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((t.device for t in network.buffers()), torch.device("cpu"))
 
 
 def _sigmoid(x: float) -> float:

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--data",
         type=Path,
         default=os.environ.get("MONAI_LUNG_DATA"),
-        help="folder with lidc_crops/ and ct/ (default: the environment's MONAI_LUNG_DATA)",
+        help="folder with lidc_crops/, lidc_slices/ and ct/ (default: the environment's MONAI_LUNG_DATA)",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="predictions (default: %(default)s)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where study.md goes (default: %(default)s)")

@@ -35,6 +35,7 @@ class Budget:
     name: str
     segmentation: Task
     rating: Task
+    slices: Task
     widths: Mapping[str, int]
     ablation_folds: int
     copies: int
@@ -44,6 +45,7 @@ CPU = Budget(
     name="cpu",
     segmentation=Task(400, 4, (1.0, 1.0, 1.25), (32, 32, 24)),
     rating=Task(200, 8, (1.0, 1.0, 2.0), (32, 32, 16)),
+    slices=Task(900, 32, (0.75, 0.75, 1.0), (48, 48, 1)),
     widths={
         "res-unet": 16,
         "unet": 24,
@@ -53,6 +55,7 @@ CPU = Budget(
         "pspnet": 16,
         "mss-unet": 6,
         "dyn-unet": 6,
+        "slices": 32,
         "nodule-resnet": 16,
         "resnet50": 16,
     },
@@ -63,6 +66,7 @@ FULL = Budget(
     name="full",
     segmentation=Task(20_000, 16, (0.625, 0.625, 1.25), (48, 48, 24)),
     rating=Task(5_000, 32, (0.75, 0.75, 1.5), (48, 48, 24)),
+    slices=Task(5_000, 64, (0.75, 0.75, 1.0), (48, 48, 1)),
     widths={
         "res-unet": 32,
         "unet": 48,
@@ -72,6 +76,7 @@ FULL = Budget(
         "pspnet": 32,
         "mss-unet": 32,
         "dyn-unet": 32,
+        "slices": 32,
         "nodule-resnet": 32,
         "resnet50": 64,
     },

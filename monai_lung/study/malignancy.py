@@ -14,36 +14,52 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_lung.data.crops import Crop
-from monai_lung.inference.features import FEATURES, nodule_features
+from monai_lung.data.slices import NoduleSlice
 from monai_lung.inference.networks import RateSettings
 from monai_lung.inference.rate import mirrored_logits, region
+from monai_lung.inference.slices import nodule_slices
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Outline
-from monai_lung.networks import KernelRegression, NoduleResNet50, baselines
+from monai_lung.networks import NoduleResNet50, SliceResNet, baselines
+from monai_lung.study.budget import Task
+from monai_lung.study.features import FEATURES, nodule_features
 from monai_lung.study.fit import Loss, Schedule, fit
+from monai_lung.study.kernel_regression import KernelRegression
 from monai_lung.study.segmentation import OURS, load_masks
 from monai_lung.study.store import Predictions, Study, crop_ct, trained_key
 from monai_lung.training.losses import MalignancyNll, WeightedBce
 from monai_lung.training.rate_dataset import RateDataset
-from monai_lung.transforms.rating import TARGETS
+from monai_lung.training.slice_dataset import SliceDataset, flat_crop, flat_slice
+from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
 from monai_lung.weights import resume
 from monai_lung.workflow.crops import ball
 from monai_lung.workflow.stages import outlines_of
 
 log = logging.getLogger(__name__)
 MaskKind = Literal["readers", "predicted"]
-_RATE = 1e-3
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Rater:
-    """A network that rates: `loss` names what it learns from."""
+    """A network that rates.
+
+    Attributes:
+        width: its name in the budget's widths.
+        loss: what it learns from.
+        sees: a region in 3D, or slices; "crop slices" learns from the crops' slices alone, "slices" from all there are.
+    """
 
     label: str
     build: Callable[[int], nn.Module]
     width: str
     loss: Loss
+    sees: Literal["region", "slices", "crop slices"] = "region"
+    rate: float = 1e-3
+
+    def task(self, study: Study) -> Task:
+        """How long it's trained, on what grid."""
+        return study.budget.rating if self.sees == "region" else study.budget.slices
 
 
 def _ours(width: int) -> nn.Module:
@@ -51,11 +67,19 @@ def _ours(width: int) -> nn.Module:
     return NoduleResNet50(3, len(TARGETS), width, strides=strides, dropout=0.2, mask_channel=2)
 
 
+def _slices(width: int) -> nn.Module:
+    return SliceResNet(3, len(SLICE_TARGETS), width, dropout=0.3)
+
+
 def _plain(width: int) -> nn.Module:
     return baselines.resnet50(3, 2, width)
 
 
 RATERS = {
+    "slices": Rater("small ResNet on slices (of which four ship)", _slices, "slices", WeightedBce(), "slices", 2e-3),
+    "crop-slices": Rater(
+        "small ResNet on slices, those of the crops alone", _slices, "slices", WeightedBce(), "crop slices", 2e-3
+    ),
     "nodule-resnet": Rater("3D ResNet50 after the paper, all ratings (ours)", _ours, "nodule-resnet", WeightedBce()),
     "nodule-resnet-nll": Rater(
         "3D ResNet50 after the paper, benign or malignant", _ours, "nodule-resnet", MalignancyNll()
@@ -66,7 +90,7 @@ SIMPLE = {
     "diameter": "diameter alone, logistic",
     "regression": "18 measured features, logistic",
     "boosting": "18 measured features, gradient boosting",
-    "kernel": "18 measured features, kernel regression (what ships)",
+    "kernel": "18 measured features, kernel regression",
 }
 
 
@@ -92,15 +116,16 @@ def run(study: Study, name: str, fold: int) -> None:
         network = resume(rater.build(study.budget.widths[rater.width]), weights).to(study.device).eval()
         losses, trained, known = before.loss, before.facts, before.values["readers"]
     else:
-        network, losses, trained = train_rater(study, rater, train, fold)
+        flat = [s for s in study.slices if study.folds[s.row.patient] != fold] if rater.sees == "slices" else ()
+        network, losses, trained = train_rater(study, rater, train, fold, flat)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(weights) as temporary:
             torch.save(network.state_dict(), temporary)
-        known = rate(study, network, held, [marked(c) for c in held])
+        known = rate(study, rater, network, held, [marked(c) for c in held])
     scores = {"readers": known}
     scores["predicted"] = np.full(len(held), np.nan)
     if masks is not None:
-        scores["predicted"] = rate(study, network, held, [masks[c.row.id] for c in held])
+        scores["predicted"] = rate(study, rater, network, held, [masks[c.row.id] for c in held])
     Predictions([c.row.id for c in held], scores, losses, {**trained, **facts}).save(path)
 
 
@@ -111,21 +136,26 @@ def masks_fact(study: Study, fold: int) -> dict[str, float]:
 
 
 def train_rater(
-    study: Study, rater: Rater, crops: Sequence[Crop], seed: int
+    study: Study, rater: Rater, crops: Sequence[Crop], seed: int, slices: Sequence[NoduleSlice] = ()
 ) -> tuple[nn.Module, tuple[float, ...], dict[str, float]]:
-    """A trained network, its losses, and the facts of its training."""
-    task, facts = study.budget.rating, trained_facts(study, rater)
+    """A network trained on `crops`, what sees slices also on `slices`; its losses and facts."""
+    task, facts = rater.task(study), trained_facts(study, rater)
     torch.manual_seed(study.seed)
     network = rater.build(study.budget.widths[rater.width]).to(study.device)
-    dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
-    history = fit(network, dataset, Schedule(task.steps, task.batch, _RATE, rater.loss), study.device, study.seed)
+    dataset: RateDataset | SliceDataset
+    if rater.sees == "region":
+        dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
+    else:
+        nodules = [flat_crop(crop) for crop in crops] + [flat_slice(s) for s in slices]
+        dataset = SliceDataset(nodules, task.spacing_mm[0], task.patch[0], seed=seed)
+    history = fit(network, dataset, Schedule(task.steps, task.batch, rater.rate, rater.loss), study.device, study.seed)
     weights = sum(p.numel() for p in network.parameters())
     return network, history.loss, facts | {"seconds": history.seconds, "parameters": weights}
 
 
 def trained_facts(study: Study, rater: Rater) -> dict[str, float]:
     """The facts that tell a network's training from one by another budget."""
-    return trained_key(study.budget.rating, study.budget.widths[rater.width])
+    return trained_key(rater.task(study), study.budget.widths[rater.width])
 
 
 def load(study: Study, name: str, fold: int) -> Predictions | None:
@@ -135,16 +165,20 @@ def load(study: Study, name: str, fold: int) -> Predictions | None:
 
 
 def rate(
-    study: Study, network: nn.Module, crops: Sequence[Crop], masks: Sequence[NDArray[np.bool_]]
+    study: Study, rater: Rater, network: nn.Module, crops: Sequence[Crop], masks: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
     """Malignancy logit (n,) of each crop's mask, averaged over mirrors."""
-    task = study.budget.rating
-    settings = RateSettings(task.spacing_mm, task.patch, 1.0, 0.0, 0.0, 0.0)
+    region_task, slice_task = study.budget.rating, study.budget.slices
+    settings = RateSettings(
+        region_task.spacing_mm, region_task.patch, 1.0, 0.0, 0.0, 0.0,
+        slice_mm=slice_task.spacing_mm[0], slice_pixels=slice_task.patch[0],
+    )  # fmt: skip
+    image, targets = (region, TARGETS) if rater.sees == "region" else (nodule_slices, SLICE_TARGETS)
     logits = []
     for start in range(0, len(crops), _BATCH):
         pairs = zip(crops[start : start + _BATCH], masks[start : start + _BATCH], strict=True)
-        regions = torch.stack([region(crop_ct(c), outline_of(crop_ct(c), m), settings) for c, m in pairs])
-        logits.append(mirrored_logits(regions.to(study.device), network)[:, TARGETS.index("malignancy")].cpu().numpy())
+        images = torch.stack([image(crop_ct(c), outline_of(crop_ct(c), m), settings) for c, m in pairs])
+        logits.append(mirrored_logits(images.to(study.device), network)[:, targets.index("malignancy")].cpu().numpy())
     return np.concatenate(logits).astype(np.float64)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.splits import Unit, crop_rows, keys, make_folds
-from monai_lung.inference.features import nodule_features
+from monai_lung.study.features import nodule_features
 from monai_lung.study.malignancy import RATERS, SIMPLE, outline_of, rate, simple_scores, train_rater, trained_facts
 from monai_lung.study.store import Predictions, Study, crop_ct
 
@@ -87,7 +87,7 @@ def run(study: Study, model: str, unit: Unit, fold: int) -> None:
         scores = simple_scores(model, x, malignant(train), np.array([_features(c) for c in held]))
     else:
         network, losses, facts = train_rater(study, RATERS[model], train, fold)
-        scores = rate(study, network, held, [c.readers > 0 for c in held])
+        scores = rate(study, RATERS[model], network, held, [c.readers > 0 for c in held])
     counts = {"train": len(train), "held": len(held), "nodules": parts.nodules, "patients": parts.patients}
     shared = {"shared_nodules": parts.shared_nodules, "shared_patients": parts.shared_patients}
     who = np.array([c.row.patient for c in held])

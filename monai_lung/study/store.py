@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_lung.data.crops import Crop, read_crop, read_table
+from monai_lung.data.slices import NoduleSlice, read_slices
 from monai_lung.data.splits import patient_folds
 from monai_lung.errors import InputError
 from monai_lung.io.output import replacing
@@ -29,7 +30,7 @@ class Study:
     """Data, folder of results, budget and device.
 
     Attributes:
-        data: folder with `lidc_crops`, and `ct` for whole scans.
+        data: folder with `lidc_crops`, `lidc_slices`, and `ct` for whole scans.
         out: results; what is there isn't made again.
         fold_file: folds by patient.
     """
@@ -59,6 +60,16 @@ class Study:
         if lacking:
             raise InputError(f"{self.fold_file}: patient {min(lacking)} is in no fold; make the fold file anew")
         return crops
+
+    @cached_property
+    def slices(self) -> list[NoduleSlice]:
+        """The slices of all patients that are in a fold.
+
+        Raises:
+            UsageError: there are none.
+            InputError: they are damaged.
+        """
+        return read_slices(self.data / "lidc_slices", self.folds)
 
     @cached_property
     def folds(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow.figures import auc_of, figure, mean_of
 
 NOT_RUN = "not run within this budget"
-SHIPPED_MODEL = "kernel"
+SHIPPED_MODEL = "slices"
 _MODELS = {**SIMPLE, **{name: rater.label for name, rater in RATERS.items()}}
 
 

@@ -44,7 +44,7 @@ def fit_readers(scores: NDArray[np.float64], mean_rating: NDArray[np.float64]) -
     beyond these.
 
     Args:
-        scores: (n,) of the malignancy regression.
+        scores: (n,) the malignancy's logits.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
     """
     share = np.clip((mean_rating - 1) / 4, SURE, 1 - SURE)

@@ -9,6 +9,8 @@ import torch
 from monai.transforms import Transform
 from torch import Tensor
 
+from monai_lung.transforms.rating import TARGETS
+
 
 class TrustedMasksd(Transform):
     """Logits and (target, trust) labels to binary masks, so that any MONAI metric can compare them.
@@ -31,13 +33,19 @@ class MalignancyScoresd(Transform):
 
     `pred` (T,) becomes (1,), the malignancy logit; `label` (2, T) becomes (1,), 1 where the readers' mean is above 3,
     NaN where it is 3 or the nodule isn't rated (`rated` leaves those out).
+
+    Args:
+        malignancy: its place among the network's outputs and the label's targets.
     """
+
+    def __init__(self, malignancy: int = TARGETS.index("malignancy")) -> None:
+        self.malignancy = malignancy
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of `data` with both keys replaced."""
         result = dict(data)
-        result["pred"] = data["pred"][1:2].float()
-        target, weight = data["label"][:, 1:2].float()
+        result["pred"] = data["pred"][self.malignancy : self.malignancy + 1].float()
+        target, weight = data["label"][:, self.malignancy : self.malignancy + 1].float()
         says = (weight > 0) & ((target - 0.5).abs() > 1e-6)
         result["label"] = torch.where(says, (target > 0.5).float(), torch.nan)
         return result

@@ -15,9 +15,9 @@ from monai_lung.data.crops import Crop, CropRow, read_crop, read_table, select
 from monai_lung.data.splits import patient_folds
 from monai_lung.errors import UsageError
 from monai_lung.inference.delineate import delineate_each
-from monai_lung.inference.features import nodule_features
 from monai_lung.inference.networks import Delineator, RateSettings, settings
 from monai_lung.inference.rate import region
+from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Outline
 from monai_lung.workflow.cases import ct_of
 from monai_lung.workflow.stages import center_seed, outlines_of
@@ -74,7 +74,7 @@ class ReadCropd(Transform):
 
 
 class CropRegiond(Transform):
-    """A row's crop as the rating network sees it: `image` (3, *region).
+    """A row's crop as the rating network sees it: `image` (3, *region) and `slices` (3, pixels, pixels, slices).
 
     Args:
         folder: of the crops.
@@ -104,7 +104,7 @@ class CropRegiond(Transform):
         self.delineator = delineator if mask == "predicted" else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The item with `image`, `features` and `outlined`: False where nothing was, and a small ball is rated instead.
+        """The item with `image`, `slices` and `outlined`: False where nothing was, and a small ball is rated instead.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -113,8 +113,8 @@ class CropRegiond(Transform):
         ct = ct_of(torch.from_numpy(crop.hu), torch.from_numpy(crop.affine_ras))
         outline = self._outline(ct, crop)
         rated = outline or ball(ct)
-        image, features = region(ct, rated, self.settings), torch.from_numpy(nodule_features(ct, rated))
-        return {**data, "image": image, "features": features, "outlined": outline is not None}
+        image, slices = region(ct, rated, self.settings), nodule_slices(ct, rated, self.settings)
+        return {**data, "image": image, "slices": slices, "outlined": outline is not None}
 
     def _outline(self, ct: CT, crop: Crop) -> Outline | None:
         if self.delineator is not None:

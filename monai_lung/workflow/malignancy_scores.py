@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import malignancy_labels
 from monai_lung.inference.networks import RateSettings, load_malignancy, settings
-from monai_lung.inference.rate import calibrate
+from monai_lung.inference.rate import calibrate, mirrored_logits
 from monai_lung.model import Rating
-from monai_lung.transforms.rating import TARGETS
+from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
 from monai_lung.workflow.cases import item_pairs, write_predictions
 from monai_lung.workflow.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of, write_metrics
 
@@ -28,13 +29,21 @@ class PredictionTable:
 
     Args:
         rate_settings: as in the bundle's config.
-        bundle_root: with the regression that gives the malignancy.
+        bundle_root: with the network that gives the malignancy.
         output_dir: where to.
+        device: to run that network on.
     """
 
-    def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str, output_dir: Path | str) -> None:
+    def __init__(
+        self,
+        rate_settings: Mapping[str, Any],
+        bundle_root: Path | str,
+        output_dir: Path | str,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
-        self.malignancy = load_malignancy(Path(bundle_root))
+        self.device = torch.device(device)
+        self.malignancy = load_malignancy(Path(bundle_root), self.device)
         self.path = Path(output_dir) / "predictions.csv"
         self._rows: list[tuple[tuple[str, ...], Rating]] = []
 
@@ -47,7 +56,7 @@ class PredictionTable:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = _rating(output, item, self.malignancy, self.settings)
+            rating = _rating(output, item, self.malignancy, self.settings, self.device)
             self._rows.append(((item["case"], item["nodule"]), rating))
 
     def write(self) -> None:
@@ -75,11 +84,12 @@ class MalignancyScores:
     Args:
         rows: of the crops, in the order that items name.
         rate_settings: as in the bundle's config.
-        bundle_root: with the regression that gives the malignancy.
+        bundle_root: with the network that gives the malignancy.
         output_dir: where to.
         mask: "predicted" or "readers", for the record.
         weights: file name to sha256 of what was evaluated.
         seed: of the bootstrap.
+        device: to run the network on that gives the malignancy.
     """
 
     def __init__(
@@ -91,10 +101,12 @@ class MalignancyScores:
         mask: str,
         weights: Mapping[str, str],
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.rows, self.output_dir, self.mask = rows, Path(output_dir), mask
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
-        self.malignancy = load_malignancy(Path(bundle_root))
+        self.device = torch.device(device)
+        self.malignancy = load_malignancy(Path(bundle_root), self.device)
         self.weights, self.seed = dict(weights), seed
         self._rated: list[_Rated] = []
 
@@ -107,7 +119,7 @@ class MalignancyScores:
     def __call__(self, engine: Engine) -> None:
         """Calibrate the items of one iteration."""
         for item, output in item_pairs(engine):
-            rating = _rating(output, item, self.malignancy, self.settings)
+            rating = _rating(output, item, self.malignancy, self.settings, self.device)
             own = float(output["pred"][TARGETS.index("malignancy")])
             self._rated.append(_Rated(self.rows[int(item["row"])], rating, own, bool(item["outlined"])))
 
@@ -124,7 +136,7 @@ class MalignancyScores:
             "not_outlined": sum(not r.outlined for r in self._rated),
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
-            "auc_of_network_alone": "the network's malignancy by itself, which what ships may not use (network_weight)",
+            "auc_of_network_alone": "the malignancy of the 3D network, which what ships doesn't use",
             "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
@@ -157,8 +169,11 @@ class MalignancyScores:
         return result
 
 
-def _rating(output: Mapping[str, Any], item: Mapping[str, Any], malignancy: nn.Module, rates: RateSettings) -> Rating:
-    return calibrate(output["pred"].double().cpu().numpy(), item["features"].cpu().numpy(), malignancy, rates)
+def _rating(
+    output: Mapping[str, Any], item: Mapping[str, Any], malignancy: nn.Module, rates: RateSettings, device: torch.device
+) -> Rating:
+    (logits,) = mirrored_logits(item["slices"][None].to(device), malignancy)
+    return calibrate(output["pred"].double().cpu().numpy(), float(logits[SLICE_TARGETS.index("malignancy")]), rates)
 
 
 def _class_statistics(kept: Sequence[tuple[_Rated, bool]]) -> dict[str, Statistic]:

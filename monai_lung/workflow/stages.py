@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from monai_lung.inference import delineate, find, within_lungs
 from monai_lung.inference.delineate import delineate_each
-from monai_lung.inference.features import nodule_features
 from monai_lung.inference.networks import (
     DelineateSettings,
     Delineator,
@@ -25,10 +24,12 @@ from monai_lung.inference.networks import (
     FindSettings,
     RateSettings,
     build_network,
+    placed,
     read_config,
     settings,
 )
 from monai_lung.inference.rate import mirrored_logits, region
+from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Lungs, Outline, Seed
 from monai_lung.weights import load_weights, resume
 from monai_lung.workflow.cases import ct_of, read_mask
@@ -46,7 +47,7 @@ def loaded(
         resume(network, checkpoint)
     else:
         load_weights(network, Path(bundle_root), file)
-    return network.eval().to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return placed(network, device)
 
 
 def delineator_of(bundle_root: Path | str, device: torch.device) -> Delineator:
@@ -152,7 +153,7 @@ class NoduleRegionsd(Transform):
     """A CT and its label map to the regions that the rating network sees: a list, an item a nodule.
 
     Takes `image`, a MetaTensor (1, X, Y, Z) HU, and `mask`, a path; each item of the list has `image` (3, *region),
-    `features` (n,), `case` and `nodule`, its label.
+    `slices` (3, pixels, pixels, slices), `case` and `nodule`, its label.
     """
 
     def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str) -> None:
@@ -169,7 +170,7 @@ class NoduleRegionsd(Transform):
         return [
             {
                 "image": region(ct, outline, self.settings),
-                "features": torch.from_numpy(nodule_features(ct, outline)),
+                "slices": nodule_slices(ct, outline, self.settings),
                 "case": data["case"],
                 "nodule": str(label),
             }

@@ -15,10 +15,9 @@ import torch
 
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
-from monai_lung.inference.features import FEATURES
 from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io import write_nifti
-from monai_lung.networks import KernelRegression, ResUNet3d
+from monai_lung.networks import ResUNet3d
 from monai_lung.weights import save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -90,6 +89,25 @@ def crop_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def slice_dir(crop_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The middle slice of each crop, as marked by the first reader."""
+    folder = tmp_path_factory.mktemp("slices")
+    rows = list(csv.DictReader((crop_dir / "nodules.csv").open(newline="")))
+    images, readers = (
+        np.stack([np.asarray(nibabel.load(crop_dir / kind / f"{row['id']}.nii.gz").dataobj)[..., 4] for row in rows])
+        for kind in ("images", "readers")
+    )
+    np.savez(folder / "slices.npz", image_hu=images, readers=readers & 1)
+    with (folder / "slices.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, [*rows[0], "row", "spacing_mm"])
+        table.writeheader()
+        for n, row in enumerate(rows):
+            own = {name: row[name].split()[0] for name in RATINGS} | {"n_readers": 1}
+            table.writerow({**row, **own, "row": n, "spacing_mm": 0.7})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def fold_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("folds") / "folds.json"
     content = {"schema": "monai-lung/folds/1", "seed": 0, "k": 2, "patients": {f"P{n}": n % 2 for n in range(5)}}
@@ -121,7 +139,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     made = Bundles(*(root / f"lung_nodule_{name}" for name in ("segmentation", "classification", "analysis")))
     for bundle, changes in (
         (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
-        (made.classification, {"network_def": {"width": 2}, "malignancy_def": {"examples": 2}}),
+        (made.classification, {"network_def": {"width": 2}, "malignancy_def": {"width": 4, "members": 2}}),
     ):
         path = bundle / "configs" / "inference.json"
         config = json.loads(path.read_text())
@@ -164,6 +182,5 @@ def _save_weights(bundles: Bundles) -> None:
         network = calls_dense_nodule(build_network(config, key, bundles.segmentation))
         save_weights(network, bundles.segmentation, file)
     config = read_config(bundles.classification)
-    save_weights(build_network(config, "network_def", bundles.classification), bundles.classification, "model.pt")
-    regression = KernelRegression.fit(torch.randn(2, len(FEATURES)), torch.tensor([True, False]))
-    save_weights(regression, bundles.classification, "malignancy.pt")
+    for key, file in (("network_def", "model.pt"), ("malignancy_def", "malignancy.pt")):
+        save_weights(build_network(config, key, bundles.classification), bundles.classification, file)

@@ -95,11 +95,18 @@ def test_evaluation_has_the_properties(bundles, name, crop_dir):
 
 @pytest.mark.parametrize(
     ("name", "config"),
-    [("segmentation", "train.json"), ("segmentation", "train_find.json"), ("classification", "train.json")],
+    [
+        ("segmentation", "train.json"),
+        ("segmentation", "train_find.json"),
+        ("classification", "train.json"),
+        ("classification", "train_malignancy.json"),
+    ],
 )
-def test_training_has_the_properties(bundles, name, config, crop_dir, fold_file, background_dir):
+def test_training_has_the_properties(bundles, name, config, crop_dir, slice_dir, fold_file, background_dir):
     options = {"dataset_dir": str(crop_dir), "fold_file": str(fold_file), "background_dir": str(background_dir / "cpu")}
     options["recipes#best#batch"] = 2  # of the few crops
+    if config == "train_malignancy.json":
+        options["slice_dir"] = str(slice_dir)
     flow = workflow(getattr(bundles, name), config, kind="train", **options)
     flow.initialize()
     assert flow.check_properties() == []

@@ -124,6 +124,7 @@ def test_the_shipped_networks_run_by_onnx_runtime(tmp_path):
         (BUNDLES[0], "find", (4, 1, 64, 64, 32)),
         (BUNDLES[0], "model", (8, 1, 48, 48, 24)),
         (BUNDLES[1], "model", (4, 3, 48, 48, 24)),
+        (BUNDLES[1], "malignancy", (4, 3, 48, 48, 5)),
     ):
         bundle = unpacked(tmp_path, name, tmp_path / "unpacked")
         image = torch.rand(shape, generator=torch.Generator().manual_seed(2))

@@ -20,20 +20,28 @@ from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.training.handlers import BestCheckpoint, RampEma, Resumable, StopEarly, SwitchLoss, WaitShare
 from monai_lung.weights import resume, save_weights
 
-TRAINED = [("segmentation", "train.json"), ("segmentation", "train_find.json"), ("classification", "train.json")]
+AFTER_THE_PAPER = [
+    ("segmentation", "train.json"),
+    ("segmentation", "train_find.json"),
+    ("classification", "train.json"),
+]
+TRAINED = [*AFTER_THE_PAPER, ("classification", "train_malignancy.json")]
+RUNS = [(*which, recipe) for which in TRAINED for recipe in ("cpu", "best", "paper")][:-1]
+"""The malignancy has no paper's recipe: its network isn't the paper's."""
 
 
 @pytest.fixture
-def options(crop_dir, fold_file, background_dir, tmp_path):
+def options(crop_dir, slice_dir, fold_file, background_dir, tmp_path):
     """A tiny cpu recipe."""
 
     def of(name: str, recipe: str = "cpu", **more):
         recipes = f"recipes#{recipe}#"
-        tiny = {"width": 4, "epochs": 1, "batch": 2, "patch": [16, 16, 16]}
-        if name != "train.json":
-            tiny["samples"] = 4
-        else:
-            tiny["others"] = 0  # for the rating network: without backgrounds
+        tiny = {"width": 4, "epochs": 1, "batch": 2}
+        tiny |= {
+            "train.json": {"patch": [16, 16, 16], "others": 0},  # for the rating network: without backgrounds
+            "train_find.json": {"patch": [16, 16, 16], "samples": 4},
+            "train_malignancy.json": {},
+        }[name]
         result = {
             "dataset_dir": str(crop_dir),
             "fold_file": str(fold_file),
@@ -45,6 +53,8 @@ def options(crop_dir, fold_file, background_dir, tmp_path):
         }
         if name == "train_find.json":
             result |= {"background_dir": str(background_dir / recipe), "validate#dataset#samples": 2}
+        if name == "train_malignancy.json":
+            result["slice_dir"] = str(slice_dir)
         return result | more
 
     return of
@@ -55,8 +65,7 @@ def losses(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("recipe", ["cpu", "best", "paper"])
-@pytest.mark.parametrize(("kind", "name"), TRAINED)
+@pytest.mark.parametrize(("kind", "name", "recipe"), RUNS)
 def test_an_epoch_gives_a_checkpoint_that_loads(bundles, options, tmp_path, kind, name, recipe):
     bundle = getattr(bundles, kind)
     flow = workflow(bundle, name, kind="train", **options(name, recipe))
@@ -105,7 +114,7 @@ def test_the_bar_shows_where_the_training_is(bundles, options, capsys):
 def test_the_paper_recipes_have_the_papers_settings(bundles):
     """Yu et al. 2021: what its text gives, and that late kernels are smaller, of which it doesn't say how small."""
     recipes = {(kind, name): json.loads((getattr(bundles, kind) / "configs" / name).read_text())["recipes"]["paper"]
-               for kind, name in TRAINED}  # fmt: skip
+               for kind, name in AFTER_THE_PAPER}  # fmt: skip
     for name, patch in (("train.json", [48, 48, 16]), ("train_find.json", [192, 192, 48])):
         paper = recipes["segmentation", name]
         assert paper["spacing_mm"] == [1.5, 1.5, 3.0]
@@ -373,3 +382,35 @@ def test_two_processes_train_as_one(bundles, options, tmp_path):
     assert weights[1]["epoch"] == 2
     assert weights[0]["iteration"] == weights[1]["iteration"]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.2)
+
+
+def test_folds_and_patients_are_left_out_of_crops_and_slices(bundles, options, fold_file, tmp_path):
+    three = json.loads(fold_file.read_text()) | {"k": 3, "patients": {f"P{n}": n % 3 for n in range(5)}}
+    (tmp_path / "three.json").write_text(json.dumps(three))
+    own = {"fold_file": str(tmp_path / "three.json"), "fold": 1, "without": [0], "recipes#cpu#batch": 1}
+    for exclude, patients in (([], {"P2"}), (["P4"], {"P2"})):
+        given = options("train_malignancy.json", exclude=exclude, **own)
+        flow = workflow(bundles.classification, "train_malignancy.json", kind="train", **given)
+        flow.initialize()
+        nodules = flow.parser.get_parsed_content("train#dataset").nodules
+        assert {n.row.patient for n in nodules} == patients
+        assert sorted(n.row.n_readers for n in nodules) == [1, 3]  # a slice and a crop
+        held = flow.parser.get_parsed_content("validate#dataset").crops
+        assert {c.row.patient for c in held} == {"P1", "P4"} - set(exclude)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train.json", "train_malignancy.json"])
+def test_two_processes_train_what_rates(bundles, options, tmp_path, name):
+    """Batch norm sees its own half of a batch in each process, so the loss isn't that of one process."""
+    bundle = bundles.classification
+    given = options(name)
+    configs = [str(bundle / "configs" / n) for n in (name, "multi_gpu_train.json")]
+    arguments = [x for key, value in given.items() for x in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "monai.bundle", "run", "--bundle_root", str(bundle), "--config_file", str(configs), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=400, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.isfinite(losses(tmp_path / "run")).all()

@@ -22,7 +22,7 @@ class BrightBalls(nn.Module):
 
 
 class Likely(nn.Module):
-    """Takes every seed for a nodule, malignant with even odds."""
+    """Takes every seed for a nodule."""
 
     def forward(self, region: Tensor) -> Tensor:
         answer = torch.zeros(len(region), 9)
@@ -30,11 +30,11 @@ class Likely(nn.Module):
         return answer
 
 
-class Silent(nn.Module):
-    """A regression that says nothing of malignancy."""
+class Even(nn.Module):
+    """Malignant with even odds."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features[:, 0] * 0
+    def forward(self, slices: Tensor) -> Tensor:
+        return torch.zeros(len(slices), 8)
 
 
 def networks() -> Networks:
@@ -43,10 +43,10 @@ def networks() -> Networks:
         find=BrightBalls((3, 3, 1)),
         delineate=BrightBalls((5, 5, 3)),
         rate=Likely(),
-        malignancy=Silent(),
+        malignancy=Even(),
         find_settings=FindSettings((1.5, 1.5, 3.0), (64, 64, 32), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.75, 0.75, 1.5), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5, network_weight=1.0),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5),
         device=torch.device("cpu"),
         weights={},
     )

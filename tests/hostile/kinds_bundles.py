@@ -346,13 +346,19 @@ def overlap_whole(chest: Chest, folder: Path) -> Path:
     return config(folder, lambda c: c["find_settings"].update(overlap=1.0))
 
 
-@kind("config", refused="network_weight")
-def weight_of_nothing(chest: Chest, folder: Path) -> Path:
-    """A weight of the network's malignancy that is no number."""
-    return config(folder, lambda c: c["rate_settings"].update(network_weight=float("nan")), CLASSIFICATION)
+@kind("config", refused="slices is 2.5")
+def part_of_a_slice(chest: Chest, folder: Path) -> Path:
+    """A nodule that is rated on two and a half slices."""
+    return config(folder, lambda c: c["rate_settings"].update(slices=2.5), CLASSIFICATION)
 
 
-@kind("config", refused="not weights of KernelRegression")
-def regression_of_other_features(chest: Chest, folder: Path) -> Path:
-    """A malignancy regression on more features than its weights have."""
-    return config(folder, lambda c: c["malignancy_def"].update(features=99), CLASSIFICATION)
+@kind("config", refused="1 to 64 members")
+def ensemble_of_countless_members(chest: Chest, folder: Path) -> Path:
+    """An ensemble of more members than any memory holds."""
+    return config(folder, lambda c: c["malignancy_def"].update(members=99999), CLASSIFICATION)
+
+
+@kind("config", refused="not weights of SliceResNet")
+def ensemble_of_more_members(chest: Chest, folder: Path) -> Path:
+    """An ensemble of more members than its weights have."""
+    return config(folder, lambda c: c["malignancy_def"].update(members=9), CLASSIFICATION)

@@ -21,19 +21,19 @@ class Bright(nn.Module):
         return (image[:, :1] - 0.5) * 30
 
 
-class Bigger(nn.Module):
-    """Rates by the share of the region that the mask fills."""
+class AnyNodule(nn.Module):
+    """Calls everything a nodule."""
 
     def forward(self, region: Tensor) -> Tensor:
-        filled = region[:, 2].mean(dim=(1, 2, 3))
-        return torch.stack([filled * 0 + 4, filled * 40 - 2, *[filled * 0] * 7], dim=1)
+        return torch.eye(9)[:1].repeat(len(region), 1) * 4
 
 
-class Silent(nn.Module):
-    """A regression that says nothing of malignancy."""
+class Bigger(nn.Module):
+    """Rates malignancy by the share of the slices that the mask fills."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features[:, 0] * 0
+    def forward(self, slices: Tensor) -> Tensor:
+        filled = slices[:, 2].mean(dim=(1, 2, 3))
+        return torch.stack([filled * 40 - 2, *[filled * 0] * 7], dim=1)
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def networks() -> Networks:
     return Networks(
         find=Bright(),
         delineate=Bright(),
-        rate=Bigger(),
-        malignancy=Silent(),
+        rate=AnyNodule(),
+        malignancy=Bigger(),
         find_settings=FindSettings((1.0, 1.0, 2.0), (32, 32, 16), 0.25, 0.5, 0.5),
         delineate_settings=DelineateSettings((0.625, 0.625, 1.25), (48, 48, 24), 0.5),
-        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5, network_weight=1.0),
+        rate_settings=RateSettings((0.75, 0.75, 1.5), (32, 32, 16), 1.0, 0.0, 1.0, 0.5),
         device=torch.device("cpu"),
         weights={},
     )

@@ -10,7 +10,6 @@ from lung_builder import BALLS, two_lungs
 
 from monai_lung.inference import Networks, delineate, find, rate, within_lungs
 from monai_lung.inference.delineate import component_at, without_doubles
-from monai_lung.inference.features import FEATURES
 from monai_lung.inference.find import find_grid, probability_map
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import CT, Lungs, Outline, Seed
@@ -164,8 +163,7 @@ def test_an_interval_that_passes_what_sure_readers_count_as_reaches_the_end(
     settings = replace(
         networks.rate_settings, slope=0.0, offset=offset, reader_slope=0.0, reader_offset=0.0, spread=1.0
     )
-    logits, features = np.zeros(len(TARGETS)), np.zeros(len(FEATURES))
-    rating = calibrate(logits, features, networks.malignancy, settings)
+    rating = calibrate(np.zeros(len(TARGETS)), 0.0, settings)
     for bound, end in zip(rating.malignancy_interval, reaches, strict=True):
         assert (bound == end) if end is not None else SURE < bound < 1 - SURE
 

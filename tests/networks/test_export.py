@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from monai_lung.networks import NoduleResNet50, ResUNet3d
+from monai_lung.networks import NoduleResNet50, ResUNet3d, SliceResNet
 
 CASES = [
     (ResUNet3d(width=4, levels=2), (1, 1, 20, 16, 9)),
     (ResUNet3d(width=4, levels=2, stem=(2, 2, 1)), (1, 1, 20, 16, 9)),
     (NoduleResNet50(in_channels=3, out_channels=9, width=4), (1, 3, 16, 16, 8)),
     (NoduleResNet50(in_channels=3, out_channels=9, width=4, mask_channel=2), (1, 3, 16, 16, 8)),
+    (SliceResNet(width=4, members=2), (1, 3, 16, 16, 5)),
 ]
 
 

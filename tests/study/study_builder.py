@@ -19,6 +19,7 @@ TINY: Budget = replace(
     name="tiny",
     segmentation=Task(2, 2, (1.0, 1.0, 1.5), (16, 16, 8)),
     rating=Task(2, 2, (1.5, 1.5, 2.0), (12, 12, 8)),
+    slices=Task(2, 2, (1.5, 1.5, 1.0), (12, 12, 1)),
     widths=dict.fromkeys(CPU.widths, 4),
     copies=1,
 )
@@ -49,8 +50,24 @@ def make_study(folder: Path, nodules: int = 16) -> Study:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+    _write_slices(folder / "lidc_slices", rows)
     write_folds(make_folds(crop_rows(crops), 2), folder / "folds.json")
     return Study(folder, folder / "out", TINY, fold_file=folder / "folds.json")
+
+
+def _write_slices(folder: Path, rows: list[dict[str, object]]) -> None:
+    """Each nodule on its middle slice, of the first reader alone."""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    pairs = [ball(float(str(row["diameter_mm"])) / 2, rng) for row in rows]
+    images, readers = (np.stack([pair[k][..., 6] for pair in pairs]) for k in (0, 1))
+    np.savez(folder / "slices.npz", image_hu=images, readers=readers & 1)
+    with (folder / "slices.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, [*rows[0], "row", "spacing_mm"])
+        table.writeheader()
+        for n, row in enumerate(rows):
+            own = {name: str(row[name]).split()[0] for name in RATINGS} | {"malignancy_median": "", "n_readers": 1}
+            table.writerow({**row, **own, "row": n, "spacing_mm": SPACING[0]})
 
 
 def ball(radius_mm: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

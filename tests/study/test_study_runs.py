@@ -11,6 +11,7 @@ from monai_lung.errors import InputError
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.study import malignancy, protocol, segmentation
 from monai_lung.study.store import Predictions, Study
+from monai_lung.training.slice_dataset import FlatNodule, SliceDataset
 
 
 class Dense(nn.Module):
@@ -143,3 +144,25 @@ def test_only_the_split_by_patient_keeps_sides_apart(study: Study) -> None:
     assert by["patient"].shared_patients == by["patient"].shared_nodules == by["nodule"].shared_nodules == 0
     assert by["nodule"].shared_patients > 0
     assert by["mark"].shared_nodules > 0
+
+
+@pytest.mark.parametrize(("name", "extra"), [("slices", True), ("crop-slices", False)])
+def test_no_slice_of_a_held_out_patient_is_learned(
+    study: Study, monkeypatch: pytest.MonkeyPatch, name: str, extra: bool
+) -> None:
+    learnt: list[list[FlatNodule]] = []
+
+    class Seen(SliceDataset):
+        def __init__(self, nodules: list[FlatNodule], *args: object, **kwargs: object) -> None:
+            learnt.append(list(nodules))
+            super().__init__(nodules, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(malignancy, "SliceDataset", Seen)
+    for fold in range(2):
+        malignancy.run(study, name, fold)
+        held = {c.row.patient for c in study.split(fold)[1]}
+        assert held.isdisjoint({n.row.patient for n in learnt[fold]})
+        assert len(learnt[fold]) == (2 if extra else 1) * len(study.split(fold)[0])
+        scores = malignancy.load(study, name, fold)
+        assert scores is not None
+        assert np.isfinite(scores.values["readers"]).all()

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_lung.inference.features import FEATURES, nodule_features
 from monai_lung.model import CT, Outline, Seed
+from monai_lung.study.features import FEATURES, nodule_features
 
 
 def _ball(pixel_mm: float, radius_mm: float = 6.0) -> tuple[CT, Outline]:

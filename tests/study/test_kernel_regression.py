@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from monai_lung.networks import KernelRegression
+from monai_lung.study.kernel_regression import KernelRegression
 
 
 def _ring(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""A kernel ridge regression on measured features: the malignancy that ships."""
+"""A kernel ridge regression on measured features, a baseline of the malignancy."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""`tools/calibrate` on narrow bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_lung.errors import UsageError, WeightsError
+from monai_lung.inference.networks import load_malignancy
+from monai_lung.networks import SliceResNet
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "calibrate"
+
+
+@pytest.fixture
+def tool(bundles, fold_file, tmp_path, monkeypatch):
+    """The tool, at work on copies of the bundles with folds 0 and 1 for the synthetic patients, and 2 checkpoints."""
+    loader = SourceFileLoader("calibrate_tool", str(TOOL))
+    module = module_from_spec(spec_from_loader("calibrate_tool", loader))
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    monkeypatch.setitem(__import__("sys").modules, "calibrate_tool", module)
+    loader.exec_module(module)
+    for bundle in (bundles.segmentation, bundles.classification):
+        shutil.copytree(bundle, tmp_path / bundle.name)
+    three = json.loads(fold_file.read_text()) | {"k": 3, "patients": {f"P{n}": (0, 1, 2, 1, 2)[n] for n in range(5)}}
+    (tmp_path / "lung_nodule_segmentation" / "configs" / "folds.json").write_text(json.dumps(three))
+    monkeypatch.setattr(module, "bundle_dir", lambda name: tmp_path / name)
+    for fold in (1, 2):
+        torch.manual_seed(fold)
+        torch.save({"model": SliceResNet(width=4).state_dict()}, tmp_path / f"{fold}.pt")
+    return module
+
+
+def test_the_networks_go_into_the_bundle_together_and_calibrated(tool, crop_dir, tmp_path, capsys):
+    tool.main(str(crop_dir), 0, {2: str(tmp_path / "2.pt"), 1: str(tmp_path / "1.pt")})
+    bundle = tmp_path / "lung_nodule_classification"
+    ensemble = load_malignancy(bundle, torch.device("cpu"))
+    slices = torch.rand(1, 3, 48, 48, 5)
+    alone = []
+    for fold in (1, 2):
+        one = SliceResNet(width=4).eval()
+        one.load_state_dict(torch.load(tmp_path / f"{fold}.pt", weights_only=True)["model"])
+        alone.append(one(slices))
+    torch.testing.assert_close(ensemble(slices), torch.stack(alone).mean(0), atol=2e-3, rtol=0)  # half precision
+    written = json.loads((bundle / "configs" / "inference.json").read_text())
+    assert written["malignancy_def"]["members"] == 2
+    printed = capsys.readouterr().out
+    assert f'"slope": {written["rate_settings"]["slope"]}' in printed
+    assert "AUC, median label" in printed
+
+
+def test_what_doesnt_fit_is_refused_and_the_bundle_stays(tool, crop_dir, tmp_path):
+    weights = tmp_path / "lung_nodule_classification" / "models" / "malignancy.pt"
+    before = weights.read_bytes()
+    with pytest.raises(UsageError, match=r"one for each of \[1, 2\]"):
+        tool.main(str(crop_dir), 0, {1: str(tmp_path / "1.pt")})
+    torch.save({"model": SliceResNet(width=8).state_dict()}, tmp_path / "wide.pt")
+    with pytest.raises(WeightsError, match=r"wide\.pt"):
+        tool.main(str(crop_dir), 0, {1: str(tmp_path / "wide.pt"), 2: str(tmp_path / "2.pt")})
+    assert weights.read_bytes() == before
+
+
+def test_each_network_rates_the_fold_that_it_hasnt_seen(tool, crop_dir, tmp_path, monkeypatch):
+    """Members that say 1 and 2 whatever they see: the calibration must get 1 for fold 1, 2 for fold 2, none for 0."""
+    for fold in (1, 2):
+        network = SliceResNet(width=4)
+        with torch.no_grad():
+            network.members[0].head.weight.zero_()
+            network.members[0].head.bias.fill_(fold)
+        torch.save({"model": network.state_dict()}, tmp_path / f"{fold}.pt")
+    given = []
+    monkeypatch.setattr(tool, "fit_readers", lambda scores, mean: given.append((scores, mean)) or (1.0, 0.0, 1.0))
+    monkeypatch.setattr(tool, "fit_platt", lambda scores, malignant: (1.0, 0.0))
+    tool.main(str(crop_dir), 0, {1: str(tmp_path / "1.pt"), 2: str(tmp_path / "2.pt")})
+    ((scores, mean),) = given
+    # P1 to P4 in the order of the table, two nodules of P4; P0 is in fold 0
+    assert scores.tolist() == pytest.approx([1, 2, 1, 2, 2])
+    assert mean.tolist() == pytest.approx([4, 3, 3, 5 / 3, 4])
