@@ -404,7 +404,7 @@ def test_folds_and_patients_are_left_out_of_crops_and_slices(bundles, options, f
 def test_two_processes_train_what_rates(bundles, options, tmp_path, name):
     """Batch norm sees its own half of a batch in each process, so the loss isn't that of one process."""
     bundle = bundles.classification
-    given = options(name)
+    given = options(name, **{"recipes#cpu#batch": 1})  # of two crops one each
     configs = [str(bundle / "configs" / n) for n in (name, "multi_gpu_train.json")]
     arguments = [x for key, value in given.items() for x in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
