@@ -125,7 +125,7 @@ def roc(study: Study, path: Path) -> bool:
     present = {n: (kind, r) for n, (kind, r) in found.items() if r}
     if not present:
         return False
-    picture = Figure(figsize=(9, 4), layout="constrained")
+    picture = Figure(figsize=(9, 5), layout="constrained")
     left, right = picture.subplots(1, 2)
     for name, (kind, result) in present.items():
         order = np.argsort(-result.scores, kind="stable")
@@ -141,7 +141,7 @@ def roc(study: Study, path: Path) -> bool:
         axes.plot([0, 1], [0, 1], ":", color="gray", lw=0.8)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-    left.legend(frameon=False, fontsize=7)
+    picture.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     save(picture, path)
     return True
 
@@ -152,8 +152,13 @@ def confusion(study: Study, path: Path) -> bool:
     present = {labels[n]: r for n, r in ((n, best_mask(study, n)[1]) for n in labels) if r}
     if not present:
         return False
-    picture = Figure(figsize=(2.1 * len(present), 2.5), layout="constrained")
-    for axes, (label, result) in zip(np.ravel(picture.subplots(1, len(present))), present.items(), strict=True):
+    columns = min(5, len(present))
+    rows = -(-len(present) // columns)
+    picture = Figure(figsize=(2.1 * columns, 2.7 * rows), layout="constrained")
+    panels = np.ravel(picture.subplots(rows, columns))
+    for axes in panels[len(present) :]:
+        axes.axis("off")
+    for axes, (label, result) in zip(panels, present.items(), strict=False):
         said = result.probability >= 0.5
         counts = np.array([[(~result.malignant & ~said).sum(), (~result.malignant & said).sum()],
                            [(result.malignant & ~said).sum(), (result.malignant & said).sum()]])  # fmt: skip
