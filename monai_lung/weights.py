@@ -168,3 +168,18 @@ def resume(network: nn.Module, path: Path | str) -> nn.Module:
     except Exception as error:
         raise WeightsError(f"{path}: no weights of {type(network).__name__} to start from ({error})") from error
     return network
+
+
+def patients_of(checkpoint: Path | str) -> frozenset[str] | None:
+    """Whose nodules the weights of a training checkpoint learned from, None where it doesn't say.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    import torch
+
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return frozenset(map(str, state["trained_on"]["patients"])) if "trained_on" in state else None
+    except Exception as error:
+        raise WeightsError(f"{checkpoint}: no training checkpoint ({error})") from error

@@ -35,22 +35,26 @@ def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tupl
     return float(slope), float(offset)
 
 
-def fit_readers(scores: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> tuple[float, float, float]:
+def fit_readers(
+    scores: NDArray[np.float64], mean_rating: NDArray[np.float64], probability: NDArray[np.float64]
+) -> tuple[float, float, float]:
     """Slope, offset and half-width, in logits, of an interval for the mean rating of a nodule's readers.
 
-    A straight line predicts the mean rating's logit; the half-width holds `COVERAGE` of the nodules: in the manner of
-    split conformal prediction (Vovk et al. 2005) with the absolute residual as score, but line and half-width come from
-    the same nodules. A mean of 1 or 5 counts as `SURE` or 1 - `SURE`; whoever uses the interval lets it reach 0 or 1
-    beyond these.
+    A straight line predicts the mean rating's logit; with the half-width `COVERAGE` of the intervals, as
+    `rate.calibrate` makes them, hold it: in the manner of split conformal prediction (Vovk et al. 2005) with the
+    half-width that a nodule needs as score, but line and half-width come from the same nodules.
 
     Args:
         scores: (n,) the malignancy's logits.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
+        probability: (n,) the calibrated probability of malignancy, 0...1, which an interval always holds.
     """
-    share = np.clip((mean_rating - 1) / 4, SURE, 1 - SURE)
+    share = np.clip((mean_rating - 1) / 4, SURE, 1 - SURE)  # a bound beyond these is 0 or 1
     target = np.log(share / (1 - share))
     slope, offset = np.polyfit(scores, target, 1)
-    residual = np.abs(slope * scores + offset - target)
-    n = len(residual)
-    spread = np.quantile(residual, min(1.0, np.ceil((n + 1) * COVERAGE) / n), method="higher")
+    above = slope * scores + offset - target  # how far the lower bound has to come down, the upper one if negative
+    held = np.where(above > 0, probability <= share, probability >= share)
+    needed = np.where(held, 0.0, np.abs(above))
+    n = len(needed)
+    spread = np.quantile(needed, min(1.0, np.ceil((n + 1) * COVERAGE) / n), method="higher")
     return float(slope), float(offset), float(spread)

@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.io.output import replacing
+from monai_lung.weights import patients_of
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,29 @@ class Resumable:
             counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
             with replacing(self.path) as temporary:
                 torch.save(counters | {name: o.state_dict() for name, o in self.objects.items()}, temporary)
+
+
+class WithPatients:
+    """What a checkpoint holds: a network's weights (`model`), and whose nodules they learned from (`trained_on`).
+
+    `weights.patients_of` reads the latter.
+
+    Args:
+        network: whose weights are saved.
+        patients: of the training side of the split.
+        exclude: left out of it.
+        start: checkpoint that the training starts from, whose patients these weights know as well.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, patients: Iterable[str], exclude: Iterable[str] = (), start: Path | str = ""
+    ) -> None:
+        earlier = (patients_of(start) or frozenset()) if start else frozenset()
+        self.network, self.patients = network, sorted(set(patients) - set(exclude) | earlier)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both, as `torch.save` takes them."""
+        return {"model": self.network.state_dict(), "trained_on": {"patients": self.patients}}
 
 
 class BestCheckpoint:

@@ -50,7 +50,8 @@ def test_the_networks_go_into_the_bundle_together_and_calibrated(tool, crop_dir,
     torch.testing.assert_close(ensemble(slices), torch.stack(alone).mean(0), atol=2e-3, rtol=0)  # half precision
     written = json.loads((bundle / "configs" / "inference.json").read_text())
     assert written["malignancy_def"]["members"] == 2
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert warned.count("doesn't say whom it was trained on") == 2
     assert f'"slope": {written["rate_settings"]["slope"]}' in printed
     assert "AUC, median label" in printed
 
@@ -66,6 +67,18 @@ def test_what_doesnt_fit_is_refused_and_the_bundle_stays(tool, crop_dir, tmp_pat
     assert weights.read_bytes() == before
 
 
+def test_a_network_that_knows_the_fold_which_calibrates_it_is_refused(tool, crop_dir, tmp_path, capsys):
+    for fold, patients in ((1, ["P2", "P4"]), (2, ["P1", "P3"])):
+        state = SliceResNet(width=4).state_dict()
+        torch.save({"model": state, "trained_on": {"patients": patients}}, tmp_path / f"{fold}.pt")
+    right = {1: str(tmp_path / "1.pt"), 2: str(tmp_path / "2.pt")}
+    what = r'2\.pt: trained on 2 patients of the folds 0 and 1.*--fold 1 --without "\[0\]"'
+    with pytest.raises(UsageError, match=what):
+        tool.main(str(crop_dir), 0, {1: right[2], 2: right[1]})
+    tool.main(str(crop_dir), 0, right)
+    assert "doesn't say" not in capsys.readouterr().err
+
+
 def test_each_network_rates_the_fold_that_it_hasnt_seen(tool, crop_dir, tmp_path, monkeypatch):
     """Members that say 1 and 2 whatever they see: the calibration must get 1 for fold 1, 2 for fold 2, none for 0."""
     for fold in (1, 2):
@@ -75,7 +88,7 @@ def test_each_network_rates_the_fold_that_it_hasnt_seen(tool, crop_dir, tmp_path
             network.members[0].head.bias.fill_(fold)
         torch.save({"model": network.state_dict()}, tmp_path / f"{fold}.pt")
     given = []
-    monkeypatch.setattr(tool, "fit_readers", lambda scores, mean: given.append((scores, mean)) or (1.0, 0.0, 1.0))
+    monkeypatch.setattr(tool, "fit_readers", lambda scores, mean, _: given.append((scores, mean)) or (1.0, 0.0, 1.0))
     monkeypatch.setattr(tool, "fit_platt", lambda scores, malignant: (1.0, 0.0))
     tool.main(str(crop_dir), 0, {1: str(tmp_path / "1.pt"), 2: str(tmp_path / "2.pt")})
     ((scores, mean),) = given

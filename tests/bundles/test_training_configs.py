@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from ignite.engine import Engine, Events
 
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.training.handlers import BestCheckpoint, RampEma, Resumable, StopEarly, SwitchLoss, WaitShare
-from monai_lung.weights import resume, save_weights
+from monai_lung.weights import patients_of, resume, save_weights
 
 AFTER_THE_PAPER = [
     ("segmentation", "train.json"),
@@ -397,6 +398,22 @@ def test_folds_and_patients_are_left_out_of_crops_and_slices(bundles, options, f
         assert sorted(n.row.n_readers for n in nodules) == [1, 3]  # a slice and a crop
         held = flow.parser.get_parsed_content("validate#dataset").crops
         assert {c.row.patient for c in held} == {"P1", "P4"} - set(exclude)
+
+
+def test_a_checkpoint_says_whose_nodules_it_learned_from(bundles, options, tmp_path):
+    def checkpoint(name: str, **more) -> Path:
+        given = options("train_malignancy.json", output_dir=str(tmp_path / name), **more)
+        run(bundles.classification, "train_malignancy.json", kind="train", **given)
+        return next((tmp_path / name).glob("model_final*.pt"))
+
+    first = checkpoint("first")
+    known = patients_of(first)
+    folds = json.loads(Path(options("train_malignancy.json")["fold_file"]).read_text())["patients"]
+    assert known == {patient for patient, fold in folds.items() if fold != 0}
+    second = checkpoint("second", fold=1, start=str(first))
+    assert patients_of(second) == set(folds), "what it started from counts as well"
+    torch.save({"model": {}}, tmp_path / "bare.pt")
+    assert patients_of(tmp_path / "bare.pt") is None
 
 
 @pytest.mark.slow

@@ -3,7 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monai_lung.inference.networks import RateSettings
+from monai_lung.inference.rate import calibrate
 from monai_lung.training.calibration import fit_platt, fit_readers
+from monai_lung.transforms.rating import TARGETS
 
 
 def test_platt_finds_the_truth_again() -> None:
@@ -27,10 +30,19 @@ def test_one_kind_of_label_is_refused() -> None:
 
 
 def test_the_interval_holds_its_share_of_new_nodules() -> None:
+    """The interval that a user gets, its bounds moved to 0, 1 and the probability; ratings as readers give them."""
     rng = np.random.default_rng(1)
-    truth = rng.normal(0, 1, (2, 4000))
-    calibrated = truth + rng.normal(0, 0.7, truth.shape)
-    rating = 1 + 4 / (1 + np.exp(-truth))
-    slope, offset, spread = fit_readers(2 * calibrated[0] + 1, rating[0])
-    inside = np.abs(slope * (2 * calibrated[1] + 1) + offset - truth[1]) <= spread
-    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+    truth = rng.normal(0, 3, (2, 4000))
+    score = 2 * truth + rng.normal(0, 2, truth.shape) + 1
+    rating = np.round(16 / (1 + np.exp(-truth))) / 4 + 1  # means of four readers: many are 1 or 5
+    assert ((rating == 1) | (rating == 5)).mean() > 0.2
+    slope, offset = fit_platt(score[0], truth[0] > 0)
+    values = fit_readers(score[0], rating[0], 1 / (1 + np.exp(-(slope * score[0] + offset))))
+    names = ("reader_slope", "reader_offset", "spread")
+    settings = RateSettings(
+        (1.0, 1.0, 1.0), (8, 8, 8), slope=slope, offset=offset, min_nodule=0.5, **dict(zip(names, values, strict=True))
+    )
+    intervals = [calibrate(np.zeros(len(TARGETS)), x, settings).malignancy_interval for x in score[1]]
+    inside = [low <= (mean - 1) / 4 <= high for (low, high), mean in zip(intervals, rating[1], strict=True)]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+    assert any(low > 0 and high < 1 for low, high in intervals)
