@@ -189,6 +189,9 @@ def _row(content: Mapping[str, Any], nodule: Mapping[str, Any]) -> dict[str, Any
         if name == "brock":
             least, most = advice.get("probability_range") or (None, None)
             row |= {"brock_probability_low": least, "brock_probability_high": most}
+        else:  # categories where one isn't enough: what is missing decides between them
+            by_risk = advice.get("by_risk") or {}
+            row[f"{name}_by_risk"] = "; ".join(f"{k}: {v}" for k, v in by_risk.items()) or None
     return row | {f"growth_{name}": growth.get(name) for name in _GROWTH}
 
 

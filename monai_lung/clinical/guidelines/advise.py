@@ -115,7 +115,8 @@ def _lung_rads(nodules: Sequence[GuidelineNodule], growth: Sequence[Growth | Non
         missing += ("dates of both examinations",)
     if any(nodule.status == "slow-growing" for nodule in nodules):
         missing += ("an examination within 12 months",)
-    return _with_missing(lung_rads_2022(nodules), missing)
+    advice = lung_rads_2022(nodules)
+    return _with_missing(replace(advice, inputs={**advice.inputs, "infection": None}), missing)  # not "no": not asked
 
 
 def _with_missing(advice: Advice, missing: tuple[str, ...]) -> Advice:

@@ -59,6 +59,12 @@ def test_every_guideline_for_every_nodule_and_the_examination() -> None:
     assert examination["brock"] == per_nodule[0]["brock"]
 
 
+def test_what_nobody_was_asked_is_not_said_to_be_absent() -> None:
+    advice = advise([measured(9)], WHOLE)[1]["lung_rads_2022"]
+    assert "infection" in advice.missing
+    assert advice.inputs["infection"] is None
+
+
 def test_no_nodule() -> None:
     per_nodule, examination = advise([], Person())
     assert per_nodule == []
