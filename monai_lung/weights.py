@@ -131,11 +131,8 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     from monai_lung.io.output import replacing
 
     if isinstance(source, Path | str):
-        try:
-            state = torch.load(source, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise WeightsError(f"{source}: no weights to store ({error}); give a training checkpoint") from error
-        state = state.get("model", state)
+        checkpoint = read_checkpoint(source)
+        state = checkpoint.get("model", checkpoint)
     else:
         state = source.state_dict()
     half = {k: v.detach().cpu().half() if v.is_floating_point() else v.detach().cpu() for k, v in state.items()}
@@ -160,26 +157,32 @@ def resume(network: nn.Module, path: Path | str) -> nn.Module:
     """
     if not path:
         return network
-    import torch
-
+    checkpoint = read_checkpoint(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state.get("model", state))
-    except Exception as error:
-        raise WeightsError(f"{path}: no weights of {type(network).__name__} to start from ({error})") from error
+        network.load_state_dict(checkpoint.get("model", checkpoint))
+    except Exception as error:  # torch raises many kinds
+        raise WeightsError(
+            f"{path}: no weights of {type(network).__name__}, or of another width ({_first_line(error)})"
+        ) from error
     return network
 
 
-def patients_of(checkpoint: Path | str) -> frozenset[str] | None:
-    """Whose nodules the weights of a training checkpoint learned from, None where it doesn't say.
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """What a training saved: weights under `model`, or bare. Nothing in the file runs (`weights_only=True`).
 
     Raises:
-        WeightsError: the file is missing or damaged.
+        WeightsError: the file is missing, damaged or no checkpoint.
     """
     import torch
 
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return frozenset(map(str, state["trained_on"]["patients"])) if "trained_on" in state else None
-    except Exception as error:
-        raise WeightsError(f"{checkpoint}: no training checkpoint ({error})") from error
+        checkpoint: dict[str, Any] = {**torch.load(path, map_location="cpu", weights_only=True)}
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror}); give a training checkpoint") from error
+    except Exception as error:  # torch raises many kinds, and advises to load what isn't safe
+        raise WeightsError(f"{path}: damaged or no training checkpoint ({type(error).__name__})") from error
+    return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].strip(": ")

@@ -77,10 +77,10 @@ class RateSettings:
 
     One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; the other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
-    sigmoid(slope x + offset) (Platt 1999). The interval
-    is where the mean rating of the readers would lie, sigmoid(reader_slope x + reader_offset -+ spread), `spread` being
-    the 90 % quantile of that prediction's error; it's widened to hold the probability itself, and a bound beyond
-    `transforms.rating.SURE` is then 0 or 1. Below `min_nodule` a seed is called no nodule.
+    sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
+    sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
+    `transforms.rating.SURE` is then 0 or 1. With `spread` nine of ten such intervals hold the mean rating
+    (`training.calibration.fit_readers`). Below `min_nodule` a seed is called no nodule.
     """
 
     spacing_mm: tuple[float, float, float]

@@ -189,7 +189,7 @@ def _row(content: Mapping[str, Any], nodule: Mapping[str, Any]) -> dict[str, Any
         if name == "brock":
             least, most = advice.get("probability_range") or (None, None)
             row |= {"brock_probability_low": least, "brock_probability_high": most}
-        else:  # categories where one isn't enough: what is missing decides between them
+        if name == "fleischner_2017":  # what isn't known decides between several categories
             by_risk = advice.get("by_risk") or {}
             row[f"{name}_by_risk"] = "; ".join(f"{k}: {v}" for k, v in by_risk.items()) or None
     return row | {f"growth_{name}": growth.get(name) for name in _GROWTH}

@@ -199,7 +199,7 @@ def _tables(study: Study) -> dict[str, str]:
 
 
 SHIPPED_HERE = "shipped weights, fold 0"
-LONGER = (SHIPPED_HERE, "58 epochs on two cores; 14 gave 0.848, 28 gave 0.856 of all")
+LONGER = (SHIPPED_HERE, "hours on two cores; [what more epochs gave](train.md#3-train)")
 MEASURED = ("", "section 2 has all that was tried")
 """Whose figure falls short, and what was tried."""
 LUNGS = "three scans' lungs to train on; [tried](train.md#3-train): other nodules, hard places at both looks"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from monai_lung.transforms.rating import SURE
 
 COVERAGE = 0.9
-"""Share of the nodules calibrated on whose readers' mean rating the interval holds."""
+"""Share of the nodules calibrated on, and one more, whose readers' mean rating the interval holds."""
+DIGITS = 4
+"""Decimals of what is fitted: it goes into a config that people read."""
 
 
 def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tuple[float, float]:
@@ -36,25 +41,35 @@ def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tupl
 
 
 def fit_readers(
-    scores: NDArray[np.float64], mean_rating: NDArray[np.float64], probability: NDArray[np.float64]
+    scores: NDArray[np.float64], mean_rating: NDArray[np.float64], slope: float, offset: float
 ) -> tuple[float, float, float]:
-    """Slope, offset and half-width, in logits, of an interval for the mean rating of a nodule's readers.
+    """The interval for the mean rating of a nodule's readers: slope, offset and half-width, in logits, of its middle.
 
-    A straight line predicts the mean rating's logit; with the half-width `COVERAGE` of the intervals, as
-    `rate.calibrate` makes them, hold it: in the manner of split conformal prediction (Vovk et al. 2005) with the
-    half-width that a nodule needs as score, but line and half-width come from the same nodules.
+    A straight line predicts the mean rating's logit. The half-width is the smallest with which `COVERAGE` of the
+    intervals that `rate.calibrate` makes of it hold the mean rating: split conformal prediction (Vovk et al. 2005)
+    with the half-width that a nodule needs as its score, but for line and half-width coming from the same nodules.
 
     Args:
-        scores: (n,) the malignancy's logits.
+        scores: (n,) the malignancy's logits, not all the same.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
-        probability: (n,) the calibrated probability of malignancy, 0...1, which an interval always holds.
+        slope: of the calibrated probability (`fit_platt`), which an interval always holds.
+        offset: of it.
+
+    Returns:
+        Slope, offset and half-width, to `DIGITS` decimals, the half-width rounded up.
     """
-    share = np.clip((mean_rating - 1) / 4, SURE, 1 - SURE)  # a bound beyond these is 0 or 1
-    target = np.log(share / (1 - share))
-    slope, offset = np.polyfit(scores, target, 1)
-    above = slope * scores + offset - target  # how far the lower bound has to come down, the upper one if negative
-    held = np.where(above > 0, probability <= share, probability >= share)
-    needed = np.where(held, 0.0, np.abs(above))
-    n = len(needed)
-    spread = np.quantile(needed, min(1.0, np.ceil((n + 1) * COVERAGE) / n), method="higher")
-    return float(slope), float(offset), float(spread)
+    rating = (mean_rating - 1) / 4
+    target = logit(np.clip(rating, SURE, 1 - SURE))
+    line = np.polyfit(scores, target, 1).round(DIGITS)
+    above = np.polyval(line, scores) - target
+    probability = expit(slope * scores + offset)
+    # The bound on the mean rating's side has to come to it, but where the probability, or SURE, brings it there.
+    held = np.where(
+        above > 0,
+        (rating >= probability) | (rating > 1 - SURE) | (probability < SURE),
+        (rating <= probability) | (rating < SURE) | (probability > 1 - SURE),
+    )
+    needed = np.sort(np.where(held, 0.0, np.abs(above)))
+    decisive = needed[min(len(needed), math.ceil((len(needed) + 1) * COVERAGE)) - 1]
+    spread = math.floor(decisive * 10**DIGITS + 1) / 10**DIGITS
+    return float(line[0]), float(line[1]), spread

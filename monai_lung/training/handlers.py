@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
-from monai_lung.errors import MonaiLungError, UsageError, WeightsError
+from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.io.output import replacing
-from monai_lung.weights import patients_of
+from monai_lung.training.checkpoints import BestCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -91,136 +91,6 @@ class SeedEpochs:
         torch.manual_seed(self.seed * 100_003 + epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
-
-
-class Resumable:
-    """Saves after each epoch what a training needs to go on (`resume.pt`), and goes on from it.
-
-    Args:
-        output_dir: where `resume.pt` is.
-        objects: with `state_dict` and `load_state_dict`, by name.
-        resume: go on from `resume.pt` if it's there; False starts anew, where nothing would be overwritten.
-    """
-
-    def __init__(self, output_dir: Path | str, objects: Mapping[str, Any], resume: bool) -> None:
-        self.path = Path(output_dir) / "resume.pt"
-        self.objects = {name: getattr(o, "module", o) for name, o in objects.items()}  # out of DistributedDataParallel
-        self.resume = resume
-
-    def attach(self, engine: Engine) -> None:
-        """Load before the first epoch, save after each."""
-        engine.add_event_handler(Events.STARTED, self.load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
-
-    def load(self, engine: Engine) -> None:
-        """Go on where the file ends, if there is one and it's wanted.
-
-        Raises:
-            UsageError: there is one, and it isn't wanted: a new training would overwrite it.
-            WeightsError: the file is damaged or of another training.
-        """
-        if not self.path.is_file():
-            return
-        if not self.resume:
-            raise UsageError(
-                f"{self.path.parent} holds a training already: go on with --resume true, or give another --output_dir"
-            )
-        plan = self._plan()
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            for name, o in self.objects.items():
-                o.load_state_dict(state[name])
-            engine.state.iteration, engine.state.epoch = state["iteration"], state["epoch"]
-            if self._plan() != plan:
-                raise ValueError(f"its learning rate was planned otherwise: {self._plan()}, now {plan}")
-        except Exception as error:  # torch raises many kinds
-            raise WeightsError(
-                f"{self.path}: can't go on from it ({error}); train without resume, to another --output_dir, "
-                "from its last checkpoint with --start"
-            ) from error
-        log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
-
-    def _plan(self) -> list[str]:
-        """When the learning rate changes, as far as that depends on the training's length."""
-        cycles = [f"{o.total_steps - 1} steps" for o in self.objects.values() if hasattr(o, "total_steps")]
-        falls = [o.milestones for o in self.objects.values() if hasattr(o, "milestones")]
-        return cycles + [f"falls after steps {sorted(f)}" for f in falls if f]
-
-    def save(self, engine: Engine) -> None:
-        """Save; of several processes the first does.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
-        if idist.get_rank() == 0:
-            counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
-            with replacing(self.path) as temporary:
-                torch.save(counters | {name: o.state_dict() for name, o in self.objects.items()}, temporary)
-
-
-class WithPatients:
-    """What a checkpoint holds: a network's weights (`model`), and whose nodules they learned from (`trained_on`).
-
-    `weights.patients_of` reads the latter.
-
-    Args:
-        network: whose weights are saved.
-        patients: of the training side of the split.
-        exclude: left out of it.
-        start: checkpoint that the training starts from, whose patients these weights know as well.
-    """
-
-    def __init__(
-        self, network: torch.nn.Module, patients: Iterable[str], exclude: Iterable[str] = (), start: Path | str = ""
-    ) -> None:
-        earlier = (patients_of(start) or frozenset()) if start else frozenset()
-        self.network, self.patients = network, sorted(set(patients) - set(exclude) | earlier)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both, as `torch.save` takes them."""
-        return {"model": self.network.state_dict(), "trained_on": {"patients": self.patients}}
-
-
-class BestCheckpoint:
-    """Keeps the network with the highest key metric as `model_best.pt`, over a resumed training too.
-
-    It attaches to the evaluator; a trainer's `Resumable` takes it among its objects.
-
-    Args:
-        output_dir: where the file goes.
-        network: whose weights are kept.
-    """
-
-    def __init__(self, output_dir: Path | str, network: torch.nn.Module) -> None:
-        self.path = Path(output_dir) / "model_best.pt"
-        self.network = network
-        self.metric, self.epoch = -math.inf, 0
-
-    def attach(self, engine: Engine) -> None:
-        """Look after each validation."""
-        engine.add_event_handler(Events.COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Keep the network if it's better than all before; of several processes the first writes.
-
-        Raises:
-            OutputError: the file can't be written.
-        """
-        metric = float(engine.state.metrics[engine.state.key_metric_name])  # type: ignore[attr-defined]
-        if metric <= self.metric:
-            return
-        self.metric, self.epoch = metric, engine.state.epoch
-        if idist.get_rank() == 0:
-            with replacing(self.path) as temporary:
-                torch.save({"model": self.network.state_dict()}, temporary)
-
-    def state_dict(self) -> dict[str, float]:
-        """The best metric and its epoch."""
-        return {"metric": self.metric, "epoch": self.epoch}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from `state_dict`."""
-        self.metric, self.epoch = state["metric"], int(state["epoch"])
 
 
 class StopEarly:

@@ -14,6 +14,7 @@ import torch
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.inference.networks import load_malignancy
 from monai_lung.networks import SliceResNet
+from monai_lung.training.checkpoints import patient_hash
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "calibrate"
 
@@ -51,7 +52,7 @@ def test_the_networks_go_into_the_bundle_together_and_calibrated(tool, crop_dir,
     written = json.loads((bundle / "configs" / "inference.json").read_text())
     assert written["malignancy_def"]["members"] == 2
     printed, warned = capsys.readouterr()
-    assert warned.count("doesn't say whom it was trained on") == 2
+    assert warned.count("doesn't say whose nodules it learned from") == 2
     assert f'"slope": {written["rate_settings"]["slope"]}' in printed
     assert "AUC, median label" in printed
 
@@ -67,15 +68,18 @@ def test_what_doesnt_fit_is_refused_and_the_bundle_stays(tool, crop_dir, tmp_pat
     assert weights.read_bytes() == before
 
 
-def test_a_network_that_knows_the_fold_which_calibrates_it_is_refused(tool, crop_dir, tmp_path, capsys):
-    for fold, patients in ((1, ["P2", "P4"]), (2, ["P1", "P3"])):
-        state = SliceResNet(width=4).state_dict()
-        torch.save({"model": state, "trained_on": {"patients": patients}}, tmp_path / f"{fold}.pt")
-    right = {1: str(tmp_path / "1.pt"), 2: str(tmp_path / "2.pt")}
-    what = r'2\.pt: trained on 2 patients of the folds 0 and 1.*--fold 1 --without "\[0\]"'
+@pytest.mark.parametrize("leak", ["P0", "P2"], ids=["the fold that judges", "the fold that calibrates"])
+def test_a_network_that_knows_what_calibrates_or_judges_it_is_refused(tool, crop_dir, tmp_path, capsys, leak):
+    def checkpoints(second: list[str]) -> dict[int, str]:
+        for fold, patients in ((1, ["P2", "P4"]), (2, second)):
+            known = [patient_hash(patient) for patient in patients]
+            torch.save({"model": SliceResNet(width=4).state_dict(), "trained_on": known}, tmp_path / f"{fold}.pt")
+        return {fold: str(tmp_path / f"{fold}.pt") for fold in (1, 2)}
+
+    what = r'2\.pt: learned from 1 patients of the folds 0 and 2.*--fold 2 --without "\[0\]"'
     with pytest.raises(UsageError, match=what):
-        tool.main(str(crop_dir), 0, {1: right[2], 2: right[1]})
-    tool.main(str(crop_dir), 0, right)
+        tool.main(str(crop_dir), 0, checkpoints(["P1", "P3", leak]))
+    tool.main(str(crop_dir), 0, checkpoints(["P1", "P3"]))
     assert "doesn't say" not in capsys.readouterr().err
 
 
@@ -88,10 +92,11 @@ def test_each_network_rates_the_fold_that_it_hasnt_seen(tool, crop_dir, tmp_path
             network.members[0].head.bias.fill_(fold)
         torch.save({"model": network.state_dict()}, tmp_path / f"{fold}.pt")
     given = []
-    monkeypatch.setattr(tool, "fit_readers", lambda scores, mean, _: given.append((scores, mean)) or (1.0, 0.0, 1.0))
-    monkeypatch.setattr(tool, "fit_platt", lambda scores, malignant: (1.0, 0.0))
+    monkeypatch.setattr(tool, "fit_readers", lambda *what: given.append(what) or (1.0, 0.0, 1.0))
+    monkeypatch.setattr(tool, "fit_platt", lambda scores, malignant: (1.5, 0.5))
     tool.main(str(crop_dir), 0, {1: str(tmp_path / "1.pt"), 2: str(tmp_path / "2.pt")})
-    ((scores, mean),) = given
+    ((scores, mean, *calibrated),) = given
+    assert calibrated == [1.5, 0.5]
     # P1 to P4 in the order of the table, two nodules of P4; P0 is in fold 0
     assert scores.tolist() == pytest.approx([1, 2, 1, 2, 2])
     assert mean.tolist() == pytest.approx([4, 3, 3, 5 / 3, 4])

@@ -18,8 +18,9 @@ from bundle_runs import cause_of, run, workflow
 from ignite.engine import Engine, Events
 
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
-from monai_lung.training.handlers import BestCheckpoint, RampEma, Resumable, StopEarly, SwitchLoss, WaitShare
-from monai_lung.weights import patients_of, resume, save_weights
+from monai_lung.training.checkpoints import BestCheckpoint, Resumable, patient_hash, patients_of
+from monai_lung.training.handlers import RampEma, StopEarly, SwitchLoss, WaitShare
+from monai_lung.weights import resume, save_weights
 
 AFTER_THE_PAPER = [
     ("segmentation", "train.json"),
@@ -312,11 +313,11 @@ def test_the_best_network_is_kept_and_training_ends_when_it_gets_no_better(tmp_p
     trainer.run([0], max_epochs=5)
     assert trainer.state.epoch == 4
     assert best.state_dict() == {"metric": 0.6, "epoch": 2}
-    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["model"]["weight"].item() == 2
+    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["weight"].item() == 2
     again = BestCheckpoint(tmp_path, network)
     again.load_state_dict(best.state_dict())
     again(validator)  # 0.4
-    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["model"]["weight"].item() == 2
+    assert torch.load(tmp_path / "model_best.pt", weights_only=True)["weight"].item() == 2
 
 
 def test_a_loss_that_is_no_number_stops_the_training(bundles, options, tmp_path):
@@ -400,20 +401,31 @@ def test_folds_and_patients_are_left_out_of_crops_and_slices(bundles, options, f
         assert {c.row.patient for c in held} == {"P1", "P4"} - set(exclude)
 
 
-def test_a_checkpoint_says_whose_nodules_it_learned_from(bundles, options, tmp_path):
-    def checkpoint(name: str, **more) -> Path:
+def test_a_checkpoint_says_whose_nodules_it_learned_from(bundles, options, fold_file, tmp_path):
+    def train(name: str, **more) -> Path:
         given = options("train_malignancy.json", output_dir=str(tmp_path / name), **more)
         run(bundles.classification, "train_malignancy.json", kind="train", **given)
-        return next((tmp_path / name).glob("model_final*.pt"))
+        return tmp_path / name
 
-    first = checkpoint("first")
-    known = patients_of(first)
-    folds = json.loads(Path(options("train_malignancy.json")["fold_file"]).read_text())["patients"]
-    assert known == {patient for patient, fold in folds.items() if fold != 0}
-    second = checkpoint("second", fold=1, start=str(first))
-    assert patients_of(second) == set(folds), "what it started from counts as well"
-    torch.save({"model": {}}, tmp_path / "bare.pt")
+    def known(folder: Path) -> set[str] | None:
+        (final,) = folder.glob("model_final*.pt")
+        assert patients_of(final) == patients_of(folder / "model_best.pt")
+        return patients_of(final)
+
+    folds = json.loads(fold_file.read_text())["patients"]
+    sides = [{patient_hash(patient) for patient, f in folds.items() if f != fold} for fold in (0, 1)]
+    first = train("first", exclude=["P2"])
+    assert known(first) == sides[0] - {patient_hash("P2")}
+    start = str(next(first.glob("model_final*.pt")))
+    second = train("second", fold=1, start=start)
+    assert known(second) == sides[1] | known(first), "what it started from counts as well"
+    with pytest.raises(RuntimeError) as caught:
+        train("second", fold=1, resume=True)
+    assert "learned from other patients" in str(cause_of(caught.value, WeightsError))
+    assert known(train("second", fold=1, start=start, resume=True)) == sides[1] | known(first)
+    torch.save(torch.load(start, weights_only=True)["model"], tmp_path / "bare.pt")
     assert patients_of(tmp_path / "bare.pt") is None
+    assert known(train("third", start=str(tmp_path / "bare.pt"))) is None, "who knows whom that knew"
 
 
 @pytest.mark.slow

@@ -206,6 +206,15 @@ class TestOutlines:
         for (x1, y1, x2, y2), length in zip(axial.axes, (m.long_axis_mm, m.short_axis_mm), strict=True):
             assert np.hypot(x2 - x1, y2 - y1) * views.box.spacing_mm == pytest.approx(length, rel=1e-6)
 
+    def test_the_line_beside_10_mm_is_as_long(self, make_report, tmp_path):
+        report = make_report(1, nifti=True)
+        html.write(report, tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        lines = re.findall(r'class="scale" x1="([\d.]+)" x2="([\d.]+)"', page)
+        spacing_mm = nodule_views(report.ct, report.nodules[0]).box.spacing_mm
+        assert [(float(x2) - float(x1)) * spacing_mm for x1, x2 in lines] == pytest.approx([10] * 3)
+        assert len(re.findall(r'<text class="length"[^>]*>10 mm</text>', page)) == 3
+
     def test_voxels_are_the_sampled_ct(self, make_report):
         """Tiles from the feet up, as the script reads them; JPEG errs by a few grey values."""
         report = make_report(1, nifti=True)

@@ -85,7 +85,6 @@ def test_csv_of_a_case_holds_what_the_findings_hold(make_report, tmp_path):
         both = nodule.guidelines["fleischner_2017"].by_risk
         assert len(both) == 2
         assert row["fleischner_2017_by_risk"] == "; ".join(f"{risk}: {category}" for risk, category in both.items())
-        assert row["lung_rads_2022_by_risk"] == ""
         assert float(row["brock_probability_high"]) == 0.043
         assert row["growth_status"] == nodule.growth.status
     assert not any("patient" in column or "PID" in str(row) for row in rows for column in row)

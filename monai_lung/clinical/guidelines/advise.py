@@ -19,7 +19,13 @@ GROUND_GLASS_DOUBLING_DAYS = 365.0
 
 NOT_ASKED = {
     "fleischner_2017": ("known cancer", "immune status", "incidental or screening"),
-    "lung_rads_2022": ("benign calcification or fat", "shape at pleura and fissures", "infection"),
+    "lung_rads_2022": (
+        "benign calcification or fat",
+        "shape at pleura and fissures",
+        "infection",
+        "other significant findings",
+        "whether an earlier CT is being located",
+    ),
 }
 """What no measurement says and nobody was asked for: the advice assumes that none of it holds."""
 
@@ -116,7 +122,8 @@ def _lung_rads(nodules: Sequence[GuidelineNodule], growth: Sequence[Growth | Non
     if any(nodule.status == "slow-growing" for nodule in nodules):
         missing += ("an examination within 12 months",)
     advice = lung_rads_2022(nodules)
-    return _with_missing(replace(advice, inputs={**advice.inputs, "infection": None}), missing)  # not "no": not asked
+    assumed = dict.fromkeys(("infection", "significant_other", "incomplete"))  # not "no": nobody was asked
+    return _with_missing(replace(advice, inputs={**advice.inputs, **assumed}), missing)
 
 
 def _with_missing(advice: Advice, missing: tuple[str, ...]) -> Advice:
