@@ -140,8 +140,10 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     if wrong:
         raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
     metadata = _metadata(bundle)
+    content = io.BytesIO()  # a file's name goes into what torch writes: the same weights would get another digest
+    torch.save(half, content)
     with replacing(bundle / "models" / file) as temporary:
-        torch.save(half, temporary)
+        temporary.write_bytes(content.getvalue())
     digest = sha256(bundle / "models" / file)
     metadata["weights_sha256"][file] = digest
     with replacing(bundle / "configs" / "metadata.json") as temporary:

@@ -163,6 +163,7 @@ def test_weights_that_are_not_those_of_the_metadata_are_refused(tmp_path):
     network = torch.nn.Linear(2, 2)
     digest = save_weights(network, tmp_path, "model.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
+    assert save_weights(network, tmp_path, "model.pt") == digest, "the same weights are the same file"
     path = tmp_path / "models" / "model.pt"
     path.write_bytes(path.read_bytes() + b"0")
     with pytest.raises(WeightsError, match="sha256"):
