@@ -27,14 +27,16 @@ BORDER = 0.5
 IN_LUNGS = 0.25
 """Share of a nodule that has to be in the lungs, or at most `BESIDE_MM` beside them."""
 BESIDE_MM = 2.0
-_LOOKS = 3
+_LOOKS = 5
+"""The first, and up to four on coarser grids."""
 _BATCH = 8
 
 
 def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline]:
     """The outline of each seed that has one, in the seeds' order, without doubles.
 
-    A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, up to twice.
+    A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, around the middle of
+    what was seen of it, up to four times: until a mass of 15 cm fits.
     """
     outlines = [o for o in delineate_each(ct, seeds, networks) if o is not None]
     return without_doubles(outlines, ct)
@@ -45,20 +47,26 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
     settings = networks.delineate_settings
     width = min(n * s for n, s in zip(settings.patch, settings.spacing_mm, strict=True))
     scales = [max(1.0, seed.diameter_mm / (FILLED * width)) for seed in seeds]
+    centers = [np.array(seed.center_mm) for seed in seeds]
     outlines: list[Outline | None] = [None] * len(seeds)
     waiting = list(range(len(seeds)))
     for look in range(_LOOKS):
         again = []
         for batch in (waiting[n : n + _BATCH] for n in range(0, len(waiting), _BATCH)):
-            patches = [Patch(ct, seeds[n], scales[n], settings) for n in batch]
+            patches = [Patch(ct, seeds[n], scales[n], settings, centers[n]) for n in batch]
             for n, patch, probability in zip(batch, patches, run(patches, networks), strict=True):
                 found, touches = patch.outline(probability)
                 outlines[n] = found or outlines[n]
-                if touches and look + 1 < _LOOKS:
-                    scales[n] *= 1.5
+                if found and touches and look + 1 < _LOOKS:
+                    scales[n], centers[n] = scales[n] * 1.5, _middle_mm(found, ct)
                     again.append(n)
         waiting = again
     return outlines
+
+
+def _middle_mm(outline: Outline, ct: CT) -> NDArray[np.float64]:
+    """The middle of the box around an outline, in LPS mm."""
+    return np.asarray(ct.to_world(np.array(outline.offset) + (np.array(outline.mask.shape) - 1) / 2))
 
 
 def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
@@ -80,20 +88,22 @@ def _run(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Ten
 
 
 class Patch:
-    """The surroundings of a seed on the delineating network's grid.
+    """The surroundings of a place in a seed's nodule, at first the seed itself, on the delineating network's grid.
 
     Attributes:
         image: float32 (X, Y, Z), windowed to 0...1.
     """
 
-    def __init__(self, ct: CT, seed: Seed, scale: float, settings: DelineateSettings) -> None:
+    def __init__(
+        self, ct: CT, seed: Seed, scale: float, settings: DelineateSettings, center_mm: NDArray[np.float64]
+    ) -> None:
         self.seed, self.settings = seed, settings
         self.orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
         self.affine = self.orientation.turn_affine(ct.affine_lps)
         self.shape = self.orientation.turn(ct.hu).shape
         spacing = np.array(settings.spacing_mm) * scale
         axes = unit_axes(self.affine)
-        self.patch_affine = patch_affine(np.array(seed.center_mm), axes, tuple(spacing), settings.patch)
+        self.patch_affine = patch_affine(center_mm, axes, tuple(spacing), settings.patch)
         hu = sample(self.orientation.turn(ct.hu), self.affine, self.patch_affine, settings.patch, border=True)
         self.image = windowed(hu)
 

@@ -33,7 +33,8 @@ slices. Ablations are of {ablation_folds} of the folds. {budget_text}
 {goals}
 ## 1. Segmentation
 Protocol: the seed is the crop's centre; the network sees a patch of {seg_patch} voxels of {seg_spacing} mm around it,
-and where the outline touches its border again on voxels 1.5 and 2.25 times as large; the image and two mirrors are
+and where the outline touches its border again on voxels 1.5 and 2.25 times as large (the shipped weights: up to five
+times, around the middle of what was seen; few crops are that large); the image and two mirrors are
 averaged; the threshold ({low} to {high}) is the one that was best on 60 nodules of training patients. Truth: voxels
 that at least half of the readers marked, on the scan's own grid, in 3D; the mean over nodules, an empty prediction
 counting 0. All networks have the same data, augmentation, optimizer and, but for the two named otherwise, the same

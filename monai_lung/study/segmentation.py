@@ -164,7 +164,8 @@ def best_threshold(crops: Sequence[Crop], delineator: Delineator) -> float:
     scores = np.zeros((len(crops), len(THRESHOLDS)))
     for n, crop in enumerate(crops):
         ct = crop_ct(crop)
-        patch = Patch(ct, center_seed(ct), 1.0, delineator.delineate_settings)
+        seed = center_seed(ct)
+        patch = Patch(ct, seed, 1.0, delineator.delineate_settings, np.array(seed.center_mm))
         logit = torch.logit(run_patches([patch], delineator)[0], 1e-6)
         for k, threshold in enumerate(THRESHOLDS):
             outline, _ = patch.outline(torch.sigmoid(logit - math.log(threshold / (1 - threshold))))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cc3d
 import numpy as np
@@ -95,6 +96,21 @@ def test_a_nodule_larger_than_the_patch_is_looked_at_on_a_coarser_grid(networks:
     center, radius = BALLS[2]
     (outline,) = delineate(ct, [Seed(center, 0.9, 1.0)], networks)  # the seed says nothing of its size
     assert outline.mask.sum() * ct.voxel_mm3 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
+
+
+@pytest.mark.parametrize("beside_mm", [(0, 0, 0), (28, 0, 0), (-16, 16, 16)])
+def test_a_mass_is_outlined_as_a_whole_from_any_seed_in_it(networks: Networks, beside_mm: tuple[int, int, int]) -> None:
+    """A ball of 76 mm is two and a half times as wide as the patch, and the seed near its surface."""
+    hu = np.full((120, 120, 60), -850, np.int16)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    grid = np.meshgrid(np.arange(120.0), np.arange(120.0), np.arange(0, 120.0, 2), indexing="ij")
+    ball = sum((g - 58) ** 2 for g in grid) <= 38**2
+    hu[ball] = 30
+    seed = Seed((58.0 + beside_mm[0], 58.0 + beside_mm[1], 58.0 + beside_mm[2]), 0.9, 10.0)
+    (outline,) = delineate(CT(hu, affine, "case", Path("case")), [seed], networks)
+    found = np.zeros_like(ball)
+    found[outline.box] = outline.mask
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.97
 
 
 def test_no_outline_where_there_is_nothing(networks: Networks) -> None:
