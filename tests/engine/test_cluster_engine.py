@@ -206,16 +206,6 @@ def test_a_cluster_gives_what_one_process_gives(nodes, studies, tmp_path, capsys
     assert {p: p.stat().st_mtime_ns for p in before} == before, "finished cases are passed over"
 
 
-def test_without_an_address_ray_starts_here_and_stops(studies, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    command = ["analyze", str(studies / "b"), "-o", str(tmp_path / "out"), "--format", "json", "--engine", "ray"]
-    assert command_line(command) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    assert "lungs" in captured.out
-    assert not ray.is_initialized()
-
-
 def test_lidc_prepare_on_a_cluster(nodes, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "data" / "lidc")
     from small_download import write_database, write_download
@@ -227,3 +217,14 @@ def test_lidc_prepare_on_a_cluster(nodes, tmp_path, monkeypatch):
     assert command_line([*common, "-o", str(tmp_path / "local")]) == 0
     assert command_line([*common, "-o", str(tmp_path / "ray"), "--engine", "ray", "--address", nodes.address]) == 0
     assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+# Last: a process that has started Ray here and stopped it gets no workers any more on a cluster that it used before.
+def test_without_an_address_ray_starts_here_and_stops(studies, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    command = ["analyze", str(studies / "b"), "-o", str(tmp_path / "out"), "--format", "json", "--engine", "ray"]
+    assert command_line(command) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "lungs" in captured.out
+    assert not ray.is_initialized()
