@@ -86,8 +86,12 @@ def read_table(folder: Path | str) -> list[CropRow]:
     path = Path(folder) / "nodules.csv"
     if not path.is_file():
         raise UsageError(f"{path}: not found; the folder of crops must hold nodules.csv, images/ and readers/")
-    with path.open(newline="") as file:
-        return [crop_row(path, n, row) for n, row in enumerate(csv.DictReader(file), start=2)]
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: is no table ({error}); restore the file") from error
+    return [crop_row(path, n, row) for n, row in enumerate(rows, start=2)]
 
 
 def crop_row(path: Path, line: int, row: dict[str, str]) -> CropRow:

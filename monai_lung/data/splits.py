@@ -43,31 +43,6 @@ class Folds:
     unit: Unit
     fold_of: Mapping[str, int]
 
-    def of(self, row: Row) -> int:
-        """Fold of a row of a nodule table.
-
-        Raises:
-            UsageError: the folds are of marks: a nodule has several.
-            InputError: the row's patient or nodule isn't in the file.
-        """
-        if self.unit == "mark":
-            raise UsageError("folds by mark give no fold to a whole nodule: look the marks up in `fold_of`")
-        (key,) = keys(row, self.unit)
-        if key not in self.fold_of:
-            raise InputError(f"{self.unit} {key} is in no fold: make the fold file anew with `monai-lung lidc split`")
-        return self.fold_of[key]
-
-    def split(self, rows: Sequence[Row], fold: int) -> tuple[list[Row], list[Row]]:
-        """Rows to train with and rows held out, the latter those of `fold`.
-
-        Raises:
-            UsageError: `fold` is not in 0 ... k - 1.
-        """
-        if not 0 <= fold < self.k:
-            raise UsageError(f"fold {fold} does not exist: the file has folds 0 to {self.k - 1}")
-        train = [row for row in rows if self.of(row) != fold]
-        return train, [row for row in rows if self.of(row) == fold]
-
 
 @dataclass(frozen=True)
 class Leak:
@@ -93,9 +68,14 @@ class Leak:
 
 
 def keys(row: Row, unit: Unit) -> tuple[str, ...]:
-    """Keys of the units of one row: the patient, the nodule's id, or `id/annotation` for each reader's mark."""
+    """Keys of the units of one row: the patient, the nodule's id, or `id/annotation` for each reader's mark.
+
+    A scan (`table` "scans") is of a patient, and no nodule: by nodule or mark it has none.
+    """
     if unit == "patient":
         return (row["patient"],)
+    if row.get("table") == "scans":
+        return ()
     if unit == "nodule":
         return (row["id"],)
     return tuple(f"{row['id']}/{annotation}" for annotation in row["annotation_ids"].split())
@@ -143,7 +123,8 @@ def leak(folds: Folds, rows: Iterable[Row]) -> Leak:
     for row in rows:
         found = {folds.fold_of[key] for key in keys(row, folds.unit)}
         of_patient[row["patient"]] |= found
-        of_nodule[row["patient"], row["id"]] |= found
+        if row.get("table") != "scans":
+            of_nodule[row["patient"], row["id"]] |= found
     return Leak(
         patients=sum(len(found) > 1 for found in of_patient.values()),
         nodules=sum(len(of_patient[patient]) > 1 for patient, _ in of_nodule),
@@ -175,7 +156,8 @@ def read_folds(path: Path | str) -> Folds:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no fold file ({error}): write one with `monai-lung lidc split`") from None
-    units = [unit for unit in get_args(Unit) if isinstance(content, dict) and f"{unit}s" in content]
+    content = content if isinstance(content, dict) else {}
+    units: list[Unit] = [unit for unit in get_args(Unit) if isinstance(content.get(f"{unit}s"), dict)]
     if len(units) != 1 or content.get("schema") != SCHEMA:
         raise InputError(f"{path} is no fold file of schema {SCHEMA}: write one with `monai-lung lidc split`")
     k, fold_of = content.get("k"), content[f"{units[0]}s"]
@@ -188,6 +170,7 @@ def patient_folds(path: Path | str) -> dict[str, int]:
     """Patient to fold, from a fold file.
 
     Raises:
+        UsageError: no such file.
         InputError: the file can't be read, or splits by nodule or mark.
     """
     folds = read_folds(path)
@@ -261,7 +244,7 @@ def _table(path: Path, needed: Sequence[str] = _COLUMNS) -> list[dict[str, str]]
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} can't be read ({error}): give a folder that holds it") from None
     lacking = [name for row in rows for name in needed if row.get(name) is None]
     if lacking:

@@ -58,9 +58,11 @@ def _segmentation(study: Study, docs: Path) -> None:
 
 
 def _malignancy(study: Study, docs: Path) -> None:
-    for fold in range(study.n_folds):
-        for name in malignancy.RATERS:
-            malignancy.run(study, name, fold)
+    """The comparison first, fold by fold, then what one change makes."""
+    for names in (malignancy.RATERS, malignancy.CHANGED):
+        for fold in range(study.n_folds):
+            for name in names:
+                malignancy.run(study, name, fold)
 
 
 def _protocol(study: Study, docs: Path) -> None:

@@ -6,13 +6,13 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 
 from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.training.handlers import lr_schedule
@@ -41,7 +41,14 @@ class History:
     seconds: float
 
 
-def fit(network: nn.Module, dataset: Any, schedule: Schedule, device: torch.device, seed: int = 0) -> History:
+def fit(
+    network: nn.Module,
+    dataset: Any,
+    schedule: Schedule,
+    device: torch.device,
+    seed: int = 0,
+    shares: Sequence[float] | None = None,
+) -> History:
     """Train `network` in place: AdamW, one-cycle learning rate.
 
     Args:
@@ -50,6 +57,7 @@ def fit(network: nn.Module, dataset: Any, schedule: Schedule, device: torch.devi
         schedule: losses, steps, batch.
         device: to train on.
         seed: of the order and of dropout.
+        shares: how often each item is drawn, None for each once an epoch.
 
     Raises:
         UsageError: the data don't fill a batch.
@@ -59,7 +67,8 @@ def fit(network: nn.Module, dataset: Any, schedule: Schedule, device: torch.devi
         raise UsageError(f"{len(dataset)} nodules don't fill a batch of {schedule.batch}: give more")
     torch.manual_seed(seed)
     workers = 8 if device.type == "cuda" else 0
-    loader = DataLoader(dataset, schedule.batch, shuffle=True, drop_last=True, num_workers=workers)
+    drawn = WeightedRandomSampler(shares, len(dataset)) if shares else RandomSampler(dataset)
+    loader = DataLoader(dataset, schedule.batch, sampler=drawn, drop_last=True, num_workers=workers)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=0.01)
     rates = lr_schedule(optimizer, "one-cycle", schedule.rate, schedule.steps)
     network.train()

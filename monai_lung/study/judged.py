@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monai_lung.data.crops import Crop
 from monai_lung.data.lidc.labels import SIZE_CLASSES, LabelRule, malignancy_labels, size_class, texture_class
 from monai_lung.study import malignancy, segmentation
-from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind, cross_fitted, features
+from monai_lung.study.malignancy import ALL, SIMPLE, MaskKind, cross_fitted, features
 from monai_lung.study.segmentation import load_masks
 from monai_lung.study.store import Predictions, Study
 from monai_lung.training.calibration import fit_platt
@@ -157,7 +157,7 @@ def judged(study: Study, name: str, rule: LabelRule, kind: MaskKind) -> Judged |
     steps, scores = 0, {}
     if name in SIMPLE and len(by_fold) > 1:
         scores = cross_fitted(name, labels, by_fold)
-    elif name in RATERS:
+    elif name in ALL:
         for one in [found for f in by_fold if (found := malignancy.load(study, name, f))]:
             scores |= dict(zip(one.ids, one.values[kind].tolist(), strict=True))
             steps = int(one.facts["steps"])

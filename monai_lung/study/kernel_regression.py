@@ -37,8 +37,8 @@ class KernelRegression(nn.Module):
     def fit(cls, features: Tensor, labels: Tensor) -> KernelRegression:
         """The regression of `labels` (R,), bool, on `features` (R, F).
 
-        What is stored is rounded to half precision before the weights are found, so that shipping it changes
-        little: only the weights are rounded after it.
+        What is stored is rounded to half precision before the weights are found, so that it loses little where it's
+        stored so.
         """
         x = features.double()
         network = cls(*x.shape).double()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.slices import NoduleSlice
@@ -48,6 +48,7 @@ class Rater:
         width: its name in the budget's widths.
         loss: what it learns from.
         sees: a region in 3D, or slices; "crop slices" learns from the crops' slices alone, "slices" from all there are.
+        balanced: benign, malignant and doubtful nodules are drawn equally often.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Rater:
     loss: Loss
     sees: Literal["region", "slices", "crop slices"] = "region"
     rate: float = 1e-3
+    balanced: bool = False
 
     def task(self, study: Study) -> Task:
         """How long it's trained, on what grid."""
@@ -75,6 +77,12 @@ def _plain(width: int) -> nn.Module:
     return baselines.resnet50(3, 2, width)
 
 
+def _malignancy_alone(logits: Tensor, label: Tensor) -> Tensor:
+    """`WeightedBce` of the malignancy, without the other ratings."""
+    at = [SLICE_TARGETS.index("malignancy")]
+    return WeightedBce()(logits[:, at], label[:, :, at])
+
+
 RATERS = {
     "slices": Rater("small ResNet on slices (of which four ship)", _slices, "slices", WeightedBce(), "slices", 2e-3),
     "crop-slices": Rater(
@@ -86,6 +94,14 @@ RATERS = {
     ),
     "resnet50": Rater("plain 3D ResNet50", _plain, "resnet50", MalignancyNll()),
 }
+CHANGED = {
+    "slices-balanced": replace(
+        RATERS["slices"], label="benign, malignant and doubtful nodules drawn equally often", balanced=True
+    ),
+    "slices-alone": replace(RATERS["slices"], label="malignancy alone, no other rating", loss=_malignancy_alone),
+}
+"""The network on slices with one thing changed."""
+ALL = RATERS | CHANGED
 SIMPLE = {
     "diameter": "diameter alone, logistic",
     "regression": "18 measured features, logistic",
@@ -102,7 +118,7 @@ def run(study: Study, name: str, fold: int) -> None:
     """
     path = study.path("malignancy", name, fold)
     masks = load_masks(study, OURS, fold)
-    rater = RATERS[name]
+    rater = ALL[name]
     before = Predictions.current(path, trained_facts(study, rater))
     facts = masks_fact(study, fold)
     if before and facts.items() <= before.facts.items():
@@ -143,14 +159,23 @@ def train_rater(
     torch.manual_seed(study.seed)
     network = rater.build(study.budget.widths[rater.width]).to(study.device)
     dataset: RateDataset | SliceDataset
+    shares = None
     if rater.sees == "region":
         dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
     else:
         nodules = [flat_crop(crop) for crop in crops] + [flat_slice(s) for s in slices]
         dataset = SliceDataset(nodules, task.spacing_mm[0], task.patch[0], seed=seed)
-    history = fit(network, dataset, Schedule(task.steps, task.batch, rater.rate, rater.loss), study.device, study.seed)
+        shares = _balance(dataset) if rater.balanced else None
+    schedule = Schedule(task.steps, task.batch, rater.rate, rater.loss)
+    history = fit(network, dataset, schedule, study.device, study.seed, shares)
     weights = sum(p.numel() for p in network.parameters())
     return network, history.loss, facts | {"seconds": history.seconds, "parameters": weights}
+
+
+def _balance(dataset: SliceDataset) -> list[float]:
+    """How often each nodule is drawn, so that benign, malignant and doubtful ones are equally often."""
+    sides = [float(np.sign(np.mean(nodule.row.ratings["malignancy"]) - 3)) for nodule in dataset.nodules]
+    return [1 / sides.count(side) for side in sides]
 
 
 def trained_facts(study: Study, rater: Rater) -> dict[str, float]:
@@ -160,7 +185,7 @@ def trained_facts(study: Study, rater: Rater) -> dict[str, float]:
 
 def load(study: Study, name: str, fold: int) -> Predictions | None:
     """A rater's scores of a fold, None where it, as this budget trains it, wasn't run on today's masks."""
-    facts = trained_facts(study, RATERS[name]) | masks_fact(study, fold)
+    facts = trained_facts(study, ALL[name]) | masks_fact(study, fold)
     return Predictions.current(study.path("malignancy", name, fold), facts)
 
 

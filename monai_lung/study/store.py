@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,9 @@ def installed_key() -> float:
     """What tells the installed weights and their settings from others, as a fact of `Predictions`: bits of a digest."""
     digest = hashlib.sha256(repr(sorted(declared_weights().items())).encode())
     for bundle in ("lung_nodule_segmentation", "lung_nodule_classification"):
-        digest.update((bundle_dir(bundle) / "configs" / "inference.json").read_bytes())
+        config = json.loads((bundle_dir(bundle) / "configs" / "inference.json").read_text())
+        decisive = {key: value for key, value in config.items() if key.endswith(("_def", "_settings"))}
+        digest.update(json.dumps(decisive, sort_keys=True).encode())
     return float(int(digest.hexdigest()[:12], 16))
 
 

@@ -24,7 +24,7 @@ from monai_lung.study.judged import (
     readers_overlap,
     segmented,
 )
-from monai_lung.study.malignancy import RATERS, SIMPLE, MaskKind
+from monai_lung.study.malignancy import ALL, CHANGED, RATERS, SIMPLE, MaskKind
 from monai_lung.study.segmentation import OURS, SEGMENTERS, SHIPPED
 from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow.figures import auc_of, figure, mean_of
@@ -167,6 +167,27 @@ def shipped_gain(study: Study) -> str:
     return table(["what ships less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
 
 
+def rating_changes(study: Study) -> str:
+    """AUC of the network on slices with one thing changed, by the readers' masks, and the difference in pairs."""
+    rules: tuple[LabelRule, ...] = ("median", "mean")
+    wholes = [judged(study, SHIPPED_MODEL, rule, "readers") for rule in rules]
+    rows = []
+    for name, label in {SHIPPED_MODEL: "as above", **{n: r.label for n, r in CHANGED.items()}}.items():
+        found = [judged(study, name, rule, "readers") for rule in rules]
+        if found[0] is None:
+            rows.append([label, NOT_RUN, *["-"] * 7])
+            continue
+        cells = [str(found[0].steps), str(len(np.unique(found[0].folds)))]
+        for own, whole in zip(found, wholes, strict=True):
+            auc = own.figures["AUC"] if own else None
+            cells += [counted(auc), cell(auc), "-" if name == SHIPPED_MODEL else cell(_gain(own, whole))]
+        rows.append([label, *cells])
+    names = ["changed", "steps", "folds"]
+    for rule in rules:
+        names += [f"nodules / patients, {rule}", f"AUC, {rule} label", "difference"]
+    return table(names, rows)
+
+
 def _gain(ours: Judged | None, other: Judged | None) -> Figure | None:
     """Difference of two AUCs; None where they aren't of the same nodules."""
     if ours is None or other is None or [c.row.id for c in ours.crops] != [c.row.id for c in other.crops]:
@@ -237,7 +258,7 @@ def state(study: Study) -> str:
     """Which folds of which network are there."""
     runs: list[tuple[str, str, Callable[[int], Predictions | None]]] = []
     runs += [("segmentation", n, partial(segmenting.load, study, n)) for n in [*SEGMENTERS, SHIPPED]]
-    runs += [("malignancy", n, partial(rating.load, study, n)) for n in RATERS]
+    runs += [("malignancy", n, partial(rating.load, study, n)) for n in ALL]
     for unit in cast(tuple[Unit, ...], protocol.UNITS):
         runs += [(f"protocol-{unit}", n, partial(protocol.load, study, n, unit)) for n in protocol.MODELS]
     rows = []

@@ -13,7 +13,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from monai_lung.errors import UsageError, WeightsError
+from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.io.output import replacing
 from monai_lung.training.slice_dataset import SliceDataset
 from monai_lung.weights import read_checkpoint
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def patient_hash(patient: str) -> str:
-    """Stands for a patient in a checkpoint: whoever has the ID can look for it, nobody can read it."""
+    """Stands for a patient in a checkpoint: one has to have an ID to find it.
+
+    That hides no ID which can be guessed: LIDC-IDRI's, which are public, can all be tried.
+    """
     return hashlib.sha256(f"monai-lung {patient}".encode()).hexdigest()
 
 
@@ -135,8 +138,15 @@ class Resumable:
         """Save; of several processes the first does.
 
         Raises:
+            MonaiLungError: a network's weights aren't finite: the last step broke them, after a sound loss.
             OutputError: the file can't be written.
         """
+        for name, o in self.objects.items():
+            if isinstance(o, torch.nn.Module) and not all(t.isfinite().all() for t in o.parameters()):
+                raise MonaiLungError(
+                    f"after epoch {engine.state.epoch} weights ({name}) are no numbers: lower the learning rate; "
+                    f"{self.path} is kept as the epoch before left it"
+                )
         if idist.get_rank() == 0:
             counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
             with replacing(self.path) as temporary:
@@ -145,6 +155,8 @@ class Resumable:
 
 class BestCheckpoint:
     """Keeps the network with the highest key metric as `model_best.pt`, over a resumed training too.
+
+    A metric that is no number is below all that are; where none is one, the first network is kept.
 
     It attaches to the evaluator; a trainer's `Resumable` takes it among its objects.
 
@@ -169,7 +181,8 @@ class BestCheckpoint:
             OutputError: the file can't be written.
         """
         metric = float(engine.state.metrics[engine.state.key_metric_name])  # type: ignore[attr-defined]
-        if metric <= self.metric:
+        metric = -math.inf if math.isnan(metric) else metric  # of a fold of benign nodules alone there is no AUC
+        if self.epoch and metric <= self.metric:
             return
         self.metric, self.epoch = metric, engine.state.epoch
         if idist.get_rank() == 0:

@@ -111,14 +111,10 @@ class DelineateDataset(Dataset[dict[str, Any]]):
             wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
             frame = random_frame(rng, scale=(0.8 * wide, 1.25 * wide), tilt_deg=12)
             shift = rng.uniform(-1, 1, 3) * self.jitter_mm
-        channels = sample(long.channels, self._to_index(long.spacing_mm, long.origin_mm, frame, shift), self.size)
+        to_index = self._to_index(long.spacing_mm, long.origin_mm, frame, shift)
+        channels = sample(long.channels, to_index, self.size)
         inside = channels[2:3]
-        hu = sample(
-            long.channels[:1],
-            self._to_index(long.spacing_mm, long.origin_mm, frame, shift),
-            self.size,
-            padding="reflection",
-        )[0]
+        hu = sample(long.channels[:1], to_index, self.size, padding="reflection")[0]
         if self.augment:
             hu = vary_hu(hu, rng)
         marked = channels[1:2] if self.target == "share" else (channels[1:2] >= 0.5).float()

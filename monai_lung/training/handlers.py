@@ -227,7 +227,7 @@ def lr_schedule(optimizer: Optimizer, kind: str, rate: float, steps: int) -> LRS
     Args:
         optimizer: whose rate it is.
         kind: "one-cycle" rises to `rate` and falls (Smith 2019); "thirds" starts at `rate` and divides it by ten after
-            each third, as in Yu 2021 (which doesn't say when).
+            each third, as in Yu 2021 (which doesn't say when); "constant" is `rate` throughout.
         rate: the highest.
         steps: iterations of the whole training.
 

@@ -1,4 +1,4 @@
-"""Losses that MONAI lacks: with a trust map, and switched on the way."""
+"""Losses that MONAI lacks: with a trust map, of several ratings, and the paper's of one."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
-from monai_lung.errors import UsageError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.structures import a_mask, airy, beside, cut_like_a_crop, middle, structure, thick
 from monai_lung.training.synthesis import (
@@ -57,6 +57,9 @@ class RateDataset(Dataset[dict[str, Any]]):
         others: items of an epoch that are no nodule.
         seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain region with the mask of half of the readers.
+
+    Raises:
+        InputError: a background has no lung deep enough to set a nodule in, or nothing dense.
     """
 
     def __init__(
@@ -77,6 +80,11 @@ class RateDataset(Dataset[dict[str, Any]]):
         self.seed, self.augment = seed, augment
         self._deep = [np.flatnonzero((b.depth_mm >= 6) & ~b.known) for b in self.backgrounds]
         self._dense = [np.flatnonzero((b.depth_mm >= 3) & thick(b.hu) & ~b.known) for b in self.backgrounds]
+        for b, *places in zip(self.backgrounds, self._deep, self._dense, strict=True):
+            if not all(map(len, places)):
+                raise InputError(
+                    f"background {b.name}: no place deep in its lungs, or nothing dense there; leave it out"
+                )
         self._beside = [beside(c) for c in crops] if self.others else []
         self._with_others = [n for n, places in enumerate(self._beside) if len(places)]
         self._epoch = 0

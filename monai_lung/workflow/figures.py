@@ -18,6 +18,8 @@ SAMPLES = 1000
 INTERVAL = 0.95
 _TAILS = (50 - 50 * INTERVAL, 50 + 50 * INTERVAL)
 ECE_BINS = 10
+FEWEST = 5
+"""Below so many patients a bootstrap says nothing: it draws the same few over and over."""
 
 Statistic = Callable[[NDArray[np.float64]], float]
 """Takes a weight for each nodule (n,), gives a figure; NaN where it isn't defined."""
@@ -32,14 +34,15 @@ def figure(statistic: Statistic, patients: Sequence[str], *, seed: int = 0) -> d
         seed: of the draws.
 
     Returns:
-        `value`, `low`, `high` (None where not defined), `n` nodules, `patients`.
+        `value`, `low`, `high` (None where not defined, or of fewer than `FEWEST` patients), `n` nodules, `patients`.
     """
     names, which = np.unique(np.asarray(patients), return_inverse=True)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
     values = np.array([statistic(counts[which].astype(np.float64)) for counts in draws])
     defined = values[~np.isnan(values)]
-    low, high = np.percentile(defined, _TAILS) if len(defined) else (np.nan, np.nan)
+    enough = len(defined) > 0 and len(names) >= FEWEST
+    low, high = np.percentile(defined, _TAILS) if enough else (np.nan, np.nan)
     value = statistic(np.ones(len(which)))
     found = {"value": value, "low": low, "high": high}
     rounded = {k: None if np.isnan(v) else round(float(v), 4) for k, v in found.items()}

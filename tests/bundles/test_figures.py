@@ -57,13 +57,19 @@ def test_few_nodules_leave_a_calibration_error_by_chance():
 
 def test_patients_not_nodules_are_drawn():
     # one patient holds nearly all nodules: its weight makes the interval wide, however many nodules it has
-    values = np.array([1.0] * 100 + [0.0])
-    together = figure(mean_of(values), ["a"] * 100 + ["b"])
-    apart = figure(mean_of(values), [str(n) for n in range(101)])
-    assert (together["low"], together["high"]) == (0.0, 1.0)
-    assert apart["low"] > 0.95
-    assert (together["n"], together["patients"]) == (101, 2)
-    assert figure(mean_of(values), ["a"] * 100 + ["b"]) == together
+    values = np.array([1.0] * 100 + [0.0] * 4)
+    together = figure(mean_of(values), ["a"] * 100 + ["b", "c", "d", "e"])
+    apart = figure(mean_of(values), [str(n) for n in range(104)])
+    assert together["low"] == 0.0
+    assert together["high"] > 0.99
+    assert apart["low"] > 0.9
+    assert (together["n"], together["patients"]) == (104, 5)
+    assert figure(mean_of(values), ["a"] * 100 + ["b", "c", "d", "e"]) == together
+
+
+def test_of_too_few_patients_there_is_no_interval():
+    found = figure(mean_of(np.array([1.0, 0.0, 1.0, 1.0])), ["a", "b", "c", "d"])
+    assert found == {"value": 0.75, "low": None, "high": None, "n": 4, "patients": 4}
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():

@@ -20,6 +20,7 @@ def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
     run_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "SAMPLES", 20)
+    monkeypatch.setattr(figures, "FEWEST", 2)
     text = page.write(run_study, tmp_path).read_text()
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
     assert f"| 2 | 4 | 2 | {len(run_study.crops)} / 8 |" in rows["3D U-Net, Dice only"]
@@ -38,7 +39,9 @@ def test_the_page_has_a_row_for_each_network_and_says_what_was_not_run(
     assert "| nan" not in text
 
 
-def test_a_difference_is_of_pairs_on_the_folds_that_both_have(study: Study) -> None:
+def test_a_difference_is_of_pairs_on_the_folds_that_both_have(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "FEWEST", 2)
+
     def of(shift: float) -> judged.Segmented:
         folds = {f: Predictions([c.row.id for c in study.split(f)[1]], {}) for f in range(2)}
         nodules = [

@@ -85,7 +85,7 @@ def test_sensitivity_counts_at_the_allowed_false_positives(study: Study) -> None
     assert detection_tables.pasted(study) == []  # of the time before the baseline
     Predictions(ids, values, (), {"min_nodule": 0.8, "installed": installed_key(), "stages": 3}).save(path)
     (row,) = [line for line in detection_tables.froc(study).splitlines() if line.startswith("| finding |")]
-    cells = [c.split(" (")[0] for c in row.split(" | ")[2:]]
+    cells = [c.strip(" |") for c in row.split(" | ")[2:]]  # four patients are too few for an interval
     assert [float(c) for c in cells] == [0.25, 0.25, 0.25, 0.5, 0.75, 0.75, 0.75]
     kept = detection_tables.froc_groups(study).splitlines()
     assert kept[2].startswith("| all | 4 / 2 | 0.750")

@@ -12,7 +12,7 @@ from scipy import ndimage
 import monai_lung.training.find_dataset as find_dataset_module
 from monai_lung.data.backgrounds import Background, check_held_out, save_background
 from monai_lung.data.crops import RATINGS
-from monai_lung.errors import UsageError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of, find_dataset
 from monai_lung.training.rate_dataset import RateDataset
@@ -162,6 +162,12 @@ def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
     np.testing.assert_allclose(outwards, [0, -1], atol=0.05)
     frame = _turned(np.eye(3), donor.wall, outwards)
     np.testing.assert_allclose(frame[:2, :2] @ outwards, donor.wall, atol=1e-6)
+
+
+def test_a_background_with_nothing_to_learn_from_is_named(background: Background) -> None:
+    thin = dataclasses.replace(background, name="thin", depth_mm=np.minimum(background.depth_mm, 2))
+    with pytest.raises(InputError, match=r"background thin: .*leave it out"):
+        RateDataset([ball_crop()], [background, thin], (0.75, 0.75, 1.5), (32, 32, 16), others=3)
 
 
 def test_rated_items_have_targets_and_what_is_no_nodule_has_only_that(background: Background) -> None:

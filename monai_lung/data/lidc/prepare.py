@@ -38,7 +38,7 @@ class Outcome:
     Attributes:
         done: scans that are ready, those of earlier runs included.
         failed: patient and scan, or folder, to the reason.
-        missing: scans of LIDC-IDRI that aren't in the download.
+        missing: scans of LIDC-IDRI that are neither in the download nor ready.
         others: series in the download that are no CT (radiographs).
         crops: nodule crops in all.
     """
@@ -62,7 +62,7 @@ def prepare(
     """Prepare every scan of a download that isn't ready yet.
 
     A scan that fails is recorded and passed over; the next run tries it again. A scan that was prepared with other
-    settings is made anew.
+    settings is made anew. Parts of the collection may be downloaded and prepared one after another, to the same `out`.
 
     Args:
         download: the folder that TCIA's downloader filled, in either layout.
@@ -81,13 +81,14 @@ def prepare(
     scans = {scan.series_uid: scan for scan in read_index(database)}
     found = find_series(download, scans.keys())
     records: dict[str, Record] = {}
-    for uid in found.folders:
-        if (record := read_record(out / "scans" / scan_name(scans[uid]), settings)) is not None:
+    for uid, scan in scans.items():  # a part of the collection prepared earlier stays among the data
+        if (record := read_record(out / "scans" / scan_name(scan), settings)) is not None:
             records[uid] = record
     failed: dict[str, str] = {}
     todo = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
     report = progress or (lambda done, total: None)
-    report(len(records), len(found.folders))
+    ready = len(found.folders) - len(todo)
+    report(ready, len(found.folders))
     with closing((engine or Engine()).run(partial(_preparing, out, settings), todo)) as results:
         for index, result in results:
             uid = todo[index][0].series_uid
@@ -95,7 +96,8 @@ def prepare(
                 records[uid] = result.value
             else:
                 failed[uid] = _reason(result)
-            report(len(records) + len(failed), len(found.folders))
+            ready += 1
+            report(ready, len(found.folders))
     return _write_tables(out, scans, found, records, failed)
 
 

@@ -74,6 +74,11 @@ def test_prepare_split_and_seg(source, tmp_path):
     assert result.exit_code == 0
     assert "2 scans done, 0 failed, 1 not in the download, 4 nodule crops" in result.stdout
     assert result.stderr == ""
+    result = call("split", tmp_path / "out", "--split", "nodule", "-k", 2, "-o", tmp_path / "folds.json")
+    nodules = read_folds(tmp_path / "folds.json").fold_of  # no scan is a nodule
+    assert set(nodules) == {path.name.split(".")[0] for path in (tmp_path / "out" / "images").iterdir()}
+    assert len(nodules) == 4
+    assert re.search(r"leaks: (1 patients with 2|2 patients with 4) nodules", result.stdout)
     result = call("split", tmp_path / "out", "-k", 2, "-o", tmp_path / "folds.json")
     assert set(read_folds(tmp_path / "folds.json").fold_of) == {"LIDC-IDRI-9001", "LIDC-IDRI-9002"}
     grid = ("--spacing-mm", 3, 3, 3)

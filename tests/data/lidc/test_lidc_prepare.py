@@ -93,6 +93,22 @@ def folds_of(folder: Path, of: dict[str, int]) -> Path:
     return folder / "folds.json"
 
 
+def test_parts_of_the_collection_come_one_after_another(source, own, tmp_path):
+    tcia, folders = own
+    first, second = PATIENTS[:2]
+    held_back = folders[second].rename(tmp_path / "later")
+    assert run(tcia, source, tmp_path / "out").done == 1
+    shutil.rmtree(folders[first])
+    held_back.rename(folders[second])
+    seen = []
+    outcome = run(tcia, source, tmp_path / "out", progress=lambda done, total: seen.append((done, total)))
+    assert (outcome.done, outcome.missing, seen) == (2, 1, [(0, 1), (1, 1)])
+    assert {row["patient"] for row in table(tmp_path / "out" / "nodules.csv")} == {first, second}
+    assert all(
+        (tmp_path / "out" / "images" / f"{r['id']}.nii.gz").is_file() for r in table(tmp_path / "out" / "nodules.csv")
+    )
+
+
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 3.0), None])
 def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path, spacing_mm):
     fold_file = folds_of(tmp_path, {PATIENTS[0]: 0, PATIENTS[1]: 1})
