@@ -165,6 +165,7 @@ class Analyzer:
             lungs = segment_lungs(ct.hu, ct.affine_lps)
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
+        log.info("%d places that could be a nodule", len(seeds))
         with _timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
@@ -346,6 +347,8 @@ def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> I
             way_out = "close other programs or analyse fewer slices"
             raise OutOfMemoryError(f"not enough memory for the stage {stage!r}: {way_out}") from error
         raise
-    timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    log.info("%s: %.1f s", stage, seconds)
+    timing[stage] = timing.get(stage, 0.0) + seconds
     if progress:
         progress(stage, 1.0)

@@ -25,11 +25,9 @@ from torch import Tensor, nn
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io.output import replacing
-from monai_lung.weights import bundle_dir, load_weights
+from monai_lung.weights import DEFINITIONS, bundle_dir, load_weights
 
 BUNDLES = ("lung_nodule_segmentation", "lung_nodule_classification", "lung_nodule_analysis")
-DEFINITIONS = {"model.pt": "network_def", "find.pt": "find_def", "malignancy.pt": "malignancy_def"}
-"""Weights to the key of their network in `inference.json`."""
 TOLERANCE = 1e-3
 """Largest difference of a logit between an exported network and its original."""
 _OPSET = 18

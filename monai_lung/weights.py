@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from monai_lung.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
+
+DEFINITIONS = {"model.pt": "network_def", "find.pt": "find_def", "malignancy.pt": "malignancy_def"}
+"""A bundle's weights, by the key of their network in its `inference.json`."""
 
 
 def bundle_dir(name: str) -> Path:
@@ -123,7 +127,9 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
         The sha256.
 
     Raises:
-        WeightsError: the checkpoint or the metadata is missing or damaged, or a weight isn't finite in half precision.
+        WeightsError: the checkpoint or the metadata is missing or damaged, a weight isn't finite in half precision, or
+            they aren't of the network that the bundle's `inference.json` describes.
+        ConfigError: that is missing or damaged.
         OutputError: the files can't be written.
     """
     import torch
@@ -139,6 +145,9 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
     if wrong:
         raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
+    if file not in DEFINITIONS:
+        raise WeightsError(f"{file}: a bundle's weights are {', '.join(DEFINITIONS)}")
+    _check_network(state, bundle, DEFINITIONS[file], f"{source if isinstance(source, Path | str) else 'these weights'}")
     metadata = _metadata(bundle)
     content = io.BytesIO()  # a file's name goes into what torch writes: the same weights would get another digest
     torch.save(half, content)
@@ -149,6 +158,23 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     with replacing(bundle / "configs" / "metadata.json") as temporary:
         temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     return digest
+
+
+def _check_network(state: Mapping[str, Any], bundle: Path, definition: str, name: str) -> None:
+    """Refuse weights that aren't of the network whose key in the bundle's `inference.json` is `definition`.
+
+    Raises:
+        WeightsError: they aren't.
+        ConfigError: the config is missing or damaged.
+    """
+    from monai_lung.inference.networks import build_network, read_config
+
+    network = build_network(read_config(bundle), definition, bundle)
+    try:
+        network.load_state_dict({**state})
+    except RuntimeError as error:
+        what = f"{type(network).__name__} of {definition} in {bundle / 'configs' / 'inference.json'}"
+        raise WeightsError(f"{name}: no weights of the {what}; set its width there, or give others") from error
 
 
 def resume(network: nn.Module, path: Path | str) -> nn.Module:

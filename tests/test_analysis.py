@@ -101,11 +101,15 @@ def test_the_prior_is_checked_before_any_network_is_loaded(earlier, monkeypatch)
 
 @pytest.mark.parametrize("metadata", [None, "{", "[]", '{"weights_sha256": 3}'])
 def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
-    torch = pytest.importorskip("torch")
-    network = torch.nn.Linear(2, 2)
+    pytest.importorskip("torch")
+    from monai_lung.networks import ResUNet3d
+
+    network = ResUNet3d(width=4)
     path = tmp_path / "configs" / "metadata.json"
     path.parent.mkdir()
     path.write_text("{}")
+    definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
+    path.with_name("inference.json").write_text(json.dumps({"network_def": definition}))
     digest = save_weights(network, tmp_path, "model.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
     path.unlink()

@@ -95,7 +95,7 @@ def make_folds(rows: Iterable[Row], k: int = 5, seed: int = 0, unit: Unit = "pat
         unit: "patient"; "nodule" and "mark" leak.
 
     Raises:
-        UsageError: k is below 2, or above the number of units.
+        UsageError: k is below 2, or above the number of units; there is only one unit.
     """
     strata: dict[str, Counter[Stratum]] = defaultdict(Counter)
     for row in rows:
@@ -103,8 +103,11 @@ def make_folds(rows: Iterable[Row], k: int = 5, seed: int = 0, unit: Unit = "pat
             strata[key][_stratum(row)] += 1
     for counts in strata.values():
         counts[("unit",)] = 1
+    if len(strata) < 2:
+        raise UsageError(f"{len(strata)} {unit} can't be split: give two or more")
     if not 2 <= k <= len(strata):
-        raise UsageError(f"{k} folds of {len(strata)} {unit}s are not possible: choose 2 to {len(strata)}")
+        choice = f"2 to {len(strata)}" if len(strata) > 2 else "2"
+        raise UsageError(f"{k} folds of {len(strata)} {unit}s are not possible: choose {choice}")
     order = sorted(strata, key=lambda key: (-strata[key].total(), _hash(seed, key)))
     totals = sum(strata.values(), Counter[Stratum]())
     filled: list[Counter[Stratum]] = [Counter() for _ in range(k)]

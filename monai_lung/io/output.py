@@ -87,6 +87,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         OutputError: no space, read-only, no permission, or a folder is in the way.
     """
     path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{shown(path)}: {_REASONS[errno.EISDIR]}")
     temporary = _temporary(path, "new")
     try:
         with _reported(path):

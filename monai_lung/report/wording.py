@@ -91,7 +91,8 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
     if m.texture == "part-solid":
-        lines.append(("Solid part", f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"))
+        solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
+        lines.append(("Solid part", solid if m.solid_volume_mm3 else "too small to be measured"))
     touches = m.pleura_distance_mm <= 0
     lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
     lines.append(("Centre (LPS)", f"{point(m.center_mm)} mm"))

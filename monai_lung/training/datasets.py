@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ from monai_lung.data.crops import Crop, read_crop, read_table, select
 from monai_lung.errors import UsageError
 from monai_lung.training.synthesis import continue_in_z, random_frame, sample
 from monai_lung.transforms.window import windowed
+
+log = logging.getLogger(__name__)
 
 Target = Literal["share", "half", "three"]
 
@@ -33,6 +36,7 @@ def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[st
             f"{folder}: no nodule of the {len(patients)} patients of this side of the split: give the --fold_file that "
             "was made for these data (monai-lung lidc split), and a fold in it"
         )
+    log.info("%s: %d nodules of %d patients", folder, len(rows), len({row.patient for row in rows}))
     return [read_crop(folder, row) for row in rows]
 
 

@@ -21,6 +21,8 @@ from monai_lung.io.output import replacing
 from monai_lung.training.checkpoints import BestCheckpoint
 
 log = logging.getLogger(__name__)
+TELL_SECONDS = 60.0
+"""How long a training is silent at most, but for one step."""
 
 
 class SwitchLoss:
@@ -180,7 +182,8 @@ class WaitShare:
 class LossCurve:
     """Writes `loss.csv` (epoch, mean loss) after each epoch, and its picture `loss.png` where matplotlib is installed.
 
-    Of several processes the first writes the mean of all.
+    It logs the loss after each epoch, and within one about once a minute. Of several processes the first writes the
+    mean of all.
 
     Args:
         output_dir: where to; a table that is there is continued.
@@ -189,14 +192,25 @@ class LossCurve:
     def __init__(self, output_dir: Path | str) -> None:
         self.output_dir = Path(output_dir)
         self._sum, self._count = 0.0, 0
+        self._told = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Sum up iterations, write after epochs."""
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
+    def _start(self, engine: Engine) -> None:
+        self._told = time.monotonic()
+        if idist.get_rank() == 0:
+            log.info("%d epochs of %d steps", engine.state.max_epochs or 0, engine.state.epoch_length or 0)
+
     def _add(self, engine: Engine) -> None:
         self._sum, self._count = self._sum + _loss(engine), self._count + 1
+        if idist.get_rank() == 0 and time.monotonic() - self._told > TELL_SECONDS:
+            self._told, steps = time.monotonic(), engine.state.epoch_length or 0
+            mean = self._sum / self._count
+            log.info("epoch %d, step %d of %d: loss %.4f", engine.state.epoch, self._count, steps, mean)
 
     def __call__(self, engine: Engine) -> None:
         """Write table and picture.
@@ -208,6 +222,8 @@ class LossCurve:
         self._sum, self._count = 0.0, 0
         if idist.get_rank() > 0:
             return
+        self._told = time.monotonic()
+        log.info("epoch %d: loss %.4f", engine.state.epoch, mean)
         path = self.output_dir / "loss.csv"
         rows = []
         if path.is_file():

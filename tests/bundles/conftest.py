@@ -117,13 +117,14 @@ def fold_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def background_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two lungs of noise, on each recipe's grid."""
+    """Two lungs of noise with a vessel, on each recipe's grid."""
     folder = tmp_path_factory.mktemp("backgrounds")
     rng = np.random.default_rng(0)
     for recipe, spacing in (("cpu", (1.0, 1.0, 2.0)), ("best", (1.0, 1.0, 2.0)), ("paper", (1.5, 1.5, 3.0))):
         for name in ("a", "b"):
             hu = rng.normal(-850, 60, (48, 44, 28)).round().astype(np.int16)
             hu[::6, ::5] = -100
+            hu[20:27, 18:25, 6:20] = 30  # a vessel as thick as a nodule
             depth = np.zeros(hu.shape, np.uint8)
             depth[3:-3, 3:-3, 3:-3] = 9
             save_background(Background(name, hu, depth, np.zeros(hu.shape, bool), np.array(spacing)), folder / recipe)

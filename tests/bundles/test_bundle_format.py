@@ -17,6 +17,7 @@ from bundle_runs import workflow
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 
 from monai_lung.errors import WeightsError
+from monai_lung.networks import ResUNet3d
 from monai_lung.weights import load_weights, running_bundle, save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -158,9 +159,7 @@ def test_a_config_finds_its_own_bundle(monkeypatch, tmp_path):
 
 
 def test_weights_that_are_not_those_of_the_metadata_are_refused(tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "metadata.json").write_text("{}")
-    network = torch.nn.Linear(2, 2)
+    network = small_bundle(tmp_path)
     digest = save_weights(network, tmp_path, "model.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
     assert save_weights(network, tmp_path, "model.pt") == digest, "the same weights are the same file"
@@ -169,9 +168,30 @@ def test_weights_that_are_not_those_of_the_metadata_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="sha256"):
         load_weights(network, tmp_path, "model.pt")
     with torch.no_grad():
-        network.weight.fill_(1e6)
+        next(network.parameters()).fill_(1e6)
     with pytest.raises(WeightsError, match="finite"):
         save_weights(network, tmp_path, "model.pt")
+
+
+def test_weights_of_another_network_are_not_stored(tmp_path):
+    network = small_bundle(tmp_path)
+    digest = save_weights(network, tmp_path, "model.pt")
+    torch.save({"model": ResUNet3d(width=8).state_dict()}, tmp_path / "wider.pt")
+    for other in (torch.nn.Linear(2, 2), ResUNet3d(width=8), tmp_path / "wider.pt"):
+        with pytest.raises(WeightsError, match="no weights of the ResUNet3d of network_def"):
+            save_weights(other, tmp_path, "model.pt")
+    with pytest.raises(WeightsError, match=r"model\.pt, find\.pt, malignancy\.pt"):
+        save_weights(network, tmp_path, "modell.pt")
+    assert load_weights(network, tmp_path, "model.pt") == digest
+
+
+def small_bundle(folder: Path) -> ResUNet3d:
+    """A bundle of one small network in `folder`; the network."""
+    (folder / "configs").mkdir()
+    (folder / "configs" / "metadata.json").write_text("{}")
+    definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
+    (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": definition}))
+    return ResUNet3d(width=4)
 
 
 def test_the_command_line_runs_from_anywhere_without_a_root(bundles, ct_dir, tmp_path):

@@ -19,8 +19,8 @@ from monai.bundle import download, load
 
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.inference.networks import build_network, read_config
-from monai_lung.packing import BUNDLES, DEFINITIONS, TOLERANCE, pack, run_onnx
-from monai_lung.weights import bundle_dir, load_weights
+from monai_lung.packing import BUNDLES, TOLERANCE, pack, run_onnx
+from monai_lung.weights import DEFINITIONS, bundle_dir, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -378,6 +379,7 @@ def test_a_trained_checkpoint_can_be_sealed_and_evaluated(bundles, options, crop
     assert metrics["figures"]["dice"]["all"]["n"] == 6
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text("{}")
+    shutil.copy(bundles.segmentation / "configs" / "inference.json", tmp_path / "configs")
     digest = save_weights(final, tmp_path, "model.pt")
     assert json.loads((tmp_path / "configs" / "metadata.json").read_text()) == {"weights_sha256": {"model.pt": digest}}
     state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)

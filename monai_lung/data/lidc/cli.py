@@ -180,7 +180,7 @@ def backgrounds(
         count = make_backgrounds(
             prepared, output, fold_file=fold_file, fold=fold, spacing_mm=grid, most=most, progress=progress
         )
-    click.echo(f"{count} backgrounds -> {output}")
+    click.echo(f"{count} {'background' if count == 1 else 'backgrounds'} -> {output}")
 
 
 @lidc.command()

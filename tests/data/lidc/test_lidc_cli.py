@@ -84,7 +84,7 @@ def test_prepare_split_and_seg(source, tmp_path):
     grid = ("--spacing-mm", 3, 3, 3)
     folds = ("--fold-file", tmp_path / "folds.json", "--fold", 1)
     result = call("backgrounds", tmp_path / "out", "-o", tmp_path / "b", *folds, *grid)
-    assert "1 backgrounds" in result.stdout
+    assert "1 background ->" in result.stdout
     (name,) = (p.stem for p in (tmp_path / "b").iterdir())
     assert read_folds(tmp_path / "folds.json").fold_of[name.rsplit("_s", 1)[0]] == 0
     with pytest.raises(UsageError, match="contradict"):
