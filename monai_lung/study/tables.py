@@ -156,7 +156,7 @@ def malignancy(study: Study, rule: LabelRule) -> str:
 
 
 def shipped_gain(study: Study) -> str:
-    """AUC of what ships less that of each other model, on the same nodules in the same bootstrap draws."""
+    """AUC of a network like the four that ship less that of each other model, in the same bootstrap draws."""
     rules: tuple[LabelRule, ...] = ("median", "mean")
     columns = [(rule, kind) for rule in rules for kind in get_args(MaskKind)]
     rows = []
@@ -164,7 +164,7 @@ def shipped_gain(study: Study) -> str:
         if name != SHIPPED_MODEL:
             gains = [_gain(judged(study, SHIPPED_MODEL, *c), judged(study, name, *c)) for c in columns]
             rows.append([label, *map(cell, gains)])
-    return table(["what ships less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
+    return table(["small ResNet on slices less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
 
 
 def rating_changes(study: Study) -> str:

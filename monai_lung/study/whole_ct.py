@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from monai_lung.data.crops import Crop
 from monai_lung.data.lidc.index import read_index
 from monai_lung.data.lidc.labels import texture_class
 from monai_lung.data.lidc.nodules import agreed_diameter_mm, marked_nodules
-from monai_lung.data.lidc.xml import NAMESPACE
+from monai_lung.data.lidc.xml import marked_boxes
 from monai_lung.errors import InputError
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
@@ -117,21 +116,8 @@ def read_scene(folder: Path) -> Scene:
     xml = next(iter(sorted(folder.glob("*.xml"))), None)
     if xml is None:
         raise InputError(f"{folder}: no *.xml with the readers' marks; restore LIDC-IDRI's own")
-    return Scene(ct, segment_lungs(ct.hu, ct.affine_lps), targets, all_marks(xml, ct))
-
-
-def all_marks(xml: Path, ct: CT) -> NDArray[np.float64]:
-    """Centres (n, 3) in LPS mm of every mark of a nodule in LIDC's XML, those below 3 mm among them."""
-    centers = []
-    for nodule in ElementTree.parse(xml).getroot().iterfind(".//unblindedReadNodule", NAMESPACE):
-        points = []
-        for roi in nodule.iterfind("roi", NAMESPACE):
-            z = float(roi.findtext("imageZposition", "", NAMESPACE))
-            for edge in roi.iterfind("edgeMap", NAMESPACE):
-                x, y = (float(edge.findtext(f"{axis}Coord", "", NAMESPACE)) for axis in "xy")
-                points.append([*ct.to_world((x, y, 0.0))[:2], z])
-        centers.append((np.min(points, 0) + np.max(points, 0)) / 2)
-    return np.array(centers).reshape(-1, 3)
+    marks = np.array([np.add(*box) / 2 for box in marked_boxes(xml, ct)])
+    return Scene(ct, segment_lungs(ct.hu, ct.affine_lps), targets, marks.reshape(-1, 3))
 
 
 def with_nodules(scene: Scene, crops: Sequence[Crop], rng: np.random.Generator) -> Scene:

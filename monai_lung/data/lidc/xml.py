@@ -13,6 +13,7 @@ import numpy as np
 
 from monai_lung.data.lidc.index import Annotation, Contour, Ratings, Scan
 from monai_lung.errors import InputError
+from monai_lung.model import CT, Point
 
 NAMESPACE = {"": "http://www.nih.gov"}
 CT_ROOT = "{http://www.nih.gov}LidcReadMessage"
@@ -48,6 +49,31 @@ def read_xml(path: Path | str) -> Reading:
         return Reading(path, _text(root, "ResponseHeader/SeriesInstanceUid"), annotations)
     except (ElementTree.ParseError, OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as LIDC's XML ({error}): download it again") from error
+
+
+def marked_boxes(path: Path | str, ct: CT) -> list[tuple[Point, Point]]:
+    """Two opposite corners, in LPS mm, of a box around each reader's mark of a nodule, those below 3 mm among them.
+
+    Args:
+        path: the XML file beside the CT.
+        ct: that CT.
+
+    Raises:
+        InputError: no XML, or a coordinate that is missing or no number.
+    """
+    boxes: list[tuple[Point, Point]] = []
+    try:
+        for nodule in ElementTree.parse(path).getroot().iterfind(".//unblindedReadNodule", NAMESPACE):
+            points = []
+            for roi in nodule.iterfind("roi", NAMESPACE):
+                z = float(roi.findtext("imageZposition", "", NAMESPACE))
+                for edge in roi.iterfind("edgeMap", NAMESPACE):
+                    x, y = (float(edge.findtext(f"{axis}Coord", "", NAMESPACE)) for axis in "xy")
+                    points.append([*ct.to_world((x, y, 0.0))[:2], z])
+            boxes.append((tuple(np.min(points, 0)), tuple(np.max(points, 0))))
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as LIDC's XML ({error}): download it again") from error
+    return boxes
 
 
 def check_ratings(scan: Scan, reading: Reading) -> None:

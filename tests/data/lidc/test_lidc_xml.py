@@ -12,8 +12,9 @@ import pytest
 from monai_lung.data.lidc.index import Scan
 from monai_lung.data.lidc.nodules import MarkedNodule, marked_nodules
 from monai_lung.data.lidc.votes import draw_masks
-from monai_lung.data.lidc.xml import check_ratings, read_xml
+from monai_lung.data.lidc.xml import check_ratings, marked_boxes, read_xml
 from monai_lung.errors import InputError
+from monai_lung.model import CT
 
 SMALL = """<?xml version="1.0"?>
 <LidcReadMessage xmlns="http://www.nih.gov"><ResponseHeader><SeriesInstanceUid>1.2.3</SeriesInstanceUid></ResponseHeader>
@@ -62,6 +63,23 @@ def test_a_bad_file_is_refused(small, old, new, message):
     small.write_text(SMALL.replace(old, new))
     with pytest.raises(InputError, match=rf"001\.xml.*{message}"):
         read_xml(small)
+
+
+def test_boxes_are_around_every_mark_those_below_3_mm_too(small):
+    ct = CT(np.zeros((8, 8, 4), np.int16), np.diag([0.5, 0.5, 1.0, 1.0]) @ _moved(-10, -20, 0), name="ct", path=small)
+    assert marked_boxes(small, ct) == [
+        ((-3.5, -8.0, 1.0), (-3.5, -8.0, 1.0)),
+        ((-3.5, -8.0, -12.5), (-2.5, -7.0, -12.5)),
+    ]
+    small.write_text(SMALL.replace("<xCoord>3<", "<xCoord>three<"))
+    with pytest.raises(InputError, match="download it again"):
+        marked_boxes(small, ct)
+
+
+def _moved(x: float, y: float, z: float) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, 3] = x, y, z
+    return affine
 
 
 def test_contradicting_ratings_are_named(small):
