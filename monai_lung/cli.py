@@ -299,7 +299,7 @@ def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_j
     click.echo("\n".join([*map(note, warnings), f"-> {output}"]))
 
 
-@cli.command()
+@cli.command(short_help="List the series of a folder, and which is analysed.")
 @click.argument("folder", metavar="FOLDER", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
@@ -345,7 +345,7 @@ def summarize(out: Path, output: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(summary.as_dict(), indent=1) if as_json else str(summary))
 
 
-@cli.command()
+@cli.command(short_help="Write a synthetic chest CT as DICOM, with its truth.")
 @click.option("-o", "--output", metavar="DIR", type=_PATH, required=True, help="Gets dicom/ and truth/.")
 @click.option("--size", type=int, default=256, show_default=True, help="Columns and rows.")
 @click.option("--slices", type=int, default=60, show_default=True, help="Number of slices.")

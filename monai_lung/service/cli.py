@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monai_lung.service.queue import Queue
 
 
-@click.command()
+@click.command(short_help="Be a PACS node: CT in, SEG, SR and report out.")
 @click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), required=True, help="A TOML file.")
 @click.option("--check", is_flag=True, help="Check the configuration, then end.")
 @click.option("--list", "listing", is_flag=True, help="List the studies in the queue, with their UIDs, then end.")

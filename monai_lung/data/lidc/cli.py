@@ -16,12 +16,12 @@ _database = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="LIDC-IDRI: numbers, nodules, training data, DICOM SEG.")
 def lidc() -> None:
     """LIDC-IDRI: its numbers and nodules, training data of a download, folds, whole lungs, the readers as DICOM SEG."""
 
 
-@lidc.command()
+@lidc.command(short_help="Count patients, scans, marks and nodules.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_summary.json", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_database
@@ -41,7 +41,7 @@ def summary(output: Path, as_json: bool, database: Path | None) -> None:
     click.echo(f"saved to {output}", err=True)
 
 
-@lidc.command()
+@lidc.command(short_help="Write a table of all nodules with their ratings.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_nodules.csv", show_default=True)
 @_database
 def index(output: Path, database: Path | None) -> None:
@@ -55,7 +55,7 @@ def index(output: Path, database: Path | None) -> None:
     click.echo(f"{len(rows)} nodules -> {output}")
 
 
-@lidc.command()
+@lidc.command(short_help="Make training data of a download.")
 @click.argument("download", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training data.")
 @click.option(
@@ -113,7 +113,7 @@ def prepare(
     context.exit(1 if outcome.failed else 0)
 
 
-@lidc.command()
+@lidc.command(short_help="Deal patients into folds.")
 @click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="folds.json", show_default=True)
 @click.option("--split", "unit", type=click.Choice(["patient", "nodule", "mark"]), default="patient", show_default=True)
@@ -134,7 +134,7 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
     click.echo(str(leak(folds, rows)))
 
 
-@lidc.command()
+@lidc.command(short_help="Make whole lungs to set nodules into.")
 @click.argument("prepared", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -183,7 +183,7 @@ def backgrounds(
     click.echo(f"{count} {'background' if count == 1 else 'backgrounds'} -> {output}")
 
 
-@lidc.command()
+@lidc.command(short_help="Write the readers' contours as DICOM SEG.")
 @click.argument("ct", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The SEG file.")
 @click.option(
