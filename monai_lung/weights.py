@@ -174,7 +174,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, definition: str, name
         network.load_state_dict({**state})
     except RuntimeError as error:
         what = f"{type(network).__name__} of {definition} in {bundle / 'configs' / 'inference.json'}"
-        raise WeightsError(f"{name}: no weights of the {what}; set its width there, or give others") from error
+        raise WeightsError(f"{name}: no weights of the {what}; set width or members there, or give others") from error
 
 
 def resume(network: nn.Module, path: Path | str) -> nn.Module:

@@ -87,8 +87,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
         OutputError: no space, read-only, no permission, or a folder is in the way.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{shown(path)}: {_REASONS[errno.EISDIR]}")
+    with _reported(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     temporary = _temporary(path, "new")
     try:
         with _reported(path):

@@ -57,7 +57,7 @@ def fit(
         schedule: losses, steps, batch.
         device: to train on.
         seed: of the order and of dropout.
-        shares: how often each item is drawn, None for each once an epoch.
+        shares: how often each item is drawn, with replacement; None for each once an epoch.
 
     Raises:
         UsageError: the data don't fill a batch.
@@ -67,7 +67,7 @@ def fit(
         raise UsageError(f"{len(dataset)} nodules don't fill a batch of {schedule.batch}: give more")
     torch.manual_seed(seed)
     workers = 8 if device.type == "cuda" else 0
-    drawn = WeightedRandomSampler(shares, len(dataset)) if shares else RandomSampler(dataset)
+    drawn = WeightedRandomSampler(shares, len(dataset)) if shares is not None else RandomSampler(dataset)
     loader = DataLoader(dataset, schedule.batch, sampler=drawn, drop_last=True, num_workers=workers)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=0.01)
     rates = lr_schedule(optimizer, "one-cycle", schedule.rate, schedule.steps)

@@ -96,7 +96,9 @@ RATERS = {
 }
 CHANGED = {
     "slices-balanced": replace(
-        RATERS["slices"], label="benign, malignant and doubtful nodules drawn equally often", balanced=True
+        RATERS["slices"],
+        label="benign, malignant, doubtful nodules drawn equally often, with replacement",
+        balanced=True,
     ),
     "slices-alone": replace(RATERS["slices"], label="malignancy alone, no other rating", loss=_malignancy_alone),
 }

@@ -30,7 +30,7 @@ from monai_lung.study.store import Predictions, Study
 from monai_lung.workflow.figures import auc_of, figure, mean_of
 
 NOT_RUN = "not run within this budget"
-SHIPPED_MODEL = "slices"
+ON_SLICES = "slices"
 _MODELS = {**SIMPLE, **{name: rater.label for name, rater in RATERS.items()}}
 
 
@@ -155,14 +155,14 @@ def malignancy(study: Study, rule: LabelRule) -> str:
     return table(names, rows)
 
 
-def shipped_gain(study: Study) -> str:
+def slices_gain(study: Study) -> str:
     """AUC of a network like the four that ship less that of each other model, in the same bootstrap draws."""
     rules: tuple[LabelRule, ...] = ("median", "mean")
     columns = [(rule, kind) for rule in rules for kind in get_args(MaskKind)]
     rows = []
     for name, label in _MODELS.items():
-        if name != SHIPPED_MODEL:
-            gains = [_gain(judged(study, SHIPPED_MODEL, *c), judged(study, name, *c)) for c in columns]
+        if name != ON_SLICES:
+            gains = [_gain(judged(study, ON_SLICES, *c), judged(study, name, *c)) for c in columns]
             rows.append([label, *map(cell, gains)])
     return table(["small ResNet on slices less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
 
@@ -170,9 +170,9 @@ def shipped_gain(study: Study) -> str:
 def rating_changes(study: Study) -> str:
     """AUC of the network on slices with one thing changed, by the readers' masks, and the difference in pairs."""
     rules: tuple[LabelRule, ...] = ("median", "mean")
-    wholes = [judged(study, SHIPPED_MODEL, rule, "readers") for rule in rules]
+    wholes = [judged(study, ON_SLICES, rule, "readers") for rule in rules]
     rows = []
-    for name, label in {SHIPPED_MODEL: "as above", **{n: r.label for n, r in CHANGED.items()}}.items():
+    for name, label in {ON_SLICES: "as above", **{n: r.label for n, r in CHANGED.items()}}.items():
         found = [judged(study, name, rule, "readers") for rule in rules]
         if found[0] is None:
             rows.append([label, NOT_RUN, *["-"] * 7])
@@ -180,7 +180,7 @@ def rating_changes(study: Study) -> str:
         cells = [str(found[0].steps), str(len(np.unique(found[0].folds)))]
         for own, whole in zip(found, wholes, strict=True):
             auc = own.figures["AUC"] if own else None
-            cells += [counted(auc), cell(auc), "-" if name == SHIPPED_MODEL else cell(_gain(own, whole))]
+            cells += [counted(auc), cell(auc), "-" if name == ON_SLICES else cell(_gain(own, whole))]
         rows.append([label, *cells])
     names = ["changed", "steps", "folds"]
     for rule in rules:

@@ -142,10 +142,10 @@ class Resumable:
             OutputError: the file can't be written.
         """
         for name, o in self.objects.items():
-            if isinstance(o, torch.nn.Module) and not all(t.isfinite().all() for t in o.parameters()):
+            if isinstance(o, torch.nn.Module) and not all(t.isfinite().all() for t in o.state_dict().values()):
+                kept = f"; {self.path} is kept as the epoch before left it" if self.path.is_file() else ""
                 raise MonaiLungError(
-                    f"after epoch {engine.state.epoch} weights ({name}) are no numbers: lower the learning rate; "
-                    f"{self.path} is kept as the epoch before left it"
+                    f"after epoch {engine.state.epoch} weights ({name}) are no numbers: lower the learning rate{kept}"
                 )
         if idist.get_rank() == 0:
             counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}

@@ -1,8 +1,8 @@
 """What `python -m monai.bundle run` says to a person who runs a config of ours.
 
 MONAI wraps an error of a config in its own, with some 65 lines of traceback, and takes an option that no config knows
-without a word. Our configs call `check_command` first (in `initialize`), which mends both. A config that is used from
-Python, as MONAI Label does, isn't touched.
+without a word. Our configs call `check_command` first (in `initialize`), which mends both, but for what fails before
+that: a config that isn't there. A config that is used from Python, as MONAI Label does, isn't touched.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -18,7 +20,8 @@ from typing import Any
 from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.terminal import show_error
 
-_FILES = ("config_file", "args_file")
+_TRACKING = {"output_dir", "tracking_uri", "experiment_name", "run_name", "save_execute_config"}
+"""What MONAI's `--tracking` takes beside."""
 
 
 def check_command() -> None:
@@ -34,18 +37,23 @@ def check_command() -> None:
     if main is None or main.name != "monai.bundle.__main__":
         return
     sys.excepthook = _show
-    from monai.bundle import ConfigParser
-    from monai.bundle.scripts import run
+    logging.getLogger("monai.handlers.StatsHandler").addFilter(_without_traceback)
+    from monai.bundle import ConfigParser, ConfigWorkflow
+    from monai.bundle.scripts import create_workflow, run, run_workflow
 
-    given = _given_options(sys.argv[1:])
-    files = {name: _listed(given[name]) for name in _FILES if given.get(name)}
+    given = given_options(sys.argv[1:])
+    files = {name: _listed(given[name]) for name in ("config_file", "args_file") if given.get(name)}
     if "args_file" in files:
-        arguments = ConfigParser.load_config_files(files["args_file"])
-        files.setdefault("config_file", arguments.get("config_file", []))
+        arguments = ConfigParser.load_config_file(str(files["args_file"]))
+        files.setdefault("config_file", arguments.get("config_file", ""))
         given = arguments | given
+    if not files.get("config_file"):  # given by its place: MONAI has found it, we can't
+        return
     parser = ConfigParser()
-    parser.read_config(files.get("config_file", []))
-    refuse_unknown(given, parser.get(), set(inspect.signature(run).parameters))
+    parser.read_config(files["config_file"])
+    takes = (run, run_workflow, create_workflow, ConfigWorkflow.__init__)
+    own = {name for one in takes for name in inspect.signature(one).parameters}
+    refuse_unknown(given, parser.get(), own | (_TRACKING if "tracking" in given else set()))
 
 
 def chosen(recipes: Mapping[str, Any], recipe: str) -> Any:
@@ -93,14 +101,28 @@ def _inside(place: Any, step: str) -> Any:
     return None
 
 
-def _given_options(words: Sequence[str]) -> dict[str, str]:
-    """Options of a command line as python-fire reads them: `--name value` or `--name=value`."""
+def given_options(words: Sequence[str]) -> dict[str, str]:
+    """Options of a command line as python-fire reads them, without their dashes, to their values.
+
+    `--name value`, `--name=value`, one dash for two, `--noname` for False where nothing follows; what follows a bare
+    `--` is fire's own.
+    """
+    words = words[: list(words).index("--")] if "--" in words else words
     given = {}
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word.startswith("--") and len(word) > 2:
-            name, equals, value = word[2:].partition("=")
-            given[name.replace("-", "_")] = value if equals else following
+        if _is_option(word):
+            name, equals, value = word.lstrip("-").partition("=")
+            name = name.replace("-", "_")
+            if not equals:
+                value = "" if _is_option(following) else following
+            off = name.startswith("no") and not value and not equals
+            given[name[2:] if off else name] = value
     return given
+
+
+def _is_option(word: str) -> bool:
+    """Whether python-fire takes a word for an option: a negative number is none."""
+    return re.match(r"--|-[A-Za-z]", word) is not None
 
 
 def _listed(text: str) -> str | list[str]:
@@ -112,14 +134,21 @@ def _listed(text: str) -> str | list[str]:
     return [str(one) for one in value] if isinstance(value, list | tuple) else text
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A filter that takes the traceback of an error of ours out of what MONAI logs when a training ends with it."""
+    if record.exc_info and isinstance(record.exc_info[1], MonaiLungError):
+        record.exc_info = None
+    return True
+
+
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """`sys.excepthook`: one line for an error of ours, wherever in the chain it is."""
+    """`sys.excepthook`: one line for an error of ours, however often MONAI wrapped it."""
     if isinstance(error, KeyboardInterrupt):
         show_error("interrupted")
         raise SystemExit(130)
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, MonaiLungError):
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
     if cause is None:
         sys.__excepthook__(kind, error, trace)
         return
@@ -131,5 +160,6 @@ def message_of(error: BaseException) -> str:
     """The message of an error; of one that a worker of a DataLoader reported, without its traceback."""
     text = str(error).strip()
     if "Original Traceback" in text:  # torch.utils.data puts the worker's whole traceback into the message
-        text = text.splitlines()[-1].partition(": ")[2]
+        found = re.findall(rf"^{re.escape(type(error).__module__)}\.\w+: (.*)", text, re.MULTILINE | re.DOTALL)
+        text = found[-1] if found else text
     return text

@@ -31,6 +31,10 @@ def tool(bundles, fold_file, tmp_path, monkeypatch):
         shutil.copytree(bundle, tmp_path / bundle.name)
     three = json.loads(fold_file.read_text()) | {"k": 3, "patients": {f"P{n}": (0, 1, 2, 1, 2)[n] for n in range(5)}}
     (tmp_path / "lung_nodule_segmentation" / "configs" / "folds.json").write_text(json.dumps(three))
+    config = tmp_path / "lung_nodule_classification" / "configs" / "inference.json"
+    content = json.loads(config.read_text())
+    content["malignancy_def"]["members"] = 4  # not as many as there are checkpoints
+    config.write_text(json.dumps(content))
     monkeypatch.setattr(module, "bundle_dir", lambda name: tmp_path / name)
     for fold in (1, 2):
         torch.manual_seed(fold)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 from bundle_runs import workflow
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.workflow.command import chosen, message_of, refuse_unknown
+from monai_lung.workflow.command import chosen, given_options, message_of, refuse_unknown
 
 CONFIG: dict[str, Any] = {
     "fold": 0,
@@ -57,10 +60,38 @@ def test_what_no_config_has_is_refused(option: str, hint: str) -> None:
         refuse_unknown(["fold", option], CONFIG, OWN)
 
 
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["run", "--fold", "1", "--recipe=cpu"], {"fold": "1", "recipe": "cpu"}),
+        (["run", "-fold", "-1", "--dataset-dir", "a"], {"fold": "-1", "dataset_dir": "a"}),
+        (["--resume", "--fold", "1", "--noamp"], {"resume": "", "fold": "1", "amp": ""}),
+        (["--fold", "1", "--", "--trace"], {"fold": "1"}),
+        (["--note", "x"], {"note": "x"}),
+    ],
+)
+def test_options_are_read_as_fire_reads_them(words: list[str], given: dict[str, str]) -> None:
+    assert given_options(words) == given
+
+
 def test_a_recipe_that_is_not_there_names_those_that_are() -> None:
     assert chosen(CONFIG["recipes"], "cpu") == {"epochs": 2}
     with pytest.raises(UsageError, match="--recipe gpu: the config has only cpu"):
         chosen(CONFIG["recipes"], "gpu")
+
+
+def test_the_training_script_gives_options_that_the_configs_have() -> None:
+    root = Path(__file__).resolve().parents[2]
+    script = (root / "tools" / "train").read_text().replace("\\\n", " ")
+    common = re.search(r"monai.bundle run (.*)\$@", script)
+    calls = re.findall(r'^ *train "\$(segmentation|classification)/(\w+\.json)"(.*)', script, re.MULTILINE)
+    assert common
+    assert len(calls) >= 12
+    for bundle, name, words in calls:
+        config = json.loads((root / "bundles" / f"lung_nodule_{bundle}" / "configs" / name).read_text())
+        options = re.findall(r"--([\w#]+)", common[1] + words)
+        assert {"recipe", "exclude", "resume"} < set(options)
+        refuse_unknown(options, config, {"config_file"})
 
 
 class Broken(torch.utils.data.Dataset[int]):
@@ -78,10 +109,30 @@ def test_an_error_in_a_worker_is_said_without_its_traceback() -> None:
     assert message_of(caught.value) == "crop.nii.gz: truncated; copy it again"
 
 
+def test_a_message_of_two_lines_from_a_worker_is_whole() -> None:
+    text = "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  x\n"
+    assert message_of(InputError(text + "monai_lung.errors.InputError: one\ntwo")) == "one\ntwo"
+    assert message_of(InputError(text)) == text.strip()
+
+
 def test_a_process_that_uses_a_config_from_python_keeps_its_hook(bundles, tmp_path) -> None:
     before = sys.excepthook
     workflow(bundles.analysis, "inference.json", dataset_dir=str(tmp_path), output_dir=str(tmp_path)).initialize()
     assert sys.excepthook is before
+
+
+def test_what_ends_a_training_is_one_line_too(bundles, crop_dir, fold_file, tmp_path) -> None:
+    """MONAI logs the traceback of what is raised while its engines run. The options come from a file."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "resume.pt").write_bytes(b"a training")
+    options = {"output_dir": "out", "dataset_dir": str(crop_dir), "fold_file": str(fold_file), "recipe": "cpu"}
+    options |= {"config_file": str(bundles.segmentation / "configs" / "train.json"), "device": "cpu"}
+    (tmp_path / "args.json").write_text(json.dumps(options | {"recipes#cpu#width": 4, "recipes#cpu#batch": 2}))
+    words = [sys.executable, "-m", "monai.bundle", "run", "--args_file", "args.json"]
+    end = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert end.returncode == 2
+    assert end.stderr.splitlines()[-1].startswith("monai-lung: error: out holds a training already")
+    assert "Traceback" not in end.stdout + end.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,22 @@ def test_takes_the_steps_that_it_is_given_over_as_many_epochs_as_needed() -> Non
     assert data.epochs == [0, 1, 2]
 
 
+def test_items_are_drawn_by_their_shares() -> None:
+    class Seen(Points):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drawn: list[int] = []
+
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            self.drawn.append(index)
+            return super().__getitem__(index)
+
+    data = Seen()
+    fit(nn.Linear(1, 1), data, Schedule(300, 2, 1e-3, nn.functional.mse_loss), CPU, shares=[1, 0, 0, 0, 0, 3])
+    assert set(data.drawn) == {0, 5}
+    assert 0.68 < data.drawn.count(5) / len(data.drawn) < 0.82
+
+
 def test_same_seed_same_losses_and_they_fall() -> None:
     runs = []
     for _ in range(2):

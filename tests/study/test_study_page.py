@@ -107,3 +107,22 @@ def test_the_command_runs_the_sections_that_are_wanted(
     given = ["--data", str(study.data), "--budget", "full", "--device", "cpu", "--only", "page", "protocol"]
     assert command.main(given) == 0
     assert called == [("protocol", "full"), ("page", "full")]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "goal", "least", "why"),
+    [
+        (0.9, 0.8, 0.95, 0.85, False, "reached; not beyond chance"),
+        (0.9, 0.86, 0.95, 0.85, False, "reached"),
+        (0.8, 0.7, 0.9, 0.85, False, "tried"),
+        (0.03, 0.02, 0.06, 0.04, True, "reached; not beyond chance"),
+        (0.03, 0.02, 0.035, 0.04, True, "reached"),
+        (0.05, 0.02, 0.06, 0.04, True, "tried"),
+        (0.03, None, None, 0.04, True, "reached; not beyond chance"),
+    ],
+)
+def test_a_goal_is_reached_where_the_whole_interval_is(
+    value: float, low: float | None, high: float | None, goal: float, least: bool, why: str
+) -> None:
+    cell = {"value": value, "low": low, "high": high, "n": 7, "patients": 6}
+    assert page._beside(cell, "x", goal, "tried", least=least)[1:] == ["7 / 6", "x", why]

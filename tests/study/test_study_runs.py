@@ -146,6 +146,24 @@ def test_only_the_split_by_patient_keeps_sides_apart(study: Study) -> None:
     assert by["mark"].shared_nodules > 0
 
 
+def test_balanced_draws_give_each_side_the_same_share(study: Study) -> None:
+    nodules = [malignancy.flat_crop(crop) for crop in study.crops]
+    shares = malignancy._balance(malignancy.SliceDataset(nodules, 0.75, 16))
+    sides = [np.sign(np.mean(crop.row.ratings["malignancy"]) - 3) for crop in study.crops]
+    assert len(set(sides)) > 1
+    each = [sum(s for s, side in zip(shares, sides, strict=True) if side == one) for one in set(sides)]
+    np.testing.assert_allclose(each, 1)
+
+
+def test_malignancy_alone_learns_from_no_other_rating() -> None:
+    at = malignancy.SLICE_TARGETS.index("malignancy")
+    logits = torch.zeros(2, len(malignancy.SLICE_TARGETS), requires_grad=True)
+    malignancy._malignancy_alone(logits, torch.ones(2, 2, logits.shape[1])).backward()
+    assert logits.grad is not None
+    assert logits.grad[:, at].abs().min() > 0
+    assert torch.count_nonzero(logits.grad) == 2
+
+
 @pytest.mark.parametrize(("name", "extra"), [("slices", True), ("crop-slices", False)])
 def test_no_slice_of_a_held_out_patient_is_learned(
     study: Study, monkeypatch: pytest.MonkeyPatch, name: str, extra: bool

@@ -59,11 +59,14 @@ def marked_boxes(path: Path | str, ct: CT) -> list[tuple[Point, Point]]:
         ct: that CT.
 
     Raises:
-        InputError: no XML, or a coordinate that is missing or no number.
+        InputError: no XML, not of a CT, or a coordinate that is missing or no number.
     """
     boxes: list[tuple[Point, Point]] = []
     try:
-        for nodule in ElementTree.parse(path).getroot().iterfind(".//unblindedReadNodule", NAMESPACE):
+        root = ElementTree.parse(path).getroot()
+        if root.tag != CT_ROOT:
+            raise InputError(f"{path} holds no readings of a CT: give the XML file beside a CT of LIDC-IDRI")
+        for nodule in root.iterfind(".//unblindedReadNodule", NAMESPACE):
             points = []
             for roi in nodule.iterfind("roi", NAMESPACE):
                 z = float(roi.findtext("imageZposition", "", NAMESPACE))

@@ -71,9 +71,13 @@ def test_boxes_are_around_every_mark_those_below_3_mm_too(small):
         ((-3.5, -8.0, 1.0), (-3.5, -8.0, 1.0)),
         ((-3.5, -8.0, -12.5), (-2.5, -7.0, -12.5)),
     ]
-    small.write_text(SMALL.replace("<xCoord>3<", "<xCoord>three<"))
-    with pytest.raises(InputError, match="download it again"):
-        marked_boxes(small, ct)
+    for old, new, message in (
+        ("<xCoord>3<", "<xCoord>three<", "download it again"),
+        ("LidcRead", "IdriRead", "no readings"),
+    ):
+        small.write_text(SMALL.replace(old, new))
+        with pytest.raises(InputError, match=message):
+            marked_boxes(small, ct)
 
 
 def _moved(x: float, y: float, z: float) -> np.ndarray:
