@@ -141,13 +141,13 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
         state = checkpoint.get("model", checkpoint)
     else:
         state = source.state_dict()
+    if file not in DEFINITIONS:
+        raise WeightsError(f"{file}: a bundle's weights are {', '.join(DEFINITIONS)}")
+    _check_network(state, bundle, DEFINITIONS[file], f"{source if isinstance(source, Path | str) else 'these weights'}")
     half = {k: v.detach().cpu().half() if v.is_floating_point() else v.detach().cpu() for k, v in state.items()}
     wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
     if wrong:
         raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
-    if file not in DEFINITIONS:
-        raise WeightsError(f"{file}: a bundle's weights are {', '.join(DEFINITIONS)}")
-    _check_network(state, bundle, DEFINITIONS[file], f"{source if isinstance(source, Path | str) else 'these weights'}")
     metadata = _metadata(bundle)
     content = io.BytesIO()  # a file's name goes into what torch writes: the same weights would get another digest
     torch.save(half, content)
@@ -172,7 +172,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, definition: str, name
     network = build_network(read_config(bundle), definition, bundle)
     try:
         network.load_state_dict({**state})
-    except RuntimeError as error:
+    except Exception as error:  # torch raises many kinds
         what = f"{type(network).__name__} of {definition} in {bundle / 'configs' / 'inference.json'}"
         raise WeightsError(f"{name}: no weights of the {what}; set width or members there, or give others") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import CropRow, crop_row
 from monai_lung.errors import InputError, UsageError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ def read_slices(folder: Path | str, patients: Collection[str]) -> list[NoduleSli
         raise InputError(f"{table}: is no table ({error}); restore the file") from error
     if not len(rows) == len(hu) == len(readers) or hu.ndim != 3 or hu.shape != readers.shape:
         raise InputError(f"{folder}: {len(rows)} rows, images {hu.shape} and readers {readers.shape} don't fit")
-    return [_slice(table, n, row, hu, readers) for n, row in enumerate(rows) if row.get("patient") in patients]
+    slices = [_slice(table, n, row, hu, readers) for n, row in enumerate(rows) if row.get("patient") in patients]
+    log.info("%s: %d nodules of one slice, of %d patients", folder, len(slices), len({s.row.patient for s in slices}))
+    return slices
 
 
 def _slice(

@@ -152,7 +152,13 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"device {name!r}: must be auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"device {name}: this torch sees no CUDA device; use --device cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r}: must be like cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name}: this torch sees only {torch.cuda.device_count()}, counted from 0")
+    return device
 
 
 def load_networks(

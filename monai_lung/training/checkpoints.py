@@ -13,7 +13,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from monai_lung.errors import MonaiLungError, UsageError, WeightsError
+from monai_lung.errors import UsageError, WeightsError
 from monai_lung.io.output import replacing
 from monai_lung.training.slice_dataset import SliceDataset
 from monai_lung.weights import read_checkpoint
@@ -129,24 +129,19 @@ class Resumable:
         log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
 
     def _plan(self) -> list[str]:
-        """When the learning rate changes, as far as that depends on the training's length."""
+        """How high the learning rate is, and when it changes as far as that depends on the training's length."""
         cycles = [f"{o.total_steps - 1} steps" for o in self.objects.values() if hasattr(o, "total_steps")]
         falls = [o.milestones for o in self.objects.values() if hasattr(o, "milestones")]
-        return cycles + [f"falls after steps {sorted(f)}" for f in falls if f]
+        groups = [g for o in self.objects.values() for g in getattr(o, "param_groups", []) if "initial_lr" in g]
+        rates = [f"a rate of {group.get('max_lr', group['initial_lr']):g}" for group in groups]
+        return cycles + [f"falls after steps {sorted(f)}" for f in falls if f] + rates
 
     def save(self, engine: Engine) -> None:
         """Save; of several processes the first does.
 
         Raises:
-            MonaiLungError: a network's weights aren't finite: the last step broke them, after a sound loss.
             OutputError: the file can't be written.
         """
-        for name, o in self.objects.items():
-            if isinstance(o, torch.nn.Module) and not all(t.isfinite().all() for t in o.state_dict().values()):
-                kept = f"; {self.path} is kept as the epoch before left it" if self.path.is_file() else ""
-                raise MonaiLungError(
-                    f"after epoch {engine.state.epoch} weights ({name}) are no numbers: lower the learning rate{kept}"
-                )
         if idist.get_rank() == 0:
             counters = {"iteration": engine.state.iteration, "epoch": engine.state.epoch}
             with replacing(self.path) as temporary:

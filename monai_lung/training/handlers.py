@@ -21,6 +21,7 @@ from monai_lung.io.output import replacing
 from monai_lung.training.checkpoints import BestCheckpoint
 
 log = logging.getLogger(__name__)
+_GO_ON = "the last checkpoint is sound: --start from it, in another --output_dir"
 TELL_SECONDS = 60.0
 """How long a training is silent at most, but for one step."""
 
@@ -113,16 +114,21 @@ class StopEarly:
     def __call__(self, engine: Engine) -> None:
         """End the training if it's time."""
         if self.best.epoch and engine.state.epoch - self.best.epoch >= self.patience:
-            log.info("no better validation since epoch %d: stopped", self.best.epoch)
+            better = "better" if math.isfinite(self.best.metric) else "defined"
+            log.info("no %s validation metric since epoch %d: stopped", better, self.best.epoch)
             engine.terminate()
 
 
 class StopAtNan:
-    """Ends a training whose loss isn't finite, before the weights are saved."""
+    """Ends a training whose loss or weights aren't finite, before the weights are saved.
+
+    It attaches to a trainer, before what validates and saves.
+    """
 
     def attach(self, engine: Engine) -> None:
-        """Look at each iteration's loss."""
+        """Look at each iteration's loss, and at the weights after each epoch."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_weights)
 
     def __call__(self, engine: Engine) -> None:
         """Look at the loss.
@@ -138,8 +144,20 @@ class StopAtNan:
             named = f" ({', '.join(ids)})" if ids else ""
             raise MonaiLungError(
                 f"the loss is {loss} in epoch {state.epoch}, iteration {state.iteration}{named}: "
-                "lower the learning rate, or look for damaged crops; the last checkpoint is sound"
+                f"lower the learning rate, or look for damaged crops; {_GO_ON}"
             )
+
+    def check_weights(self, engine: Engine) -> None:
+        """Look at the weights: a step can break them whose loss was sound.
+
+        Raises:
+            MonaiLungError: some are infinite or no numbers.
+        """
+        weights = engine.network.state_dict()  # type: ignore[attr-defined]
+        wrong = [name for name, values in weights.items() if not values.isfinite().all()]
+        if wrong:
+            when = f"after epoch {engine.state.epoch}"
+            raise MonaiLungError(f"{when} weights ({wrong[0]}) are no numbers: lower the learning rate; {_GO_ON}")
 
 
 class WaitShare:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_lung.errors import UsageError, WeightsError
+from monai_lung.errors import OutputError, UsageError, WeightsError
 from monai_lung.inference.networks import load_malignancy
 from monai_lung.networks import SliceResNet
 from monai_lung.training.checkpoints import patient_hash
@@ -70,6 +70,18 @@ def test_what_doesnt_fit_is_refused_and_the_bundle_stays(tool, crop_dir, tmp_pat
     with pytest.raises(WeightsError, match=r"wide\.pt"):
         tool.main(str(crop_dir), 0, {1: str(tmp_path / "wide.pt"), 2: str(tmp_path / "2.pt")})
     assert weights.read_bytes() == before
+
+
+def test_a_calibration_isnt_stored_without_its_weights(tool, crop_dir, tmp_path, monkeypatch):
+    def full(*what: object) -> str:
+        raise OutputError("malignancy.pt: no space left")
+
+    monkeypatch.setattr(tool, "save_weights", full)
+    config = tmp_path / "lung_nodule_classification" / "configs" / "inference.json"
+    before = config.read_bytes()
+    with pytest.raises(OutputError):
+        tool.main(str(crop_dir), 0, {fold: str(tmp_path / f"{fold}.pt") for fold in (1, 2)})
+    assert config.read_bytes() == before
 
 
 @pytest.mark.parametrize("leak", ["P0", "P2"], ids=["the fold that judges", "the fold that calibrates"])

@@ -183,17 +183,18 @@ def test_the_average_follows_its_config(bundles, options, kind, name, momentum):
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "paper"])
-def test_a_training_isnt_overwritten_nor_made_longer_on_the_way(bundles, options, tmp_path, recipe):
+def test_a_training_isnt_overwritten_nor_planned_anew_on_the_way(bundles, options, tmp_path, recipe):
     name = "train.json"
     run(bundles.segmentation, name, kind="train", **options(name, recipe))
     before = (tmp_path / "run" / "resume.pt").read_bytes()
     with pytest.raises(RuntimeError) as caught:
         run(bundles.segmentation, name, kind="train", **options(name, recipe))
     assert "--resume true" in str(cause_of(caught.value, UsageError))
-    longer = options(name, recipe, **{f"recipes#{recipe}#epochs": 9})
-    with pytest.raises(RuntimeError) as caught:
-        run(bundles.segmentation, name, kind="train", **longer, resume=True)
-    assert "planned otherwise" in str(cause_of(caught.value, WeightsError))
+    for setting, value in (("epochs", 9), ("rate", 0.0003)):
+        other = options(name, recipe, **{f"recipes#{recipe}#{setting}": value})
+        with pytest.raises(RuntimeError) as caught:
+            run(bundles.segmentation, name, kind="train", **other, resume=True)
+        assert "planned otherwise" in str(cause_of(caught.value, WeightsError))
     assert (tmp_path / "run" / "resume.pt").read_bytes() == before
 
 
@@ -336,16 +337,28 @@ def test_a_loss_that_is_no_number_stops_the_training(bundles, options, tmp_path)
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 
-def test_weights_that_are_no_numbers_dont_replace_sound_ones(tmp_path):
-    """The last step of an epoch can break weights whose loss was sound."""
-    network, engine = torch.nn.Linear(1, 1), Engine(lambda engine, batch: None)
-    keeper = Resumable(tmp_path, {"network": network}, resume=False)
-    keeper.save(engine)
-    before = (tmp_path / "resume.pt").read_bytes()
-    network.weight.data.fill_(float("nan"))
-    with pytest.raises(MonaiLungError, match=r"weights \(network\) are no numbers.*resume.pt is kept"):
-        keeper.save(engine)
-    assert (tmp_path / "resume.pt").read_bytes() == before
+@pytest.mark.parametrize(("kind", "name"), TRAINED)
+def test_weights_that_are_no_numbers_dont_replace_sound_ones(bundles, options, tmp_path, kind, name):
+    """The last step of an epoch can break weights whose loss was sound: epoch 4 is one that is saved."""
+    flow = workflow(getattr(bundles, kind), name, kind="train", **options(name, **{"recipes#cpu#epochs": 4}))
+    flow.initialize()
+    trainer = flow.parser.get_parsed_content("train#trainer")
+    kept = {}
+
+    def break_weights(engine: Engine) -> None:
+        if engine.state.iteration == 4 * engine.state.epoch_length:
+            kept.update({path: path.read_bytes() for path in (tmp_path / "run").iterdir()})
+            next(engine.network.parameters()).data.fill_(float("nan"))
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, break_weights)
+    with pytest.raises(RuntimeError) as caught:
+        flow.run()
+    message = str(cause_of(caught.value, MonaiLungError))
+    assert re.match(r"after epoch 4 weights \(.*\) are no numbers: .*--start", message)
+    assert {"resume.pt", "model_best.pt"} <= {path.name for path in kept}
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == {
+        path: content for path, content in kept.items() if path.suffix == ".pt"
+    }
 
 
 def test_a_metric_that_is_no_number_isnt_the_best(tmp_path):
@@ -479,7 +492,7 @@ def test_mixed_precision_and_tensorboard(bundles, options, tmp_path, kind, name)
     given = options(name, amp=True, tensorboard=True, **{"recipes#cpu#epochs": 2})
     run(getattr(bundles, kind), name, kind="train", **given)
     scalars = {}
-    for file in (tmp_path / "run").glob("events.out.tfevents*"):
+    for file in (tmp_path / "run").rglob("events.out.tfevents*"):
         events = EventAccumulator(str(file)).Reload()
         scalars |= {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
     (metric,) = scalars.keys() - {"loss"}

@@ -37,7 +37,7 @@ def rows() -> list[dict[str, str]]:
     return rows
 
 
-def test_no_patient_is_on_two_sides(rows):
+def test_every_patient_has_a_fold_and_every_fold_patients(rows):
     folds = splits.make_folds(rows, k=5, seed=3)
     assert folds.fold_of.keys() == {row["patient"] for row in rows}  # each has one fold
     assert set(folds.fold_of.values()) == set(range(5))

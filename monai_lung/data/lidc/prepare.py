@@ -21,7 +21,7 @@ from monai_lung.data.lidc.scan_folder import Record, Row, Settings, prepare_scan
 from monai_lung.data.lidc.tables import write_table
 from monai_lung.engine import Result, Work
 from monai_lung.engine.options import Engine
-from monai_lung.errors import MonaiLungError, OutputError
+from monai_lung.errors import MonaiLungError, OutputError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ def prepare(
         progress: called after each scan.
 
     Raises:
-        UsageError: no such download, no worker, no cluster.
+        UsageError: no such download, no worker, no cluster; `out` holds scans made with other settings that can't be
+            made anew, since they aren't in this download.
         InputError: the database can't be read.
         OutputError: the results can't be written; what is done so far stays.
     """
@@ -82,8 +83,15 @@ def prepare(
     found = find_series(download, scans.keys())
     records: dict[str, Record] = {}
     for uid, scan in scans.items():  # a part of the collection prepared earlier stays among the data
-        if (record := read_record(out / "scans" / scan_name(scan), settings)) is not None:
+        if (record := read_record(out / "scans" / scan_name(scan))) is None:
+            continue
+        if record.settings == settings:
             records[uid] = record
+        elif uid not in found.folders:
+            raise UsageError(
+                f"{out} holds {scan_name(scan)}, which was made with other settings ({record.settings}) and isn't in "
+                f"{download}: give the same settings, or another folder"
+            )
     failed: dict[str, str] = {}
     todo = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
     report = progress or (lambda done, total: None)

@@ -59,14 +59,13 @@ def scan_name(scan: Scan) -> str:
     return f"{scan.patient}_s{scan.id}"
 
 
-def read_record(folder: Path, settings: Settings) -> Record | None:
-    """What an earlier run made of a scan, None where it made nothing or with other settings."""
+def read_record(folder: Path) -> Record | None:
+    """What an earlier run made of a scan, None where it made nothing."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        record = Record(**{**content, "settings": Settings(**content["settings"])})
+        return Record(**{**content, "settings": Settings(**content["settings"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return record if record.settings == settings else None
 
 
 def prepare_scan(scan: Scan, source: Path, out: Path, settings: Settings) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -107,6 +108,16 @@ def test_parts_of_the_collection_come_one_after_another(source, own, tmp_path):
     assert all(
         (tmp_path / "out" / "images" / f"{r['id']}.nii.gz").is_file() for r in table(tmp_path / "out" / "nodules.csv")
     )
+
+
+def test_parts_made_with_other_settings_are_not_lost_on_the_way(own, source, tmp_path):
+    tcia, folders = own
+    assert run(tcia, source, tmp_path / "out").done == 2
+    before = table(tmp_path / "out" / "nodules.csv")
+    shutil.rmtree(folders[PATIENTS[0]])
+    with pytest.raises(UsageError, match=rf"holds {PATIENTS[0]}_s1, which was made with other settings.*min_readers"):
+        prepare(tcia, tmp_path / "out", settings=replace(SETTINGS, min_readers=2), database=source / "lidc.sqlite")
+    assert table(tmp_path / "out" / "nodules.csv") == before
 
 
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 3.0), None])
