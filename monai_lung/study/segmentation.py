@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_lung.data.crops import Crop
-from monai_lung.inference.delineate import Patch, delineate_each
+from monai_lung.inference.delineate import LOOKS, Patch, delineate_each
 from monai_lung.inference.delineate import run as run_patches
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.networks import ResUNet3d, baselines
@@ -133,8 +133,8 @@ def run(study: Study, name: str, fold: int) -> None:
 def facts_of(study: Study, name: str) -> dict[str, float]:
     """What the predictions of a network have to be made with."""
     if name == SHIPPED:
-        return {"installed": installed_key()}
-    return trained_key(study.budget.segmentation, study.budget.widths[SEGMENTERS[name].width])
+        return {"installed": installed_key(), "looks": LOOKS}
+    return trained_key(study.budget.segmentation, study.budget.widths[SEGMENTERS[name].width]) | {"looks": LOOKS}
 
 
 def load(study: Study, name: str, fold: int) -> Predictions | None:

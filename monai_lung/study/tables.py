@@ -167,6 +167,13 @@ def slices_gain(study: Study) -> str:
     return table(["small ResNet on slices less", *(f"{rule} label, mask {kind}" for rule, kind in columns)], rows)
 
 
+def better_than_slices(study: Study, rule: LabelRule, kind: MaskKind) -> list[str]:
+    """Labels of the models whose AUC is above that of a network like the four that ship, by the whole interval."""
+    ours = judged(study, ON_SLICES, rule, kind)
+    gains = {label: _gain(ours, judged(study, name, rule, kind)) for name, label in _MODELS.items()}
+    return [label for label, gain in gains.items() if gain and gain["high"] is not None and gain["high"] < 0]
+
+
 def rating_changes(study: Study) -> str:
     """AUC of the network on slices with one thing changed, by the readers' masks, and the difference in pairs."""
     rules: tuple[LabelRule, ...] = ("median", "mean")

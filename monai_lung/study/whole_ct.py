@@ -18,7 +18,7 @@ from monai_lung.data.lidc.labels import texture_class
 from monai_lung.data.lidc.nodules import agreed_diameter_mm, marked_nodules
 from monai_lung.data.lidc.xml import marked_boxes
 from monai_lung.errors import InputError
-from monai_lung.inference.delineate import delineate, within_lungs
+from monai_lung.inference.delineate import LOOKS, delineate, within_lungs
 from monai_lung.inference.find import find
 from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import rate
@@ -212,7 +212,7 @@ def load(path: Path) -> Predictions | None:
 
 
 def _facts() -> dict[str, float]:
-    return {"installed": installed_key(), "stages": len(STAGES)}
+    return {"installed": installed_key(), "stages": len(STAGES), "looks": LOOKS}
 
 
 def match(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_lung.inference.delineate import LOOKS
 from monai_lung.inference.networks import FindSettings
 from monai_lung.model import CT, Lungs
 from monai_lung.study import detection_tables, tables
@@ -81,9 +82,11 @@ def test_sensitivity_counts_at_the_allowed_false_positives(study: Study) -> None
     }
     values["patient"] = np.array(["a", "b", "c", "d"])
     path = study.path("whole-ct", "pasted", 0)
-    Predictions(ids, values, (), {"min_nodule": 0.8, "installed": installed_key()}).save(path)
-    assert detection_tables.pasted(study) == []  # of the time before the baseline
-    Predictions(ids, values, (), {"min_nodule": 0.8, "installed": installed_key(), "stages": 3}).save(path)
+    facts = {"min_nodule": 0.8, "installed": installed_key(), "stages": 3, "looks": LOOKS}
+    for other in ({"stages": 2}, {"looks": 2}):  # before the baseline, before further looks at what is large
+        Predictions(ids, values, (), facts | other).save(path)
+        assert detection_tables.pasted(study) == []
+    Predictions(ids, values, (), facts).save(path)
     (row,) = [line for line in detection_tables.froc(study).splitlines() if line.startswith("| finding |")]
     cells = [c.strip(" |") for c in row.split(" | ")[2:]]  # four patients are too few for an interval
     assert [float(c) for c in cells] == [0.25, 0.25, 0.25, 0.5, 0.75, 0.75, 0.75]
