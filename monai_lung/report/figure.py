@@ -114,6 +114,8 @@ def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
     last = box.shape[0] - 3.5
     for color, width in (("black", 3.5), ("white", 2)):  # a rim, to be seen on bright tissue too
         axes.plot([last - 10 / box.spacing_mm, last], [last, last], color=color, lw=width, solid_capstyle="butt")
+    end_share = 3 / box.shape[0]
+    _written(axes, "10 mm", (1 - end_share, end_share + 0.01), "right", "bottom")
     axes.set_title(f"{nodule.id}   {wording.position(m)}", color=INK, size=9, weight="bold", loc="left", pad=4)
     axes.set_xlabel(_numbers(nodule), color=SOFT, size=8, loc="left", labelpad=3).set_multialignment("left")
     axes.set_anchor("N")
@@ -137,15 +139,20 @@ def _numbers(nodule: Nodule) -> str:
 
 def _edges(axes: Axes, names: tuple[str, str, str, str]) -> None:
     """Letters of the patient's directions; no ticks, no frame."""
-    effects = require("matplotlib.patheffects", "figure.png")
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
     for name, (x, y), ha, va in zip(
         names, places, ("left", "right", "center", "center"), ("center", "center", "top", "bottom"), strict=True
     ):
-        letter = axes.text(x, y, name, transform=axes.transAxes, color="white", size=8, weight="bold", ha=ha, va=va)
-        letter.set_path_effects([effects.withStroke(linewidth=2, foreground="black")])
+        _written(axes, name, (x, y), ha, va)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.autoscale(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _written(axes: Axes, text: str, place: tuple[float, float], ha: str, va: str) -> None:
+    """White with a black rim, at a place in shares of the picture."""
+    effects = require("matplotlib.patheffects", "figure.png")
+    written = axes.text(*place, text, transform=axes.transAxes, color="white", size=8, weight="bold", ha=ha, va=va)
+    written.set_path_effects([effects.withStroke(linewidth=2, foreground="black")])

@@ -32,6 +32,7 @@ def test_shows_the_overview_and_up_to_six_nodules(make_report, count):
     assert len(drawn.axes) == 1 + min(count, 6)
     text = words(drawn)
     assert f"{count} nodule" in text
+    assert text.count("10 mm\n") == min(count, 6), "each scale bar says how long it is"
     assert "Research use; decision support, not a diagnosis" in text
     assert ("3 more nodules not shown" in text) == (count == 9)
     assert ("No nodules found" in text) == (count == 0)
