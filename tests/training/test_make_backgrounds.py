@@ -29,7 +29,8 @@ def test_wrong_use_is_one_line_or_the_usage(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_scans_hard_places_and_own_voxels(data_dir: Path, tmp_path: Path) -> None:
-    plain, mined, own = tmp_path / "plain", tmp_path / "mined", tmp_path / "own"
+    plain, mined, own, rest = (tmp_path / name for name in ("plain", "mined", "own", "rest"))
+    rest.mkdir()
     assert call(data_dir / "ct", plain).returncode == 0
     scans = {b.name: b for b in read_backgrounds(plain)}
     assert set(scans) == {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LungDx-A0001-L", "LungDx-A0001-B"}
@@ -41,7 +42,7 @@ def test_scans_hard_places_and_own_voxels(data_dir: Path, tmp_path: Path) -> Non
         assert not len(scan.hard)
     for name in list(scans):
         if name != "LIDC-IDRI-0001":
-            (plain / f"{name}.npz").unlink()
+            (plain / f"{name}.npz").rename(rest / f"{name}.npz")
     end = call("--mine", bundle_dir("lung_nodule_segmentation") / "models" / "find.pt", plain, mined)
     assert end.returncode == 0, end.stderr
     (hard,) = read_backgrounds(mined)
@@ -49,7 +50,15 @@ def test_scans_hard_places_and_own_voxels(data_dir: Path, tmp_path: Path) -> Non
     assert len(hard.hard) > 3
     assert not hard.known[tuple(at)].any(), "a marked nodule is no hard place"
     assert (hard.hu[tuple(at)] > -600).mean() > 0.5
-    end = call("--own-voxels", plain, data_dir / "ct", own)
+    end = call("--own-voxels", mined, data_dir / "ct", own)
     assert end.returncode == 1, "three scans weren't mined"
-    assert (own / "LIDC-IDRI-0001.npz").is_file()
-    assert "lacks LIDC-IDRI-0003" in end.stderr.splitlines()[-1]
+    assert "lacks LIDC-IDRI-0003, LungDx-A0001-B, LungDx-A0001-L" in end.stderr.splitlines()[-1]
+    assert not own.exists()
+    for file in rest.iterdir():
+        file.rename(mined / file.name)
+    end = call("--own-voxels", mined, data_dir / "ct", own)
+    assert end.returncode == 0, end.stderr
+    sharp = {b.name: b for b in read_backgrounds(own)}
+    assert sharp.keys() == scans.keys()
+    assert sharp["LIDC-IDRI-0001"].spacing_mm[0] < 1
+    assert 3 < len(sharp["LIDC-IDRI-0001"].hard) <= len(hard.hard)
