@@ -207,10 +207,10 @@ def analyze_cases(
     from monai_lung.report import findings
 
     done = {n for n, case in enumerate(cases) if job.finished(case)}
-    todo = [case for n, case in enumerate(cases) if n not in done]
+    waiting = [case for n, case in enumerate(cases) if n not in done]
     if done:
         _log.warning("%d of %d cases are finished; delete their folders to do them again", len(done), len(cases))
-    with closing(_counted(_run(job, todo, engine, watch), len(done), len(cases), progress)) as counted:
+    with closing(_counted(_run(job, waiting, engine, watch), len(done), len(cases), progress)) as counted:
         results = in_order(counted)
         for n, case in enumerate(cases):
             if n in done:
@@ -219,17 +219,17 @@ def analyze_cases(
                 yield case, next(results)
 
 
-def _run(job: Job, todo: list[Case], engine: Engine, watch: Watch | None) -> Results[Findings]:
+def _run(job: Job, waiting: list[Case], engine: Engine, watch: Watch | None) -> Results[Findings]:
     check_folder(job.out)
-    if engine.here or not todo:
-        return Engine().run(partial(Study, job, watch), todo)
+    if engine.here or not waiting:
+        return Engine().run(partial(Study, job, watch), waiting)
     if engine.name == "local":
-        return engine.run(partial(Study, job), todo)
+        return engine.run(partial(Study, job), waiting)
     try:
         job.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{job.out} can't be written: {error.strerror}; give another output folder") from error
-    return engine.run(partial(DistantStudy, job, maker(job.options)), todo, partial(_needs, job.options.device))
+    return engine.run(partial(DistantStudy, job, maker(job.options)), waiting, partial(_needs, job.options.device))
 
 
 def _needs(device: str, gpus: float) -> Needs:

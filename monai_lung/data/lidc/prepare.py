@@ -21,7 +21,7 @@ from monai_lung.data.lidc.scan_folder import Record, Row, Settings, prepare_scan
 from monai_lung.data.lidc.tables import write_table
 from monai_lung.engine import Result, Work
 from monai_lung.engine.options import Engine
-from monai_lung.errors import MonaiLungError, OutputError, UsageError
+from monai_lung.errors import InputError, MonaiLungError, OutputError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def prepare(
     Raises:
         UsageError: no such download, no worker, no cluster; `out` holds scans made with other settings that can't be
             made anew, since they aren't in this download.
-        InputError: the database can't be read.
+        InputError: the database can't be read; no scan of LIDC-IDRI is in the download, and none is ready.
         OutputError: the results can't be written; what is done so far stays.
     """
     settings = settings or Settings()
@@ -92,14 +92,19 @@ def prepare(
                 f"{out} holds {scan_name(scan)}, which was made with other settings ({record.settings}) and isn't in "
                 f"{download}: give the same settings, or another folder"
             )
+    if not (found.folders or found.unreadable or records):
+        raise InputError(
+            f"{download} holds no scan of LIDC-IDRI (other CTs: {len(found.unknown)}, other series: {found.others}): "
+            "give the folder that LIDC-IDRI was downloaded to"
+        )
     failed: dict[str, str] = {}
-    todo = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
+    waiting = [(scans[uid], folder) for uid, folder in found.folders.items() if uid not in records]
     report = progress or (lambda done, total: None)
-    ready = len(found.folders) - len(todo)
+    ready = len(found.folders) - len(waiting)
     report(ready, len(found.folders))
-    with closing((engine or Engine()).run(partial(_preparing, out, settings), todo)) as results:
+    with closing((engine or Engine()).run(partial(_preparing, out, settings), waiting)) as results:
         for index, result in results:
-            uid = todo[index][0].series_uid
+            uid = waiting[index][0].series_uid
             if result.value is not None:
                 records[uid] = result.value
             else:

@@ -380,19 +380,34 @@ def test_a_folder_without_a_readable_header_is_recorded(own, source, tmp_path):
     assert (last["patient"], last["status"]) == (PATIENTS[1], "failed")
 
 
-def test_a_ct_that_the_database_doesnt_have_is_recorded(own, source, tmp_path, monkeypatch):
+def write_unknown_ct(tcia: Path, monkeypatch) -> Path:
+    """A CT in the download that the database doesn't have."""
     import small_download
 
+    with monkeypatch.context() as patched:
+        patched.setattr(small_download, "series_uid", lambda number: f"1.2.3.{number}")
+        return small_download.write_series(tcia / "more" / PATIENTS[2] / "s", 3, "1-{:03d}.dcm")
+
+
+def test_a_ct_that_the_database_doesnt_have_is_recorded(own, source, tmp_path, monkeypatch):
     tcia, folders = own
-    for folder in folders.values():
-        shutil.rmtree(folder)
-    monkeypatch.setattr(small_download, "series_uid", lambda number: f"1.2.3.{number}")
-    folder = small_download.write_series(tcia / "more" / PATIENTS[2] / "s", 3, "1-{:03d}.dcm")
+    shutil.rmtree(folders[PATIENTS[0]])
+    folder = write_unknown_ct(tcia, monkeypatch)
     outcome = run(tcia, source, tmp_path / "out")
-    assert (outcome.done, list(outcome.failed)) == (0, [str(folder)])
+    assert (outcome.done, list(outcome.failed)) == (1, [str(folder)])
     last = table(tmp_path / "out" / "manifest.csv")[-1]
     assert (last["patient"], last["status"]) == (PATIENTS[2], "failed")
     assert "isn't in the database" in last["reason"]
+
+
+def test_a_download_of_something_else_is_refused_and_leaves_nothing(own, source, tmp_path, monkeypatch):
+    tcia, folders = own
+    for folder in folders.values():
+        shutil.rmtree(folder)
+    write_unknown_ct(tcia, monkeypatch)
+    with pytest.raises(InputError, match=r"holds no scan of LIDC-IDRI \(other CTs: 1, other series: 1\)"):
+        run(tcia, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def lungless(number: int) -> np.ndarray:

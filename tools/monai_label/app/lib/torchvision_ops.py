@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-import torch
+from torch.library import Library
 
-_LIBRARIES: list[torch.library.Library] = []
+_LIBRARIES: list[Library] = []
 """A library's operators live as long as it does."""
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -23,7 +23,7 @@ def declare() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = Library("torchvision", "DEF")
         for operator in _OPERATORS:
             library.define(operator)
         _LIBRARIES.append(library)
