@@ -60,6 +60,7 @@ class SourceSlice:
 
     `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
     of unit length. `frame` counts the frames of a multi-frame instance from 0, None for a single-frame one.
+    `sop_instance_uid` is "" where the instance has none of its own: none at all, or that of other slices too.
     """
 
     path: Path

@@ -13,9 +13,9 @@ from monai_lung.io.geometry import lay_out
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
 from monai_lung.io.pixels import check_hu, read_pixels
-from monai_lung.io.plane import source_slice
+from monai_lung.io.plane import source_slices
 from monai_lung.io.series import headers_of
-from monai_lung.model import CT
+from monai_lung.model import CT, SourceSlice
 
 _SALT = "monai-lung"
 
@@ -74,7 +74,7 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
 
         grid = resample(grid, layout)
     check_hu(grid, f"series {series.uid}")
-    first = layout.headers[0]
+    first, slices = layout.headers[0], source_slices(layout.headers)
     patient_key, patient = _patient(first)
     return CT(
         hu=grid.transpose(2, 1, 0),
@@ -83,9 +83,9 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
         path=case.path,
         series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
         frame_of_reference_uid=first.frame_of_reference_uid,
-        slices=tuple(source_slice(h) for h in layout.headers),
+        slices=slices,
         resampled=layout.resampled,
-        warnings=case.warnings + _value_warnings(layout.headers) + layout.warnings,
+        warnings=case.warnings + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
         study_date=series.study_date,
         patient_key=patient_key,
         patient=patient,
@@ -99,6 +99,14 @@ def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
     if any(h.lossy for h in headers):
         found.append("The images were compressed with loss: small and faint nodules may have changed.")
     return tuple(found)
+
+
+def _name_warnings(slices: tuple[SourceSlice, ...]) -> tuple[str, ...]:
+    nameless = sum(not one.sop_instance_uid for one in slices)
+    if not nameless:
+        return ()
+    what = f"{nameless} of {len(slices)} slices have no SOPInstanceUID, or share it with others"
+    return (f"{what}: DICOM SEG and SR name them by UIDs made from their places, which no archive knows.",)
 
 
 def _patient(header: Header) -> tuple[str, tuple[str, ...]]:

@@ -250,7 +250,7 @@ def series_uid_missing(chest: Chest, folder: Path) -> Path:
     return without(chest, folder, "SeriesInstanceUID")
 
 
-@kind("header")
+@kind("header", warned="40 of 40 slices have no SOPInstanceUID")
 def instance_uid_missing(chest: Chest, folder: Path) -> Path:
     """No SOPInstanceUID."""
 
