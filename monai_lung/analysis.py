@@ -258,13 +258,15 @@ def software() -> dict[str, str]:
 def check_formats(formats: Collection[str]) -> tuple[str, ...]:
     """`formats` in the order of `FORMATS`; "all" is all of them, and sr brings the seg that it refers to.
 
+    json is always among them: it says what a result was made of.
+
     Raises:
         UsageError: one is unknown.
     """
     unknown = sorted(set(formats) - {*FORMATS, "all"})
     if unknown:
         raise UsageError(f"format {', '.join(unknown)}: unknown; choose from {', '.join(FORMATS)} or all")
-    chosen = {*formats, "seg"} if "sr" in formats else {*formats}
+    chosen = {*formats, "json", *(["seg"] if "sr" in formats else [])}
     return FORMATS if "all" in chosen else tuple(f for f in FORMATS if f in chosen)
 
 
@@ -297,6 +299,9 @@ def write(
 ) -> Path:
     """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
 
+    Only one of the same content is replaced: where the folder holds that of another input, this one gets a name of its
+    own, with a number.
+
     Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning, see `noted`.
 
     Returns:
@@ -309,8 +314,11 @@ def write(
     """
     from monai_lung.io.output import replacing_folder
     from monai_lung.report.files import WRITERS
+    from monai_lung.report.place import own_name
 
     wanted = check_formats(formats)
+    ct = report.ct
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
     report = noted(report, wanted)
     if not report.ct.slices:
         wanted = tuple(f for f in wanted if f not in ("seg", "sr"))

@@ -172,7 +172,7 @@ def analyze(
     """
     from monai_lung.analysis import DEFAULT_FORMATS, check_formats, require_formats
     from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases
+    from monai_lung.engine.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
@@ -182,7 +182,7 @@ def analyze(
     wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
     require_formats(wanted)
     batch = _Batch()
-    cases = _cases(inputs, options["series_uid"], batch)
+    cases = settled(output, _cases(inputs, options["series_uid"], batch))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}

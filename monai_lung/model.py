@@ -79,7 +79,7 @@ class CT:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
         name: the case's name, safe in a path, nothing of the patient in it.
-        path: where it was read from.
+        path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
@@ -89,7 +89,7 @@ class CT:
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
         patient: name and ID, only for `--show-patient`; () where unknown.
-        sha256: of the volume file, which has no UID; "" for a DICOM series.
+        sha256: of the content of its files (`io.content`), "" for one that was made in memory.
     """
 
     hu: NDArray[np.int16]

@@ -23,7 +23,7 @@ def report(**of_the_ct: object) -> Report:
 
 
 def test_sr_brings_the_seg_that_it_refers_to():
-    assert analysis.check_formats(["sr"]) == ("seg", "sr")
+    assert analysis.check_formats(["sr"]) == ("json", "seg", "sr"), "json says what a result was made of"
     assert analysis.check_formats(["seg", "json"]) == ("json", "seg")
     assert analysis.check_formats(["sr", "all"]) == analysis.FORMATS
 

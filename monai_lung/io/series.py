@@ -13,7 +13,7 @@ import numpy as np
 from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io.header import Header, read_headers
 from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip, volumes_among
-from monai_lung.io.pixels import in_parallel
+from monai_lung.io.pixels import HU_TYPES, in_parallel
 from monai_lung.io.plane import MIN_SLICES, along_normal, has_geometry, is_axial
 from monai_lung.model import Series
 
@@ -225,7 +225,7 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
         return f"derived: {', '.join(sorted(kinds & _REFORMATS)).lower()}"
     if first.samples != 1:
         return "colour picture"
-    if first.rescale_type not in ("", "HU", "US", "HU_MOD"):
+    if first.rescale_type not in HU_TYPES:
         return f"values are {first.rescale_type}, not HU"
     if not placed:
         return "slices without position, orientation or pixel spacing"

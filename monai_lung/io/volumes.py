@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import tempfile
 from contextlib import nullcontext
@@ -56,14 +55,6 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     if hu.shape[2] < MIN_SLICES:
         raise GeometryError(f"{shown(path)} has {hu.shape[2]} slices where at least {MIN_SLICES} are needed")
     return hu, affine, warnings + turned + grid_warnings(affine)
-
-
-def volume_sha256(path: Path) -> str:
-    """SHA-256 of a volume file; "" for a header whose voxels lie in another file (.nhdr, .mhd)."""
-    if path.suffix.lower() in (".nhdr", ".mhd"):
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:

@@ -98,7 +98,8 @@ def source_headers(ct: CT) -> list[Dataset]:
     with config.disable_value_validation():  # its warnings quote what they find odd, a patient's name for one
         first = _read(ct.slices[0])
         shared = _shared(ct, first)
-        return [_header(ct, source, shared, first, uid) for source, uid in zip(ct.slices, _instance_uids(ct), strict=True)]
+        uids = _instance_uids(ct)
+        return [_header(ct, source, shared, first, uid) for source, uid in zip(ct.slices, uids, strict=True)]
 
 
 def _instance_uids(ct: CT) -> list[str]:
