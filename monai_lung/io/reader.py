@@ -102,6 +102,9 @@ def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
     elif slope is None or intercept is None:
         what = "slope: 1" if slope is None else "intercept: 0"
         found.append(f"Slices without a rescale {what} was taken.")
+    parts, files = headers[0].parts, len({h.path for h in headers})
+    if parts > files:
+        found.append(f"Only {files} of the {parts} files of this image are there: a part of the chest may be missing.")
     if any(h.lossy for h in headers):
         found.append("The images were compressed with loss: small and faint nodules may have changed.")
     return tuple(found)
