@@ -26,7 +26,7 @@ BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "lung_nodule_analysis
 
 
 def test_sr_brings_the_seg_that_it_refers_to():
-    assert check_formats(["sr"]) == ("seg", "sr")
+    assert check_formats(["sr"]) == ("json", "seg", "sr"), "json says what a result was made of"
     assert check_formats(["seg", "json"]) == ("json", "seg")
     assert check_formats(["sr", "all"]) == tuple(FORMATS)
     assert check_formats("csv, json") == ("json", "csv")
