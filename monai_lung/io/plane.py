@@ -34,7 +34,8 @@ def source_slice(header: Header) -> SourceSlice:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal
     affine[:3, 3] = header.position
-    return SourceSlice(header.path, header.sop_uid, affine, (header.columns, header.rows), header.frame)
+    size = (header.columns, header.rows)
+    return SourceSlice(header.path, header.sop_uid, affine, size, header.frame, header.image_number)
 
 
 def along_normal(headers: Sequence[Header]) -> NDArray[np.float64]:
