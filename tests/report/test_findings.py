@@ -192,9 +192,7 @@ def test_candidates_have_fewer_fields_and_say_why_they_are_set_aside(make_report
     report = make_report(3)
     aside = replace(report.nodules[2], set_aside="confidence")
     point = OperatingPoint("standard", 0.7)
-    split = replace(
-        report, nodules=report.nodules[:2], candidates=(aside,), operating_point=point, deciding_nodule=1
-    )
+    split = replace(report, nodules=report.nodules[:2], candidates=(aside,), operating_point=point, deciding_nodule=1)
     content = findings.to_dict(split)
     findings.validate(content)
     assert content["operating_point"] == {"name": "standard", "min_nodule_probability": 0.7}
