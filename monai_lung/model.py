@@ -143,6 +143,8 @@ class Lungs:
     right_ml: float
     left_ml: float
     warnings: tuple[str, ...] = ()
+    low_attenuation_percent: tuple[float | None, float | None] | None = None
+    """Share of the right and the left lung below -950 HU; None where it wasn't measured."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +379,8 @@ class Prior:
     """Mean distance of the lungs' surfaces after registration."""
     ct: CT | None = None
     """The earlier CT itself, for views side by side; not written to any file."""
+    gone_now_mm: tuple[Point, ...] = ()
+    """Where the places of `gone` lie in this CT, in LPS mm; () where that wasn't worked out."""
     gone_outlines: tuple[Outline, ...] = ()
     """Outlines of `gone` in the earlier CT, in the same order; () with an earlier result."""
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import Nodule, Report
+from monai_lung.model import Lungs, Nodule, Prior, Report
 
 SCHEMA = "monai-lung/findings/2"
 OLDER = ("monai-lung/findings/1",)
@@ -49,7 +49,7 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "weights": dict(sorted(report.weights.items())),
         "input": _input(report, show_patient),
         "person": _fields(report.person),
-        "lungs": {"right_ml": _plain(report.lungs.right_ml, "ml"), "left_ml": _plain(report.lungs.left_ml, "ml")},
+        "lungs": _lungs(report.lungs),
         "operating_point": report.operating_point and _fields(report.operating_point),
         "notes": list(report.notes),
         "deciding_nodule": report.deciding_nodule,
@@ -62,10 +62,7 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
             "study_date": _plain(report.prior.study_date),
             "source": report.prior.source,
             "residual_mm": _plain(report.prior.residual_mm, "mm"),
-            "gone": [
-                {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3")}
-                for center, volume in report.prior.gone
-            ],
+            "gone": _gone(report.prior),
         }
     content["timing_s"] = {stage: _plain(seconds, "s") for stage, seconds in report.timing_s.items()}
     return content
@@ -151,6 +148,26 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "resampled": ct.resampled,
         "warnings": list(all_warnings(report)),
     }
+
+
+def _lungs(lungs: Lungs) -> dict[str, Any]:
+    """Volumes, and the share below -950 HU where it was measured."""
+    right, left = lungs.low_attenuation_percent or (None, None)
+    return {
+        "right_ml": _plain(lungs.right_ml, "ml"),
+        "left_ml": _plain(lungs.left_ml, "ml"),
+        "right_low_attenuation_percent": _plain(right, "percent"),
+        "left_low_attenuation_percent": _plain(left, "percent"),
+    }
+
+
+def _gone(prior: Prior) -> list[dict[str, Any]]:
+    """The prior's nodules without a partner now, and where their places lie today."""
+    now = prior.gone_now_mm or (None,) * len(prior.gone)
+    return [
+        {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3"), "now_mm": _plain(place, "mm")}
+        for (center, volume), place in zip(prior.gone, now, strict=True)
+    ]
 
 
 def _nodule(nodule: Nodule) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 
-from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating
+from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating, Report
 
 GUIDELINE_TITLES = {
     "lung_rads_2022": "Lung-RADS v2022",
@@ -19,6 +20,27 @@ UNKNOWN = "unknown"
 _DIRECTIONS = ("RL", "AP", "IS")
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
+
+EMPHYSEMA_PERCENT = 5.0
+"""Share of a lung below -950 HU from which on emphysema is suggested, as COPDGene counts it."""
+
+
+def titles(guidelines: Mapping[str, Advice]) -> dict[str, str]:
+    """The titles of the guidelines that were asked, in the order in which they are shown."""
+    return {key: title for key, title in GUIDELINE_TITLES.items() if key in guidelines}
+
+
+def date(day: datetime.date | None) -> str:
+    """Year-month-day; "unknown date" for None."""
+    return day.isoformat() if day else "unknown date"
+
+
+def image(nodule: Nodule) -> str:
+    """The DICOM image that shows the axes, as "series 3, image 54"; "" where there is none."""
+    if nodule.image_number is None:
+        return ""
+    series = "" if nodule.series_number is None else f"series {nodule.series_number}, "
+    return f"{series}image {nodule.image_number}"
 
 
 def number(value: float | None, decimals: int = 1) -> str:
@@ -107,6 +129,8 @@ def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def category(advice: Advice) -> str:
     """What goes into a table: the category, its alternatives by risk, or Brock's probability."""
+    if advice.label:
+        return advice.label
     if advice.category is not None:
         return advice.category.replace("-", " ") + advice.modifier
     if advice.probability is not None:
@@ -172,15 +196,15 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def growth(change: Growth) -> list[tuple[str, str]]:
+def growth(grown: Growth) -> list[tuple[str, str]]:
     """A nodule against the prior, as terms and what is said of each (without sizes)."""
-    lines: list[tuple[str, str]] = [("Status", change.status)]
-    if change.volume_change_percent is not None:
-        lines.append(("Volume change", f"{change.volume_change_percent:+.0f} %".replace("-", "\N{MINUS SIGN}")))
-    if change.doubling_days is not None:
-        lines.append(("Doubling time", f"{number(change.doubling_days, 0)} days"))
-    if change.interval_days is not None:
-        lines.append(("Interval", f"{change.interval_days} days"))
+    lines: list[tuple[str, str]] = [("Status", grown.status)]
+    if grown.volume_change_percent is not None:
+        lines.append(("Volume change", f"{_signed(grown.volume_change_percent)} %"))
+    if grown.doubling_days is not None:
+        lines.append(("Doubling time", f"{number(grown.doubling_days, 0)} days"))
+    if grown.interval_days is not None:
+        lines.append(("Interval", f"{grown.interval_days} days"))
     return lines
 
 
@@ -188,3 +212,41 @@ def heading(nodule: Nodule) -> str:
     """A nodule in one line."""
     m = nodule.measurements
     return f"{m.texture.capitalize()}, {number(m.mean_diameter_mm)} mm, {position(m)}"
+
+
+def change(grown: Growth) -> str:
+    """A nodule against the prior, in a phrase: what it is, how much, and what it was."""
+    words_of = {"new": "new", "not-covered": "not covered by the prior", "same-day": "prior of the same day"}
+    parts = [words_of.get(grown.status, grown.status)]
+    if grown.status == "new" and grown.prior_visible is not None:
+        parts[0] = "new, visible before" if grown.prior_visible else "new, not visible before"
+    if grown.volume_change_percent is not None:
+        parts.append(f"volume {_signed(grown.volume_change_percent)} %")
+    if grown.doubling_days is not None:
+        parts.append(f"doubling time {number(grown.doubling_days, 0)} days")
+    if grown.prior_volume_mm3 is not None:
+        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}"
+        parts.append(f"was {was}" + (f" on {date(grown.prior_date)}" if grown.prior_date else ""))
+    return ", ".join(parts)
+
+
+def emphysema(report: Report) -> list[str]:
+    """The share of low attenuation with its caveats, and where it's high what follows; [] where it wasn't measured."""
+    shares = report.lungs.low_attenuation_percent
+    if shares is None:
+        return []
+    each = [f"{side} {number(v)} %" for side, v in zip(("right", "left"), shares, strict=True) if v is not None]
+    kernel = f"kernel {report.ct.series.kernel}, " if report.ct.series and report.ct.series.kernel else ""
+    said = f"Lung below -950 HU: {', '.join(each)}".replace("-", "\N{MINUS SIGN}")
+    lines = [f"{said} ({kernel}slices {number(report.ct.spacing_mm[2])} mm apart)."]
+    most = max((v for v in shares if v is not None), default=0.0)
+    if most > EMPHYSEMA_PERCENT and report.person.emphysema is None:
+        lines.append(
+            "More than 5 % suggests emphysema. A sharp kernel's noise raises the share, thick slices and shallow "
+            "breath lower it. If you see emphysema, --emphysema makes Brock count it; so far it isn't counted."
+        )
+    return lines
+
+
+def _signed(percent_change: float) -> str:
+    return f"{percent_change:+.0f}".replace("-", "\N{MINUS SIGN}")

@@ -44,7 +44,12 @@ def test_the_fields_of_the_design(make_report: MakeReport) -> None:
     assert content["schema"] == "monai-lung/findings/2"
     assert content["notice"] == "research use; decision support, not a diagnosis"
     assert content["weights"]["find"] == "cd" * 32
-    assert content["lungs"] == {"right_ml": round(report.lungs.right_ml, 1), "left_ml": round(report.lungs.left_ml, 1)}
+    assert content["lungs"] == {
+        "right_ml": round(report.lungs.right_ml, 1),
+        "left_ml": round(report.lungs.left_ml, 1),
+        "right_low_attenuation_percent": 3.1,
+        "left_low_attenuation_percent": 7.2,
+    }
     source = content["input"]
     assert source["series_uid"] == report.ct.series.uid
     assert source["study_uid"] == report.ct.series.study_uid
@@ -78,7 +83,7 @@ def test_growth_and_prior_only_with_a_prior(make_report: MakeReport) -> None:
         "study_date": "2019-05-06",
         "source": "ct",
         "residual_mm": 1.27,
-        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2}],
+        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2, "now_mm": None}],
     }
 
 
@@ -192,9 +197,7 @@ def test_candidates_have_fewer_fields_and_say_why_they_are_set_aside(make_report
     report = make_report(3)
     aside = replace(report.nodules[2], set_aside="confidence")
     point = OperatingPoint("standard", 0.7)
-    split = replace(
-        report, nodules=report.nodules[:2], candidates=(aside,), operating_point=point, deciding_nodule=1
-    )
+    split = replace(report, nodules=report.nodules[:2], candidates=(aside,), operating_point=point, deciding_nodule=1)
     content = findings.to_dict(split)
     findings.validate(content)
     assert content["operating_point"] == {"name": "standard", "min_nodule_probability": 0.7}
