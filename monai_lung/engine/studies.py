@@ -22,6 +22,7 @@ from monai_lung.engine.options import Engine
 from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.output import check_folder
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.weights import declared_weights
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ Watch = Callable[["Case"], AbstractContextManager[analysis.Progress | None]]
 
 GPU_SHARE = 0.25
 """Of a GPU for a worker: reading, lungs and measuring run on the CPU meanwhile."""
-_FILES = {
-    "json": ("findings.json",),
-    "nifti": ("lungs.nii.gz", "nodules.nii.gz"),
-    "seg": ("seg.dcm",),
-    "sr": ("sr.dcm",),
-    "html": ("report.html",),
-    "figure": ("figure.png",),
-    "csv": ("nodules.csv",),
-}
 
 
 @dataclass(frozen=True)
@@ -55,13 +47,13 @@ class Job:
     Attributes:
         out: results go to `out/<case>/`.
         options: of the analysis.
-        formats: as `analysis.check_formats` gives them.
+        formats: as `report.formats.check_formats` gives them.
         show_patient: put the patient's name and ID into the results.
     """
 
     out: Path
     options: analysis.Options
-    formats: Collection[str] = analysis.DEFAULT_FORMATS
+    formats: Collection[str] = DEFAULT_FORMATS
     show_patient: bool = False
 
     @cached_property
@@ -86,15 +78,10 @@ class Job:
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
                 and _same_input(found["input"], case)
-                and all((folder / name).is_file() for name in self._names(case))
+                and all((folder / name).is_file() for name in files_of(possible(self.formats, dicom=bool(case.series))))
             )
         except (InputError, OSError, KeyError, TypeError):
             return False
-
-    def _names(self, case: Case) -> list[str]:
-        """The files that a result of `case` has."""
-        left_out = () if case.series else ("seg", "sr")
-        return [name for f in self.formats if f not in left_out for name in _FILES[f]]
 
 
 def _files(case: Case) -> list[Path]:
@@ -141,7 +128,7 @@ class Study:
 
         job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
-            report = analysis.noted(self.analyzer.analyze(case, progress), job.formats)
+            report = noted(self.analyzer.analyze(case, progress), job.formats)
             analysis.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
 
