@@ -314,7 +314,14 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         "--device",
         "cpu",
         "--allow-gaps",
-        "--force",
+        "--allow-other-patient",
+        "--sensitivity",
+        "high",
+        "--risk",
+        "low",
+        "--incidental",
+        "--earlier-category",
+        "4a",
         "--format",
         "json",
     ]
@@ -328,7 +335,12 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         False,
         None,
     )
-    assert (options.device, options.allow_gaps, options.force, options.prior) == ("cpu", True, True, volumes[1])
+    assert (person.risk, person.screening, person.earlier_category) == ("low", False, "4A")
+    assert person.sources["risk"] == "option"
+    assert "spiculation" not in person.sources
+    assert options.sensitivity == "high"
+    assert (options.device, options.allow_gaps, options.allow_other_patient) == ("cpu", True, True)
+    assert options.prior == volumes[1]
 
 
 def test_a_format_whose_library_is_missing_stops_before_any_work(volumes, tmp_path, analyzer, capsys, monkeypatch):
@@ -359,7 +371,8 @@ def test_text_names_what_decides_before_the_rest(make_findings, tmp_path):
     content = make_findings
     text = report_text(content, tmp_path)
     assert max(map(len, text.splitlines()[:-1])) <= 80
-    order = ["Nodule 12 decides: ground-glass", "Lung-RADS v2022 4B", "Fleischner 2017 n/a", "\n12  right", "\n11  right"]
+    lead = ["Nodule 12 decides: ground-glass", "Lung-RADS v2022 4B", "Fleischner 2017 n/a"]
+    order = [*lead, "\n12  right", "\n11  right"]
     places = [text.index(word) for word in order]
     assert places == sorted(places)
     assert "image 54" in text
@@ -383,3 +396,14 @@ def make_findings():
 
 def test_table_aligns():
     assert table(("a", "n"), [("x", 1), ("long", 22)], "lr") == "a      n\nx      1\nlong  22"
+
+
+def test_the_options_offer_what_the_model_knows():
+    from typing import get_args
+
+    from monai_lung import cli_options, model
+    from monai_lung.clinical.guidelines.nodule import LUNG_RADS_CATEGORIES
+
+    assert get_args(model.Sensitivity) == cli_options._SENSITIVITIES
+    assert get_args(model.Risk) == cli_options._RISKS
+    assert LUNG_RADS_CATEGORIES == cli_options._CATEGORIES

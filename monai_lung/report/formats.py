@@ -99,6 +99,12 @@ def _figure(report: Report, folder: Path, show_patient: bool) -> None:
     figure.write(report, folder / "figure.png")
 
 
+def _text(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import ris
+
+    ris.write(report, folder / "report.txt")
+
+
 def _csv(report: Report, folder: Path, show_patient: bool) -> None:
     from monai_lung.report import table
 
@@ -117,6 +123,7 @@ FORMATS = {
         Format("html", ("report.html",), _html, _PAGE, default=True, on_node=True),
         Format("figure", ("figure.png",), _figure, ("matplotlib",), on_node=True),
         Format("csv", ("nodules.csv",), _csv),
+        Format("text", ("report.txt",), _text, on_node=True),
     )
 }
 """Name to format, in the order in which they are written: what a format `needs` stands before it."""
