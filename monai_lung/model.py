@@ -386,6 +386,15 @@ class Prior:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What a reader decided on a finding, and when."""
+
+    nodule: int
+    decision: Literal["accepted", "rejected"]
+    at: datetime.datetime
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything an analysis found; `report/` writes it in each format.
 
@@ -397,6 +406,8 @@ class Report:
         operating_point: from which confidence on findings are reported.
         deciding_nodule: id of the nodule that decides the examination's advice, None without one.
         notes: what a reader should know before the list, a sentence each.
+        rejected: what a reader threw out: no guideline counts it; the ids are kept.
+        decisions: of a reader, the latest on each nodule.
         weights: network name to the sha256 of its weights.
         software: package name to version.
         timing_s: stage to seconds.
@@ -417,10 +428,15 @@ class Report:
     operating_point: OperatingPoint | None = None
     deciding_nodule: int | None = None
     notes: tuple[str, ...] = ()
+    rejected: tuple[Nodule, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
-    def nodule_labels(self) -> NDArray[np.uint16]:
-        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap."""
+    def nodule_labels(self, nodules: tuple[Nodule, ...] | None = None) -> NDArray[np.uint16]:
+        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap.
+
+        `nodules` are others than those reported.
+        """
         labels = np.zeros(self.ct.hu.shape, np.uint16)
-        for nodule in sorted(self.nodules, key=lambda n: -n.id):
+        for nodule in sorted(self.nodules if nodules is None else nodules, key=lambda n: -n.id):
             labels[nodule.outline.box][nodule.outline.mask] = nodule.id
         return labels

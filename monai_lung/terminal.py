@@ -162,6 +162,8 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
         lines += ["", _nodule_table(rows, with_change="prior" in findings), ""]
     if findings["candidates"]:
         lines.append(f"{len(findings['candidates'])} more below the operating point, not counted")
+    if findings.get("rejected"):
+        lines.append(f"rejected by a reader: {', '.join(str(row['id']) for row in findings['rejected'])}")
     for warning in findings["input"]["warnings"]:
         lines.append(note(warning))
     page = folder / FORMATS["html"].files[0]
@@ -195,11 +197,16 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> st
                 f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
                 *told,
                 _category(nodule["guidelines"].get("lung_rads_2022", {})),
-                f"{100 * nodule['malignancy_probability']:.0f} ({100 * low:.0f}-{100 * high:.0f})",
+                f"{_percent(nodule['malignancy_probability'])} ({_percent(low)}-{_percent(high)})",
             )
         )
     header = ("#", "lung, third", "img", "size mm", *middle, "L-RADS", "malig. %")
     return table(header, rows, "rlrr" + ("llr" if with_change else "rllr"))
+
+
+def _percent(probability: float) -> str:
+    """Whole per cent without the sign; "95+" above 95, "<1" below 1: no network is surer than that."""
+    return "95+" if probability > 0.95 else "<1" if probability < 0.01 else f"{100 * probability:.0f}"
 
 
 def _change(row: Mapping[str, Any]) -> str:

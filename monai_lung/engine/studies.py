@@ -81,7 +81,7 @@ class Job:
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
                 and _same_input(found["input"], case)
-                and all((folder / name).is_file() for name in files_of(possible(self.formats, dicom=bool(case.series))))
+                and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
             )
         except (InputError, OSError, KeyError, TypeError):
             return False

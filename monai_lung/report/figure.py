@@ -33,20 +33,22 @@ MAX_NODULES = 6
 OUTLINE, FAINT, LONG_SHORT, GROUND, INK, SOFT = "#ffd60a", "#c9d1d9", "#5ee6ff", "#0f1419", "#e8edf2", "#a9b6c3"
 
 
-def write(report: Report, path: Path) -> Path:
+def write(report: Report, path: Path, patient: str = "") -> Path:
     """Write a PNG of 1800 pixels' width: overview, the deciding nodule's whole slice, and up to six nodules close up.
+
+    `patient` is written below: what identifies the patient, where that's wanted.
 
     Raises:
         UsageError: matplotlib isn't installed.
     """
     backend = require("matplotlib.backends.backend_agg", "figure.png")
-    figure = draw(report)
+    figure = draw(report, patient)
     backend.FigureCanvasAgg(figure)
     figure.savefig(path, format="png", facecolor=GROUND, metadata={"Software": None})
     return path
 
 
-def draw(report: Report) -> Figure:
+def draw(report: Report, patient: str = "") -> Figure:
     """The figure, not yet written.
 
     Raises:
@@ -69,6 +71,7 @@ def draw(report: Report) -> Figure:
     rest = len(report.nodules) - len(shown)
     more = f"; {rest} more nodule{'s' if rest > 1 else ''} not shown" if rest > 0 else ""
     figure.text(0.015, 0.025, NOTICE.capitalize() + more, color=SOFT, size=9)
+    figure.text(0.985, 0.025, patient, color=INK, size=10, ha="right", parse_math=False)
     return figure
 
 

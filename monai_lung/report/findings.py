@@ -55,6 +55,8 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "deciding_nodule": report.deciding_nodule,
         "nodules": [_nodule(nodule) for nodule in report.nodules],
         "candidates": [_candidate(nodule) for nodule in report.candidates],
+        "rejected": [_nodule(nodule) for nodule in report.rejected],
+        "decisions": [_fields(decision) for decision in report.decisions],
         "guidelines": _guidelines(report.guidelines),
     }
     if report.prior is not None:
@@ -69,9 +71,14 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8; `input.path` leads from the file's folder to the input."""
+    """Write `to_dict` as strict JSON in UTF-8; `input.path` leads from the file's folder to the input.
+
+    So does `prior.path` to the earlier CT.
+    """
     content = to_dict(report, show_patient)
     content["input"]["path"] = _relative(report.ct.path, Path(path).parent)
+    if report.prior is not None and report.prior.ct is not None:
+        content["prior"]["path"] = _relative(report.prior.ct.path, Path(path).parent)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
     return path

@@ -55,6 +55,8 @@ def _findings(report: Report) -> Iterator[str]:
         yield "No lung nodules found."
     for n, nodule in enumerate(nodules):
         yield from _dominant(nodule) if n == 0 else _wrapped(_one(nodule))
+    if report.rejected:
+        yield f"Rejected by the reader: no. {', '.join(str(n.id) for n in report.rejected)}."
     for _, mm3 in report.prior.gone if report.prior else ():
         yield from _wrapped(f"A nodule of the prior ({wording.volume(mm3)}) was not found again.")
     for sentence in wording.emphysema(report):

@@ -16,6 +16,8 @@ GUIDELINE_TITLES = {
 """In the order in which they are shown."""
 
 UNKNOWN = "unknown"
+SURE, NEVER = 0.95, 0.01
+"""Beyond these a network's probability isn't told apart any more."""
 
 _DIRECTIONS = ("RL", "AP", "IS")
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
@@ -62,9 +64,21 @@ def interval(low: float, high: float) -> str:
     return f"{percent(low).removesuffix(' %')}–{percent(high)}"
 
 
+def likely(probability: float | None) -> str:
+    """What a network thinks likely: whole per cent, and never certain: "> 95 %", "< 1 %"."""
+    if probability is None or not math.isfinite(probability):
+        return UNKNOWN
+    if probability > SURE:
+        return f"> {100 * SURE:.0f} %"
+    return f"{100 * probability:.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
+
+
 def malignancy(rating: Rating) -> str:
-    """The calibrated probability with its interval."""
-    return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
+    """The calibrated probability with its interval, as "11 % (8–57 %)" or "> 95 % (74 to > 95 %)"."""
+    low, high = (likely(end) for end in rating.malignancy_interval)
+    plain = low[0].isdigit() and high[0].isdigit()
+    ends = f"{low.removesuffix(' %')}{'–' if plain else ' to '}{high}" if low != high else low
+    return f"{likely(rating.malignancy_probability)} ({ends})"
 
 
 def volume(mm3: float | None) -> str:

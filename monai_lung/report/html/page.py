@@ -90,8 +90,8 @@ def write(report: Report, path: Path, show_patient: bool = False) -> Path:
     return path
 
 
-def page(report: Report, show_patient: bool = False) -> str:
-    """The page as text."""
+def page(report: Report, show_patient: bool = False, *, patient: str = "") -> str:
+    """The page as text; `patient` identifies the patient in its own words."""
     cards = list(_cards(report))
     return render(
         "report.html",
@@ -99,9 +99,10 @@ def page(report: Report, show_patient: bool = False) -> str:
         cards=cards,
         deciding=next((card for card in cards if card.nodule.id == deciding_id(report)), None),
         gone=list(_gone(report)),
+        accepted={d.nodule for d in report.decisions if d.decision == "accepted"},
         still=sum(not card.scrolls for card in cards),
         overview=_overview(report),
-        patient=", ".join(report.ct.patient) if show_patient else "",
+        patient=patient or (", ".join(report.ct.patient) if show_patient else ""),
         notice=NOTICE,
         warnings=all_warnings(report),
         examined=_examined(report),
