@@ -19,7 +19,6 @@ UNKNOWN = "unknown"
 SURE, NEVER = 0.95, 0.01
 """Beyond these a network's probability isn't told apart any more."""
 
-_DIRECTIONS = ("RL", "AP", "IS")
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
 
@@ -99,19 +98,14 @@ def position(measurements: Measurements) -> str:
 
 
 def point(point_mm: Point) -> str:
-    """An LPS position with the direction instead of a sign, as "56.0 L, 86.0 P, 116.0 I"."""
-    parts = (
-        f"{abs(value):.1f} {names[value >= 0]}" if math.isfinite(value) else UNKNOWN
-        for value, names in zip(point_mm, _DIRECTIONS, strict=True)
-    )
-    return ", ".join(parts)
+    """A position in DICOM's patient coordinates, as "x 56.0, y 86.0, z −116.0"."""
+    return ", ".join(f"{axis} {number(value)}" for axis, value in zip("xyz", point_mm, strict=True))
 
 
 def along(plane: str, first_mm: Point, spacing_mm: float, index: int) -> str:
-    """Where a slice of a box lies, as "116.0 mm I"."""
+    """Where a slice of a box lies in DICOM's patient coordinates, as "z −116.0 mm"."""
     axis = ("sagittal", "coronal", "axial").index(plane)
-    mm = first_mm[axis] + index * spacing_mm
-    return f"{abs(mm):.1f} mm {_DIRECTIONS[axis][mm >= 0]}"
+    return f"{'xyz'[axis]} {number(first_mm[axis] + index * spacing_mm)} mm"
 
 
 def measurements(m: Measurements) -> list[tuple[str, str]]:
@@ -126,13 +120,31 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Texture", m.texture),
         ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
+    if m.core_mean_hu is not None:
+        lines.append(("Mean HU of the core", number(m.core_mean_hu, 0)))
+    if m.benign_pattern:
+        what = "fat" if m.benign_pattern == "fat" else f"{m.benign_pattern} calcium"
+        lines.append(("Benign pattern", what))
     if m.texture == "part-solid":
         solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
         lines.append(("Solid part", solid if m.solid_volume_mm3 else "too small to be measured"))
     touches = m.pleura_distance_mm <= 0
     lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
-    lines.append(("Centre (LPS)", f"{point(m.center_mm)} mm"))
+    if others := [what for what in m.attachment if what != "pleura"]:
+        check = " (check that it is a nodule)" if {"hilum", "diaphragm"} & set(others) else ""
+        lines.append(("Touches", ", ".join(others) + check))
+    if m.juxtapleural_shape:
+        lines.append(("Shape", "flat at the pleura, as a lymph node's"))
+    if m.apex_distance_mm is not None:
+        lines.append(("Below the apex", f"{number(m.apex_distance_mm, 0)} mm"))
+    lines.append(("Centre (DICOM)", f"{point(m.center_mm)} mm"))
     return lines
+
+
+def facts(nodule: Nodule) -> list[tuple[str, str]]:
+    """The image that shows a nodule, and its measurements, as terms and values."""
+    shown = [("Image", image(nodule)), ("SOP instance UID", nodule.sop_instance_uid)]
+    return [*((term, value) for term, value in shown if value), *measurements(nodule.measurements)]
 
 
 def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -66,6 +66,8 @@ class NoduleViews:
     views: tuple[View, ...]
     voxels: str
     columns: int
+    images: tuple[int | None, ...] = ()
+    """Number of the DICOM image nearest to each axial slice; () where there is none."""
 
     @property
     def script_data(self) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class NoduleViews:
             "size": self.box.shape[0],
             "spacing": round(self.box.spacing_mm, 4),
             "first": [round(v, 2) for v in self.box.first_mm],
+            "images": self.images,
             "outlines": {view.plane: view.outlines for view in self.views},
         }
 
@@ -149,7 +152,7 @@ def box_views(
     )
     columns = int(np.ceil(np.sqrt(box.shape[2])))
     voxels = jpeg(_tiles(to_bytes(hu), columns)) if scrolls else ""
-    return NoduleViews(box, views, voxels, columns)
+    return NoduleViews(box, views, voxels, columns, _images(ct, box))
 
 
 def key_picture(image: KeyImage) -> KeyPicture:
@@ -176,6 +179,19 @@ def jpeg(image: NDArray[np.uint8]) -> str:
     stream = io.BytesIO()
     require("PIL.Image", "report.html").fromarray(image).save(stream, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _images(ct: CT, box: Box) -> tuple[int | None, ...]:
+    """Number of the DICOM image nearest to the middle of each axial slice of a box."""
+    if not ct.slices or all(one.image_number is None for one in ct.slices):
+        return ()
+    x, y, z = box.first_mm
+    middle = np.array(box.shape) // 2 * box.spacing_mm
+    points = np.array([(x + middle[0], y + middle[1], z + n * box.spacing_mm) for n in range(box.shape[2])])
+    normals = np.array([one.affine_lps[:3, 2] for one in ct.slices])
+    origins = np.array([one.affine_lps[:3, 3] for one in ct.slices])
+    distance = np.abs(points @ normals.T - (normals * origins).sum(1))
+    return tuple(ct.slices[int(n)].image_number for n in distance.argmin(1))
 
 
 def _outlines(level: NDArray[np.float32], plane: Plane, only: int | None) -> dict[int, str]:

@@ -2,7 +2,6 @@
 {
   const main = document.querySelector("main");
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const directions = { axial: "IS", coronal: "AP", sagittal: "RL" };
   const sets = all(".set").filter((set) => set.querySelector(".voxels"));
   const views = sets.flatMap((set) => all(".view", set));
   const loading = new WeakMap();
@@ -81,8 +80,10 @@
     canvas.hidden = false;
     view.querySelector(".outline").setAttribute("d", data.outlines[plane][index] || "");
     view.querySelector(".axes").classList.toggle("away", index !== Number(start));
-    const mm = data.first[{ sagittal: 0, coronal: 1, axial: 2 }[plane]] + index * data.spacing;
-    const text = `${Math.abs(mm).toFixed(1)} mm ${directions[plane][mm >= 0 ? 1 : 0]}`;
+    const axis = { sagittal: 0, coronal: 1, axial: 2 }[plane];
+    const mm = (data.first[axis] + index * data.spacing).toFixed(1).replace("-", "\u2212");
+    const image = plane === "axial" && data.images.length ? `image ${data.images[index]}, ` : "";
+    const text = `${image}${"xyz"[axis]} ${mm} mm`;
     view.querySelector("output").textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }
