@@ -213,6 +213,14 @@ def _place_and_size(nodule: Nodule) -> dict[str, Any]:
     }
 
 
+def _relative(target: Path, folder: Path) -> str:
+    """The way from a folder to the input; "" where there is none (another drive)."""
+    try:
+        return os.path.relpath(target, folder)
+    except ValueError:
+        return ""
+
+
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
     """Advice by guideline, always in the same order."""
     return {name: _fields(guidelines[name]) for name in GUIDELINES if name in guidelines}
