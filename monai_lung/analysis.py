@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,11 +133,11 @@ class Analyzer:
     def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
         timing: dict[str, float] = {}
+        ct, lungs = self._read(source, timing, progress)
         with _timed("read", timing, progress):
-            ct = self._read(source)
             earlier = self._read_prior(ct)
         networks = self.networks
-        found = self.find(ct, timing, progress)
+        found = self.find(ct, timing, progress, lungs)
         growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
         with _timed("advise", timing, progress):
             nodules, examination = _advised(found, growths, self.options.person)
@@ -153,16 +154,23 @@ class Analyzer:
             warnings=(*ct.warnings, *found.lungs.warnings, *warnings),
         )
 
-    def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
-        """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
+    def find(
+        self,
+        ct: CT,
+        timing: dict[str, float] | None = None,
+        progress: Progress | None = None,
+        lungs: Lungs | None = None,
+    ) -> Found:
+        """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
         from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate, within_lungs
         from monai_lung.transforms.lungs import segment_lungs
 
         timing = {} if timing is None else timing
         networks = self.networks
-        with _timed("lungs", timing, progress):
-            lungs = segment_lungs(ct.hu, ct.affine_lps)
+        if lungs is None:
+            with _timed("lungs", timing, progress):
+                lungs = segment_lungs(ct.hu, ct.affine_lps)
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
@@ -183,12 +191,17 @@ class Analyzer:
             ct, lungs, tuple(m[0] for m in measured), tuple(m[2] for m in measured), tuple(m[1] for m in measured)
         )
 
-    def _read(self, source: CT | Case | Path | str) -> CT:
+    def _read(
+        self, source: CT | Case | Path | str, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[CT, Lungs | None]:
+        """The CT, and its lungs where it had to be read."""
         if isinstance(source, CT):
-            return source
-        from monai_lung.io import read_ct
+            return source, None
+        from monai_lung.chest import read_chest
 
-        return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
+        options = self.options
+        stage = partial(_timed, timing=timing, progress=progress)
+        return read_chest(source, series_uid=options.series_uid, allow_gaps=options.allow_gaps, stage=stage)
 
     def _read_prior(self, ct: CT) -> PriorExamination | None:
         """The earlier examination, read and found to fit before anything slow runs."""
@@ -212,7 +225,7 @@ class Analyzer:
 
         with _timed("prior", timing, progress):
             if earlier.ct is not None:
-                earlier = find_prior(earlier, self.find(earlier.ct))
+                earlier = find_prior(earlier, self.find(earlier.ct, lungs=earlier.lungs))
             with _measured(found.ct):
                 growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
         warnings = [f"Prior: {text}" for text in (earlier.ct.warnings if earlier.ct else ())]

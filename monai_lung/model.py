@@ -52,6 +52,8 @@ class Series:
     """Slices at different places; a multi-frame file holds several."""
     derived: bool = False
     """Whether the scanner calls it derived rather than original."""
+    region: Literal["chest", "elsewhere", ""] = ""
+    """Of the body, as far as the headers say (`io.regions`)."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Job:
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
-                and _same_input(found["input"], case)
+                and any(_same_input(found["input"], one) for one in (case, *case.others))
                 and all((folder / name).is_file() for name in self._names(case))
             )
         except (InputError, OSError, KeyError, TypeError):
@@ -155,7 +155,8 @@ class Study:
         self._latest = case.path
         if case.series is None or case.series.files[0].exists() or not case.path.is_file():
             return case
-        (found,) = find_cases(case.path, case.series.uid)
+        cases = find_cases(case.path, self.job.options.series_uid)
+        (found,) = (c for c in cases if c.series and c.series.uid == case.series.uid)
         return replace(found, name=case.name)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from monai_lung.errors import NoSeriesError
 from monai_lung.io.header import Header
 from monai_lung.io.paths import check_exists, is_volume, shown, stem
-from monai_lung.io.series import Found, choose, scan
+from monai_lung.io.series import Found, choose, passed_over, ranked, scan
 from monai_lung.model import Series
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class Case:
         path: what the caller named: the folder, archive or file; for a volume the file itself.
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
-        warnings: what discovery had to leave out.
+        warnings: what discovery had to leave out, and what it passed over.
+        others: the other series of the study that could be analysed, the best first: for where this one holds no lungs.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Case:
     series: Series | None = None
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
     warnings: tuple[str, ...] = ()
+    others: tuple[Case, ...] = field(default=(), repr=False, compare=False)
 
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
@@ -79,7 +81,7 @@ def distinct(cases: Iterable[Case]) -> list[Case]:
             number += 1
             name = f"{case.name}-{number}"
         taken.add(name.lower())
-        result.append(replace(case, name=name))
+        result.append(replace(case, name=name, others=tuple(replace(other, name=name) for other in case.others)))
     return result
 
 
@@ -87,23 +89,30 @@ def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
     studies: dict[str, list[Series]] = defaultdict(list)
     for series in found.series.values():
         studies[series.study_uid or series.uid].append(series)  # nothing else says they belong together
-    if series_uid is not None:
-        chosen = [choose(list(found.series.values()), series_uid)]
-    else:
-        chosen = [choose(study) for study in studies.values() if any(s.suitable for s in study)]
-        if not chosen:
-            choose(list(found.series.values()))  # raises, with the reasons
-        if len(chosen) < len(studies):
-            _log.warning("%d of %d studies hold no axial CT and are left out", len(studies) - len(chosen), len(studies))
     left_out = len(found.unreadable)
     warnings = (f"{left_out} files could not be read as DICOM and were left out.",) if left_out else ()
-    return [
+    if series_uid is not None:
+        return [_case(path, found, [choose(list(found.series.values()), series_uid)], warnings)]
+    suitable = [ranked(s for s in study if s.suitable) for study in studies.values()]
+    if not any(suitable):
+        choose(list(found.series.values()))  # raises, with the reasons
+    empty = suitable.count([])
+    if empty:
+        _log.warning("%d of %d studies hold no axial CT and are left out", empty, len(studies))
+    return [_case(path, found, study, warnings) for study in suitable if study]
+
+
+def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, ...]) -> Case:
+    """The case of a study: its suitable series, the chosen one first."""
+    name = hashlib.sha256(series[0].uid.encode()).hexdigest()[:12]
+    chosen, *others = (
         Case(
-            hashlib.sha256(series.uid.encode()).hexdigest()[:12],
+            name,
             path,
-            series,
-            found.headers[series.study_uid, series.uid],
-            warnings,
+            one,
+            found.headers[one.study_uid, one.uid],
+            (*warnings, *passed_over(one, series[n + 1 :])),
         )
-        for series in chosen
-    ]
+        for n, one in enumerate(series)
+    )
+    return replace(chosen, others=tuple(others))

@@ -41,7 +41,7 @@ _TAGS = (
     *(0x00100020, 0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
-    _PER_FRAME,
+    *(_PER_FRAME, 0x00180015),
 )
 
 
@@ -91,6 +91,7 @@ class Header:
     padding: int | None = None
     padding_limit: int | None = None
     patient_id: str = field(default="", repr=False)
+    body_part: str = ""
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -264,6 +265,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         padding=_integer(data, 0x00280120),
         padding_limit=_integer(data, 0x00280121),
         patient_id=_text(data, 0x00100020),
+        body_part=_text(data, 0x00180015),
     )
 
 

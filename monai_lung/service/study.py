@@ -48,7 +48,7 @@ def make_analysis(config: Config) -> Analysis:
 
 
 def _fingerprint(case: Case) -> str:
-    """A digest of the files of the chosen series."""
-    files = sorted(case.series.files) if case.series else []
+    """A digest of the files of all series that may be analysed."""
+    files = sorted(path for one in (case, *case.others) if one.series for path in one.series.files)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -40,6 +40,20 @@ def series(uid="1", **changes):
         ({"kernel": "STANDARD"}, {"kernel": "LUNG"}),
         ({"kernel": "B"}, {"kernel": "L"}),
         ({"kernel": "Br40d"}, {"kernel": "Bl57d"}),
+        *(
+            ({"kernel": soft, "uid": "1.2"}, {"kernel": sharp})
+            for soft, sharp in (
+                ("I30f", "I70f"),
+                ("J30s", "J70h"),
+                ("I31f", "I80s"),
+                ("FC08", "FC30"),
+                ("CHST", "ULTRA"),
+                ("SOFT", "HRES"),
+            )
+        ),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60, "region": "chest"}, {"region": ""}),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60}, {"region": "elsewhere"}),
+        ({"region": "chest", "derived": True}, {"region": "elsewhere", "n_slices": 600}),
         ({"n_slices": 151}, {}),
         ({"uid": "0"}, {}),
     ],
@@ -100,6 +114,39 @@ def test_best_of_a_study_comes_first_and_others_stay_listed(tmp_path):
     assert found[0].spacing_mm == (0.75, 0.75, 2.0)
     assert read_ct(tmp_path).series.uid == thin.uid
     assert read_ct(tmp_path, series_uid=thick.uid).spacing_mm[2] == pytest.approx(5.0)
+
+
+def test_the_longest_of_another_region_does_not_count():
+    """A run-off of the legs is three times as long as the chest: the thin chest is taken all the same."""
+    thin = series("1", region="chest", spacing_mm=(0.7, 0.7, 1.0), n_slices=295)
+    thick = series("2", region="chest", spacing_mm=(0.7, 0.7, 5.0), n_slices=61)
+    legs = series("3", region="elsewhere", spacing_mm=(0.7, 0.7, 2.0), n_slices=600)
+    assert choose([legs, thick, thin]) is thin
+
+
+def test_thinner_and_softer_series_that_were_passed_over_are_named(tmp_path):
+    place = {"study_uid": "1.2", "FrameOfReferenceUID": "1.2.3"}
+    thick = SeriesBuilder(seed=1, hu=body_hu(slices=16), ConvolutionKernel="B70f", **place)
+    thin = SeriesBuilder(
+        seed=2, hu=body_hu(slices=31), spacing=(0.75, 0.75, 1.0), ImageType=["DERIVED", "SECONDARY"], **place
+    )
+    soft = SeriesBuilder(seed=3, spacing=(0.75, 0.75, 4.0), hu=body_hu(slices=8), ConvolutionKernel="B30f", **place)
+    thick.write(tmp_path / "1")
+    assert find_cases(tmp_path)[0].warnings == ()
+    thin.write(tmp_path / "2")
+    soft.write(tmp_path / "3")
+    (case,) = find_cases(tmp_path)
+    assert case.series.uid == thick.uid
+    assert [c.series.uid for c in case.others] == [soft.uid, thin.uid]
+    assert {c.name for c in case.others} == {case.name}
+    thinner, softer = case.warnings
+    assert thinner.startswith("A thinner series of this study was passed over (1.0 mm")
+    assert "it is derived" in thinner
+    assert thin.uid in thinner
+    assert softer.startswith("A softer series")
+    assert "its slices are further apart" in softer
+    assert find_cases(tmp_path, thick.uid)[0].warnings == ()
+    assert find_cases(tmp_path, thick.uid)[0].others == ()
 
 
 def test_a_scout_in_the_scans_own_series_is_left_out(tmp_path):
