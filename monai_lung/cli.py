@@ -199,14 +199,20 @@ def analyze(
 
 
 def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> list[Case]:
-    """The cases of all inputs; what holds none is noted as failed. A path that isn't there ends the run."""
+    """The cases of all inputs, each once; what holds none is noted as failed. A path that isn't there ends the run."""
     from monai_lung.io import distinct, find_cases
+    from monai_lung.io.cases import slice_of, without_repeats
     from monai_lung.io.paths import check_exists, forget_unzipped
 
     for path in inputs:
         check_exists(path)
     found: list[Case] = []
+    slices: set[tuple[Path, str]] = set()
     for path in inputs:
+        if len(inputs) > 1 and (one := slice_of(path)):
+            if one in slices:
+                continue
+            slices.add(one)
         try:
             found += (here := find_cases(path, series_uid))
             if len(inputs) > 1 and all(case.series for case in here):  # a disk may not hold all archives of a batch
@@ -215,7 +221,7 @@ def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> lis
             raise
         except Exception as error:
             _failed(batch, str(path), error)
-    return distinct(found)
+    return distinct(without_repeats(found))
 
 
 def _options(**values: Any) -> Any:

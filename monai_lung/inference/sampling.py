@@ -48,8 +48,8 @@ def sample(
         part = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     offset = torch.from_numpy(to_index[:3, 3] - low)
     step = torch.from_numpy(to_index[:3, :3])
-    scale = 2 / torch.tensor([max(n - 1, 1) for n in part.shape], dtype=torch.float64)
-    i, j, k = (torch.arange(n, dtype=torch.float64) for n in size)
+    scale = 2 / torch.tensor([max(n - 1, 1) for n in part.shape], dtype=torch.float64, device="cpu")
+    i, j, k = (torch.arange(n, dtype=torch.float64, device="cpu") for n in size)
     axes = []
     for axis in range(3):
         a, b, c = step[axis]

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from monai_lung.errors import NoSeriesError
-from monai_lung.io.header import Header
+from monai_lung.errors import DecodeError, NoSeriesError
+from monai_lung.io.header import Header, read_headers
 from monai_lung.io.paths import check_exists, is_volume, shown, stem
 from monai_lung.io.series import Found, choose, passed_over, ranked, scan
 from monai_lung.model import Series
@@ -69,6 +69,42 @@ def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
         reason = f" ({found.unreadable[0]})" if found.unreadable else ""
         raise NoSeriesError(f"{shown(path)} holds no DICOM series and no NIfTI, NRRD or MHA file{reason}")
     return distinct(Case(stem(file), file) for file in found.volumes)
+
+
+def slice_of(path: Path) -> tuple[Path, str] | None:
+    """Folder and SeriesInstanceUID of a file with one slice of a series; None for any other path.
+
+    All files with the same answer stand for the same series: of those that a shell lists, one is enough.
+    """
+    if path.is_dir() or is_volume(path):
+        return None
+    try:
+        headers = read_headers(path)
+    except (DecodeError, OSError):
+        return None
+    single = len(headers) == 1 and headers[0].frame is None
+    return (path.parent, headers[0].series_uid) if single else None
+
+
+def without_repeats(cases: Iterable[Case]) -> list[Case]:
+    """The cases without those that share a file with one before: the same path twice, or a folder and one within."""
+    seen: set[object] = set()
+    result = []
+    for case in cases:
+        own = _sources(case)
+        if seen.isdisjoint(own):
+            result.append(case)
+        seen |= own
+    return result
+
+
+def _sources(case: Case) -> set[object]:
+    """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
+    if case.series is None:
+        return {case.path.resolve()}
+    if case.path.is_file() and case.path.parent not in case.series.files[0].parents:
+        return {(case.path.resolve(), case.series.uid)}
+    return {file.resolve() for file in case.series.files}
 
 
 def distinct(cases: Iterable[Case]) -> list[Case]:

@@ -6,9 +6,11 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monai_lung.errors import DecodeError, InputError, UsageError
 from monai_lung.io.cases import Case, find_cases
+from monai_lung.io.charset import guessed, undeclared
 from monai_lung.io.geometry import Layout, lay_out
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
@@ -16,6 +18,9 @@ from monai_lung.io.pixels import check_hu, read_pixels
 from monai_lung.io.plane import source_slice
 from monai_lung.io.series import headers_of
 from monai_lung.model import CT
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _SALT = "monai-lung"
 
@@ -131,10 +136,18 @@ def _patient(header: Header) -> tuple[str, tuple[str, ...]]:
     try:
         tags = ["PatientName", "PatientID", "IssuerOfPatientID"]
         data = dcmread(header.path, stop_before_pixels=True, force=True, specific_tags=tags)
-        name, number, issuer = (str(data.get(tag) or "").strip() for tag in tags)
+        name, number, issuer = (_element(data, tag) for tag in tags)
     except Exception:  # unknown characters, a file that is gone by now: the image is read all the same
         return "", ()
     if not number:
         return "", (name,) if name else ()
     salt = os.environ.get("MONAI_LUNG_SALT") or _SALT
     return hashlib.sha256("\0".join((salt, issuer, number)).encode()).hexdigest()[:32], (name, number)
+
+
+def _element(data: Dataset, keyword: str) -> str:
+    """An element as text, "" where it's missing; one that can't be read says so, and is told apart by its bytes."""
+    raw = undeclared(data, keyword)
+    if raw is None:
+        return str(data.get(keyword) or "").strip()
+    return guessed(raw) or f"({keyword} can't be read: its character set isn't declared; bytes {raw.hex()})"

@@ -376,3 +376,44 @@ def test_importing_io_and_reading_needs_neither_torch_nor_monai():
 
     code = "import sys, monai_lung.io as io; io.read_ct, io.replacing; print({'torch', 'monai'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
+
+
+def test_companions_that_macos_writes_are_no_cases(tmp_path, caplog):
+    """ "._scan.nii.gz" took the name of the case, and failed (MONAI 8305, nnU-Net 240)."""
+    write_nifti(tmp_path / "v" / "scan.nii.gz", body_hu(), np.eye(4))
+    (tmp_path / "v" / "._scan.nii.gz").write_bytes(APPLE_DOUBLE)
+    (tmp_path / "v" / "._odd.nii.gz").write_bytes((tmp_path / "v" / "scan.nii.gz").read_bytes())
+    assert [c.path.name for c in find_cases(tmp_path / "v")] == ["._odd.nii.gz", "scan.nii.gz"]
+    builder = SeriesBuilder()
+    builder.write(tmp_path / "d")
+    for k in range(12):
+        (tmp_path / "d" / f"._{k:04d}.dcm").write_bytes(APPLE_DOUBLE)
+    assert read_ct(tmp_path / "d").warnings == ()
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as archive:
+        archive.writestr("__MACOSX/v/._scan.nii.gz", APPLE_DOUBLE)
+        archive.write(tmp_path / "v" / "scan.nii.gz", "v/scan.nii.gz")
+    assert [c.name for c in find_cases(tmp_path / "mac.zip")] == ["scan"]
+
+
+def test_all_files_of_a_series_are_one_case(tmp_path):
+    """`analyze dicom/*.dcm` made an analysis a file (dcm2niix 840)."""
+    from monai_lung.cli import _Batch, _cases
+
+    first, second = SeriesBuilder(seed=1), SeriesBuilder(seed=2)
+    first.write(tmp_path / "a")
+    second.write(tmp_path / "a", [f"other{k}" for k in range(12)])
+    second.write(tmp_path / "b")
+    write_nifti(tmp_path / "scan.nii.gz", body_hu(), np.eye(4))
+    files = sorted((tmp_path / "a").iterdir())
+    batch = _Batch()
+    assert {c.series.uid for c in _cases(files, None, batch)} == {first.uid, second.uid}
+    repeated = [*files, tmp_path / "a", tmp_path / "scan.nii.gz", tmp_path / "b" / ".." / "scan.nii.gz"]
+    assert [c.series.uid if c.series else c.name for c in _cases(repeated, None, batch)] == [
+        *[c.series.uid for c in _cases(files, None, batch)],
+        "scan",
+    ]
+    assert len(_cases([*files, tmp_path / "b"], None, batch)) == 3, "the same UID in another folder is another case"
+    assert not batch.failed
