@@ -233,4 +233,4 @@ class CandidateDataset(Dataset[dict[str, object]]):
         """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
         kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
         seen = Grid.around(shift, spacing_mm, self.size, frame)
-        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen)))
+        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))
