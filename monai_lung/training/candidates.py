@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.errors import InputError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
@@ -31,6 +31,8 @@ from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
 from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
 
+NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
+"""Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
 HIT_MM = 4.0
@@ -165,6 +167,19 @@ def read(path: Path) -> Candidates:
             return Candidates(*[data[f.name] for f in fields(Candidates)])
     except Exception as error:  # zipfile, zlib, KeyError and ValueError
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
+
+
+def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in left_out)]
+    if not kept:
+        raise UsageError(f"{folder}: of {len(files)} files of candidates none is left; tools/make_candidates makes them")
+    return kept
 
 
 class CandidateDataset(Dataset[dict[str, object]]):
