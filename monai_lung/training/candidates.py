@@ -178,7 +178,7 @@ def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Pa
     files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
     kept = [p for p in files if not any(name in p.name for name in left_out)]
     if not kept:
-        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; tools/make_candidates makes more")
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
     return kept
 
 
