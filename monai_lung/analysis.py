@@ -165,7 +165,7 @@ class Analyzer:
         with _timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)
