@@ -117,8 +117,14 @@ def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
             path,
             series,
             found.headers[series.study_uid, series.uid],
-            warnings,
+            warnings + _stray_warnings(found.strays.get((series.study_uid, series.uid), 0)),
             files_sha256(series.files) if archive_of(series.files[0]) else "",
         )
         for series in chosen
     ]
+
+
+def _stray_warnings(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)

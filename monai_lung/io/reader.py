@@ -7,10 +7,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from monai_lung.errors import DecodeError, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import DamagedSlicesError, DecodeError, UsageError
 from monai_lung.io.cases import Case, find_cases
 from monai_lung.io.content import content_sha256
-from monai_lung.io.geometry import lay_out
+from monai_lung.io.geometry import Layout, lay_out
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
 from monai_lung.io.pixels import check_hu, read_pixels
@@ -66,16 +69,16 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
     if series is None:
         raise UsageError(f"{shown(case.path)} is no DICOM series")
     try:
-        layout = lay_out(case.headers or headers_of(series), allow_gaps)
+        layout, grid, left_out = _stack(case.headers or headers_of(series), allow_gaps)
     except OSError as error:
         raise DecodeError(f"a file of series {series.uid} can't be read any more: {error.strerror}") from error
-    grid = read_pixels(layout.headers)
-    if layout.resampled:
+    if not layout.even:
         from monai_lung.io.resample import resample
 
         grid = resample(grid, layout)
     check_hu(grid, f"series {series.uid}")
     first, slices = layout.headers[0], source_slices(layout.headers)
+    frames = {h.frame_of_reference_uid for h in layout.headers}
     patient_key, patient = _patient(first)
     return CT(
         hu=grid.transpose(2, 1, 0),
@@ -83,15 +86,30 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
         name=case.name,
         path=case.source,
         series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
-        frame_of_reference_uid=first.frame_of_reference_uid,
+        frame_of_reference_uid=frames.pop() if len(frames) == 1 else "",
         slices=slices,
         resampled=layout.resampled,
-        warnings=case.warnings + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
+        warnings=case.warnings + left_out + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
         study_date=series.study_date,
         patient_key=patient_key,
         patient=patient,
         sha256=content_sha256(case),
     )
+
+
+def _stack(headers: tuple[Header, ...], allow_gaps: bool) -> tuple[Layout, NDArray[np.int16], tuple[str, ...]]:
+    """The layout of slices, their pixels (n, rows, columns) as they are, and a warning of those that were left out."""
+    layout = lay_out(headers, allow_gaps)
+    try:
+        return layout, read_pixels(layout.headers, layout.reduction), ()
+    except DamagedSlicesError as error:
+        if not allow_gaps:
+            raise
+        bad = set(error.slices)
+    sound = tuple(h for k, h in enumerate(layout.headers) if k not in bad)
+    warning = f"{len(bad)} of {len(layout.headers)} slices can't be read and were left out."
+    layout = lay_out(sound, allow_gaps)
+    return layout, read_pixels(layout.headers, layout.reduction), (warning,)
 
 
 def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
