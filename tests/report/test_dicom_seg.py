@@ -142,7 +142,7 @@ def test_a_resampled_result_is_mapped_back_to_the_source_slices(
 
 
 @pytest.mark.parametrize(
-    ("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97), ("too large", 0.97)]
+    ("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97), ("too large", 0.96)]
 )
 def test_from_the_files_to_the_seg_the_lungs_keep_their_place(
     make_report: MakeReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, dice: float
