@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,14 @@ from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io import content_sha256
 from monai_lung.io.output import check_folder
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.report.place import own_name
 from monai_lung.weights import declared_weights
 
 if TYPE_CHECKING:
     from monai_lung.engine.cluster import Needs
     from monai_lung.io import Case
+    from monai_lung.model import Person
 
 _log = logging.getLogger(__name__)
 
@@ -38,15 +40,6 @@ Watch = Callable[["Case"], AbstractContextManager[analysis.Progress | None]]
 
 GPU_SHARE = 0.25
 """Of a GPU for a worker: reading, lungs and measuring run on the CPU meanwhile."""
-_FILES = {
-    "json": ("findings.json",),
-    "nifti": ("lungs.nii.gz", "nodules.nii.gz"),
-    "seg": ("seg.dcm",),
-    "sr": ("sr.dcm",),
-    "html": ("report.html",),
-    "figure": ("figure.png",),
-    "csv": ("nodules.csv",),
-}
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,13 @@ class Job:
     Attributes:
         out: results go to `out/<case>/`.
         options: of the analysis.
-        formats: as `analysis.check_formats` gives them.
+        formats: as `report.formats.check_formats` gives them.
         show_patient: put the patient's name and ID into the results.
     """
 
     out: Path
     options: analysis.Options
-    formats: Collection[str] = analysis.DEFAULT_FORMATS
+    formats: Collection[str] = DEFAULT_FORMATS
     show_patient: bool = False
 
     @cached_property
@@ -80,19 +73,16 @@ class Job:
             found = findings.read(folder / "findings.json")
             return (
                 all(found[key] == value for key, value in self._maker.items())
+                and _same_person(found["person"], self.options.person)
+                and (found["operating_point"] or {}).get("name", "standard") == self.options.sensitivity
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
-                and all((folder / name).is_file() for name in self._names(case))
+                and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
                 and found["input"]["sha256"] == content_sha256(case)
             )
         except (InputError, OSError, KeyError, TypeError):
             return False
-
-    def _names(self, case: Case) -> list[str]:
-        """The files that a result of `case` has."""
-        left_out = () if case.series else ("seg", "sr")
-        return [name for f in self.formats if f not in left_out for name in _FILES[f]]
 
 
 def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
@@ -110,7 +100,7 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
 
 
 def maker(options: analysis.Options) -> Findings:
-    """What findings say of who made them and for whom: `software`, `weights` and `person`.
+    """What findings say of who made them: `software` and `weights`.
 
     Raises:
         WeightsError: the bundles aren't there.
@@ -118,8 +108,16 @@ def maker(options: analysis.Options) -> Findings:
     return {
         "software": analysis.software(),
         "weights": declared_weights(options.segmentation_dir, options.classification_dir),
-        "person": asdict(options.person),
     }
+
+
+def _same_person(found: Findings, person: Person) -> bool:
+    """Whether findings were made with what the user says of the patient; what DICOM says is the input's own."""
+    for name, value in vars(person).items():
+        own = value is None and found["sources"].get(name) == "DICOM"
+        if name != "sources" and not own and found[name] != value:
+            return False
+    return True
 
 
 class Study:
@@ -137,7 +135,7 @@ class Study:
 
         job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
-            report = analysis.noted(self.analyzer.analyze(case, progress), job.formats)
+            report = noted(self.analyzer.analyze(case, progress), job.formats)
             analysis.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
 from monai_lung.io import content_sha256, find_cases
+from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome
 from monai_lung.service.config import Config
-from monai_lung.service.document import write_document
+from monai_lung.service.document import DOCUMENT, write_document
 
-FORMATS = ("json", "seg", "sr", "html", "figure")
-FILES = {"seg": "seg.dcm", "sr": "sr.dcm", "report": "report.dcm"}
+_KEPT = tuple(name for name, entry in FORMATS.items() if entry.on_node)
+FILES = {**{name: entry.files[0] for name, entry in FORMATS.items() if entry.needs_dicom}, "report": DOCUMENT}
 """The file of each object that can be sent."""
 _NOT_A_CHEST_CT = (NoSeriesError, NotCTError, LungsNotFoundError)
 
@@ -35,8 +36,8 @@ def make_analysis(config: Config) -> Analysis:
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
             report = analyzer.analyze(case)
-            folder = write(report, out, FORMATS)
-            write_document(report, folder)
+            folder = write(report, out, _KEPT)
+            write_document(report, folder, config.analysis.report_shows)
             return Outcome("done", fingerprint=found, folder=folder)
         except _NOT_A_CHEST_CT as error:
             return Outcome("skipped", log.reason_of(error))
