@@ -165,9 +165,16 @@ def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, .
             path,
             one,
             found.headers[one.study_uid, one.uid],
-            (*warnings, *passed_over(one, series[n + 1 :])),
+            (*warnings, *_stray_warnings(found, one), *passed_over(one, series[n + 1 :])),
             files_sha256(one.files) if archive_of(one.files[0]) else "",
         )
         for n, one in enumerate(series)
     )
     return replace(chosen, others=tuple(others))
+
+
+def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
+    count = found.strays.get((series.study_uid, series.uid), 0)
+    if not count:
+        return ()
+    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import DecodeError, InputError, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import DamagedSlicesError, DecodeError, InputError, UsageError
 from monai_lung.io.cases import Case, find_cases
 from monai_lung.io.charset import guessed, undeclared
 from monai_lung.io.content import content_sha256
@@ -18,7 +21,7 @@ from monai_lung.io.paths import shown
 from monai_lung.io.pixels import check_hu, read_pixels
 from monai_lung.io.plane import source_slices
 from monai_lung.io.series import headers_of
-from monai_lung.model import CT, SourceSlice
+from monai_lung.model import CT, Series, SourceSlice
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -48,7 +51,7 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
         DecodeError: a file is damaged, truncated, vanished, or needs a decoder that is missing.
     """
     case = path if isinstance(path, Case) else one_case(path, series_uid)
-    return _read_volume(case) if case.series is None else _read_series(case, allow_gaps)
+    return _read_volume(case) if case.series is None else _read_series(case, case.series, allow_gaps)
 
 
 def one_case(path: Path | str, series_uid: str | None = None) -> Case:
@@ -93,17 +96,15 @@ def _read_volume(case: Case) -> CT:
     return CT(hu, affine, case.name, case.source, warnings=case.warnings + warnings, sha256=digest)
 
 
-def _read_series(case: Case, allow_gaps: bool) -> CT:
-    layout, series = lay_out_case(case, allow_gaps), case.series
-    if series is None:
-        raise UsageError(f"{shown(case.path)} is no DICOM series")
-    grid = read_pixels(layout.headers)
-    if layout.resampled:
+def _read_series(case: Case, series: Series, allow_gaps: bool) -> CT:
+    layout, grid, left_out = _stack(case, allow_gaps)
+    if not layout.even:
         from monai_lung.io.resample import resample
 
         grid = resample(grid, layout)
     check_hu(grid, f"series {series.uid}")
     first, slices = layout.headers[0], source_slices(layout.headers)
+    frames = {h.frame_of_reference_uid for h in layout.headers}
     patient_key, patient = _patient(first)
     return CT(
         hu=grid.transpose(2, 1, 0),
@@ -111,15 +112,30 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
         name=case.name,
         path=case.source,
         series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
-        frame_of_reference_uid=first.frame_of_reference_uid,
+        frame_of_reference_uid=frames.pop() if len(frames) == 1 else "",
         slices=slices,
         resampled=layout.resampled,
-        warnings=case.warnings + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
+        warnings=case.warnings + left_out + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
         study_date=series.study_date,
         patient_key=patient_key,
         patient=patient,
         sha256=content_sha256(case),
     )
+
+
+def _stack(case: Case, allow_gaps: bool) -> tuple[Layout, NDArray[np.int16], tuple[str, ...]]:
+    """The layout of slices, their pixels (n, rows, columns) as they are, and a warning of those that were left out."""
+    layout = lay_out_case(case, allow_gaps)
+    try:
+        return layout, read_pixels(layout.headers, layout.reduction), ()
+    except DamagedSlicesError as error:
+        if not allow_gaps:
+            raise
+        bad = set(error.slices)
+    sound = tuple(h for k, h in enumerate(layout.headers) if k not in bad)
+    warning = f"{len(bad)} of {len(layout.headers)} slices can't be read and were left out."
+    layout = lay_out(sound, allow_gaps)
+    return layout, read_pixels(layout.headers, layout.reduction), (warning,)
 
 
 def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
