@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -90,6 +91,7 @@ class Analyzer:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self._networks: Networks | None = None
+        self._loading: Future[Networks] | None = None
 
     @property
     def networks(self) -> Networks:
@@ -100,19 +102,31 @@ class Analyzer:
             UsageError: the device isn't there.
         """
         if self._networks is None:
-            from monai_lung.inference import load_networks
-
-            self._networks = load_networks(
-                self.options.device,
-                segmentation_dir=self.options.segmentation_dir,
-                classification_dir=self.options.classification_dir,
-                trust_config=self.options.trust_config,
-            )
+            self._networks = self._loading.result() if self._loading else self._load()
+            self._loading = None
         return self._networks
+
+    def _load(self) -> Networks:
+        from monai_lung.inference import load_networks
+
+        return load_networks(
+            self.options.device,
+            segmentation_dir=self.options.segmentation_dir,
+            classification_dir=self.options.classification_dir,
+            trust_config=self.options.trust_config,
+        )
+
+    def _load_aside(self) -> None:
+        """Begin to import torch and load the networks in a thread, unless that is done: a CT is read meanwhile."""
+        if self._networks is None and self._loading is None:
+            pool = ThreadPoolExecutor(1, "networks")
+            self._loading = pool.submit(self._load)
+            pool.shutdown(wait=False)
 
     def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
         timing: dict[str, float] = {}
+        self._load_aside()
         ct, lungs = self._read(source, timing, progress)
         with _timed("read", timing, progress):
             earlier = self._read_prior(ct)
