@@ -72,8 +72,8 @@ def measured(row: dict) -> dict:
 
 
 def without_inputs(advice: dict) -> dict:
-    """Inputs are the rounded numbers of the file, after a revision."""
-    return {name: value for name, value in advice.items() if name != "inputs"}
+    """The verdict: the numbers behind it are those of the file, rounded, after a revision."""
+    return {name: advice[name] for name in ("category", "rule", "label", "missing", "notes", "options", "by_risk")}
 
 
 def labels(case: Path, name: str) -> set[int]:
