@@ -158,7 +158,7 @@ class Analyzer:
         with _timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)
@@ -235,7 +235,8 @@ def write(
 ) -> Path:
     """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
 
-    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning.
+    Only one of the same content is replaced: where the folder holds that of another input, this one gets a name of its
+    own, with a number. Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning.
 
     Returns:
         The case's folder.
@@ -246,8 +247,11 @@ def write(
         OutputError: the folder can't be written.
     """
     from monai_lung.io.output import replacing_folder
+    from monai_lung.report.place import own_name
 
     formats = check_formats(formats)
+    ct = report.ct
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)

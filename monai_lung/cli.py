@@ -172,7 +172,7 @@ def analyze(
     same version has finished from the same files isn't analysed again.
     """
     from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases
+    from monai_lung.engine.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
@@ -181,7 +181,7 @@ def analyze(
     show_patient = options.pop("show_patient")
     wanted = require_formats(formats or DEFAULT_FORMATS)
     batch = _Batch()
-    cases = _cases(inputs, options["series_uid"], batch)
+    cases = settled(output, _cases(inputs, options["series_uid"], batch))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}

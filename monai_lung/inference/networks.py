@@ -76,7 +76,8 @@ class DelineateSettings:
 class RateSettings:
     """Grids and thresholds of the networks that rate, and the calibration of the malignancy.
 
-    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; the other sees `slices` slices
+    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; where `wide_spacing_mm` is
+    given it sees as many voxels of that size around it as well (`inference.looks`). The other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
     sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
     sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
@@ -94,6 +95,7 @@ class RateSettings:
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
+    wide_spacing_mm: tuple[float, float, float] | None = None
     slice_mm: float = 0.75
     slice_pixels: int = 48
     slices: int = 5
@@ -106,6 +108,8 @@ class RateSettings:
             ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.region)
+        if self.wide_spacing_mm is not None:
+            check_grid(self.wide_spacing_mm, self.region)
         check_grid((self.slice_mm,) * 3, (self.slice_pixels,) * 3)
         check_number("slices", self.slices, 1, 64)
         if not isinstance(self.slices, int):

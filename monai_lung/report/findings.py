@@ -2,7 +2,7 @@
 
 Lengths in mm (LPS for points), volumes in mm3 and ml, probabilities in 0 ... 1. The file is strict JSON (a number that
 isn't finite becomes null), its keys always come in the same order, and nothing in it names the patient unless that is
-asked for.
+asked for (of the input's path only what is known to be the name is left out).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import datetime
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import Lungs, Nodule, Prior, Report
+from monai_lung.model import CT, Lungs, Nodule, Prior, Report
 
 SCHEMA = "monai-lung/findings/2"
 OLDER = ("monai-lung/findings/1",)
@@ -71,12 +72,8 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8; `input.path` leads from the file's folder to the input.
-
-    So does `prior.path` to the earlier CT.
-    """
+    """Write `to_dict` as strict JSON in UTF-8; `prior.path` leads from the file's folder to the earlier CT."""
     content = to_dict(report, show_patient)
-    content["input"]["path"] = _relative(report.ct.path, Path(path).parent)
     if report.prior is not None and report.prior.ct is not None:
         content["prior"]["path"] = _relative(report.prior.ct.path, Path(path).parent)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -145,6 +142,7 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "series_uid": series.uid if series else "",
         "study_uid": series.study_uid if series else "",
         "frame_of_reference_uid": ct.frame_of_reference_uid,
+        "path": _path(ct, show_patient),
         **({"sha256": ct.sha256} if ct.sha256 else {}),
         "study_date": _plain(ct.study_date),
         "patient_key": ct.patient_key,
@@ -157,6 +155,18 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
     }
 
 
+def _path(ct: CT, show_patient: bool) -> str:
+    """Where the CT was read from; folders that hold a part of the patient's name as "***" unless that is asked for.
+
+    A name that is (part of) the patient's ID is a pseudonym, as in public collections, and stays.
+    """
+    name, number = (*ct.patient, "", "")[:2]
+    parts = [p.casefold() for p in re.split(r"[\W_]+", name) if len(p) >= 3 and p.casefold() not in number.casefold()]
+    text = os.fsencode(ct.path.absolute()).decode("utf-8", "backslashreplace")
+    if show_patient or not parts:
+        return text
+    folders = text.split(os.sep)
+    return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
 def _lungs(lungs: Lungs) -> dict[str, Any]:
     """Volumes, and the share below -950 HU where it was measured."""
     right, left = lungs.low_attenuation_percent or (None, None)

@@ -147,6 +147,8 @@ DEFAULT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.default
 def check_formats(formats: str | Collection[str]) -> tuple[str, ...]:
     """`formats` in the order of the table, with those that they need; "all" is all of them.
 
+    json is always among them: it says what a result was made of.
+
     Args:
         formats: names, or a text of names with commas between.
 
@@ -158,7 +160,7 @@ def check_formats(formats: str | Collection[str]) -> tuple[str, ...]:
     if unknown or not asked:
         named = f"format {', '.join(unknown)}: unknown" if asked else "no format is named"
         raise UsageError(f"{named}; choose from {', '.join(FORMATS)} or all")
-    chosen = asked | {other for name in asked & set(FORMATS) for other in FORMATS[name].needs}
+    chosen = asked | {"json"} | {other for name in asked & set(FORMATS) for other in FORMATS[name].needs}
     return tuple(name for name in FORMATS if name in chosen or "all" in asked)
 
 
