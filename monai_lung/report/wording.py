@@ -13,7 +13,6 @@ GUIDELINE_TITLES = {
     "fleischner_2017": "Fleischner 2017",
     "brock": "Brock",
 }
-"""In the order in which they are shown."""
 
 UNKNOWN = "unknown"
 SURE, NEVER = 0.95, 0.01
@@ -27,8 +26,8 @@ EMPHYSEMA_PERCENT = 5.0
 
 
 def titles(guidelines: Mapping[str, Advice]) -> dict[str, str]:
-    """The titles of the guidelines that were asked, in the order in which they are shown."""
-    return {key: title for key, title in GUIDELINE_TITLES.items() if key in guidelines}
+    """The titles of the guidelines that were asked, in the order in which they are shown: that of `guidelines`."""
+    return {key: GUIDELINE_TITLES[key] for key in guidelines}
 
 
 def date(day: datetime.date | None) -> str:
@@ -253,7 +252,7 @@ def change(grown: Growth) -> str:
     if grown.doubling_days is not None:
         parts.append(f"doubling time {number(grown.doubling_days, 0)} days")
     if grown.prior_volume_mm3 is not None:
-        texture = f", {grown.prior_texture}" if grown.prior_texture else ""
+        texture = f", {grown.prior_texture}" if grown.prior_texture and grown.solid_change_mm else ""
         was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}{texture}"
         parts.append(f"was {was}" + (f" on {date(grown.prior_date)}" if grown.prior_date else ""))
     return ", ".join(parts)
