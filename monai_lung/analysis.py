@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.advice import Found, candidates_of, examination_notes, measured, reported, split
+from monai_lung.advice import (
+    Found,
+    Leads,
+    candidates_of,
+    examination_notes,
+    leading_first,
+    measured,
+    reported,
+    split,
+)
 from monai_lung.errors import (
     ConfigError,
     OutOfMemoryError,
@@ -50,6 +59,7 @@ class Options:
         person: what is known of the patient, for the guidelines.
         prior: an earlier CT, or the folder of an earlier result, of the same patient.
         allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
+        guideline: which one is shown first; None goes by the context: Fleischner for an incidental finding.
         sensitivity: the operating point: from which confidence on findings are reported and reach the guidelines.
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
@@ -62,6 +72,7 @@ class Options:
     prior: Path | None = None
     allow_other_patient: bool = False
     sensitivity: Sensitivity = "standard"
+    guideline: Leads | None = None
     allow_gaps: bool = False
     series_uid: str | None = None
     segmentation_dir: Path | None = None
@@ -142,7 +153,7 @@ class Analyzer:
             ct=ct,
             lungs=found.lungs,
             nodules=nodules,
-            guidelines=examination,
+            guidelines=leading_first(examination, person, self.options.guideline),
             person=person,
             prior=prior,
             candidates=candidates_of(aside, point, len(nodules) + 1),

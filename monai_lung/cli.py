@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monai_lung.cli_options import person_from, person_options, sensitivity_option
+from monai_lung.cli_options import guideline_option, person_from, person_options, sensitivity_option
 from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
@@ -152,6 +152,7 @@ class _Batch:
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
 @click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
 @sensitivity_option
+@guideline_option
 @click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
 @person_options
 @engine_options

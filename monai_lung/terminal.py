@@ -153,10 +153,9 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
     lines = [said + (f"{len(rows)} nodule{'s' if len(rows) > 1 else ''}" if rows else "no nodules")]
     lines += [note(text) for text in findings["notes"]]
     lines += [_deciding(rows[0])] if rows else []
-    for key, title in GUIDELINE_TITLES.items():
-        if key in findings["guidelines"] and key != "brock":
-            advice = findings["guidelines"][key]
-            text = f"{title} {_category(advice)}: {advice['advice']}"
+    for key, advice in findings["guidelines"].items():
+        if key != "brock":
+            text = f"{GUIDELINE_TITLES[key]} {_category(advice)}: {advice['advice']}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     if rows:
         lines += ["", _nodule_table(rows, with_change="prior" in findings), ""]

@@ -334,4 +334,5 @@ def _digest(report: Report) -> str:
     """Tells two results apart: all findings but how long they took and where the input lay."""
     content = findings.to_dict(report)
     del content["timing_s"], content["input"]["path"]
+    content.get("prior", {}).pop("path", None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,6 @@ GUIDELINE_TITLES = {
     "fleischner_2017": "Fleischner 2017",
     "brock": "Brock",
 }
-"""In the order in which they are shown."""
 
 UNKNOWN = "unknown"
 SURE, NEVER = 0.95, 0.01
@@ -27,8 +26,8 @@ EMPHYSEMA_PERCENT = 5.0
 
 
 def titles(guidelines: Mapping[str, Advice]) -> dict[str, str]:
-    """The titles of the guidelines that were asked, in the order in which they are shown."""
-    return {key: title for key, title in GUIDELINE_TITLES.items() if key in guidelines}
+    """The titles of the guidelines that were asked, in the order in which they are shown: that of `guidelines`."""
+    return {key: GUIDELINE_TITLES[key] for key in guidelines}
 
 
 def date(day: datetime.date | None) -> str:
@@ -143,8 +142,8 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
 
 def facts(nodule: Nodule) -> list[tuple[str, str]]:
     """The image that shows a nodule, and its measurements, as terms and values."""
-    shown = [("Image", image(nodule)), ("SOP instance UID", nodule.sop_instance_uid)]
-    return [*((term, value) for term, value in shown if value), *measurements(nodule.measurements)]
+    shown = [("Image", image(nodule))] if image(nodule) else []
+    return [*shown, *measurements(nodule.measurements)]
 
 
 def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -248,10 +247,13 @@ def change(grown: Growth) -> str:
         parts[0] = "new, visible before" if grown.prior_visible else "new, not visible before"
     if grown.volume_change_percent is not None:
         parts.append(f"volume {_signed(grown.volume_change_percent)} %")
+    if grown.solid_change_mm:
+        parts.append(f"solid part {_signed(grown.solid_change_mm, 1)} mm")
     if grown.doubling_days is not None:
         parts.append(f"doubling time {number(grown.doubling_days, 0)} days")
     if grown.prior_volume_mm3 is not None:
-        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}"
+        texture = f", {grown.prior_texture}" if grown.prior_texture and grown.solid_change_mm else ""
+        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}{texture}"
         parts.append(f"was {was}" + (f" on {date(grown.prior_date)}" if grown.prior_date else ""))
     return ", ".join(parts)
 
@@ -274,5 +276,5 @@ def emphysema(report: Report) -> list[str]:
     return lines
 
 
-def _signed(percent_change: float) -> str:
-    return f"{percent_change:+.0f}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float, decimals: int = 0) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
