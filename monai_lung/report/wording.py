@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from monai_lung.clinical.guidelines.fleischner_texts import describe
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating
 
 GUIDELINE_TITLES = {
@@ -16,6 +18,9 @@ GUIDELINE_TITLES = {
 
 UNKNOWN = "unknown"
 
+LEAST, MOST = 0.01, 0.95
+"""Probabilities beyond these are shown as "< 1 %" and "> 95 %"."""
+
 _DIRECTIONS = ("RL", "AP", "IS")
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
@@ -25,19 +30,25 @@ def number(value: float | None, decimals: int = 1) -> str:
     """A number with fixed decimals; "unknown" for None and what isn't finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round_half_up(value, decimals):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(probability: float | None) -> str:
-    """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
+    """A probability in 0 ... 1 as whole per cent; "< 1 %" and "> 95 %" at the ends, where no figure is certain."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    return f"{100 * probability:.{0 if probability >= 0.1 else 1}f} %"
+    whole = round_half_up(100 * probability)
+    if probability < LEAST:
+        return f"< {100 * LEAST:.0f} %"
+    return f"> {100 * MOST:.0f} %" if probability > MOST else f"{whole:.0f} %"
 
 
 def interval(low: float, high: float) -> str:
     """A range of probabilities."""
-    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
+    first, last = percent(low), percent(high)
+    if first == last:
+        return first
+    return f"{first if last.startswith('>') else first.removesuffix(' %')} to {last}"
 
 
 def malignancy(rating: Rating) -> str:
@@ -49,7 +60,7 @@ def volume(mm3: float | None) -> str:
     """A volume: whole mm3, from 10 ml up in ml."""
     if mm3 is None or not math.isfinite(mm3):
         return UNKNOWN
-    return f"{mm3 / 1000:.1f} ml" if mm3 >= 10_000 else f"{mm3:.0f} mm³"
+    return f"{number(mm3 / 1000)} ml" if mm3 >= 10_000 else f"{number(mm3, 0)} mm³"
 
 
 def axes(measurements: Measurements) -> str:
@@ -88,7 +99,8 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Volume", volume(m.volume_mm3)),
         ("Sphere of that volume", f"{number(m.equivalent_diameter_mm)} mm"),
         ("Texture", m.texture),
-        ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
+        ("Mean HU of the core", number(m.core_mean_hu, 0)),
+        ("Mean HU with the rim (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
     if m.texture == "part-solid":
         solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
@@ -107,6 +119,8 @@ def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
 
 def category(advice: Advice) -> str:
     """What goes into a table: the category, its alternatives by risk, or Brock's probability."""
+    if advice.label:
+        return advice.label
     if advice.category is not None:
         return advice.category.replace("-", " ") + advice.modifier
     if advice.probability is not None:
@@ -120,7 +134,7 @@ def category(advice: Advice) -> str:
 
 def by_risk(advice: Advice) -> str:
     """What each risk would mean, as "low: F2, high: F3"; "" where it makes no difference."""
-    return ", ".join(f"{risk}: {code}" for risk, code in advice.by_risk.items())
+    return ", ".join(f"{risk}: {describe(code)}" for risk, code in advice.by_risk.items())
 
 
 def words(name: str) -> str:
