@@ -1,4 +1,4 @@
-"""The types that travel between the stages. This file imports nothing of the package.
+"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors`.
 
 Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
 row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
@@ -16,6 +16,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monai_lung.grid import Grid, bounding_box
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes homogeneous LPS coordinates to RAS, and back."""
@@ -68,6 +70,7 @@ class SourceSlice:
 
     `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
     of unit length. `frame` counts the frames of a multi-frame instance from 0, None for a single-frame one.
+    `sop_instance_uid` is "" where the instance has none of its own: none at all, or that of other slices too.
     """
 
     path: Path
@@ -88,7 +91,7 @@ class CT:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
         name: the case's name, safe in a path, nothing of the patient in it.
-        path: where it was read from.
+        path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
@@ -98,7 +101,7 @@ class CT:
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
         patient: name and ID, only for `--show-patient`; () where unknown.
-        sha256: of the volume file, which has no UID; "" for a DICOM series.
+        sha256: of the content of its files (`io.content`), "" for one that was made in memory.
     """
 
     hu: NDArray[np.int16]
@@ -122,17 +125,22 @@ class CT:
         return float(x), float(y), float(z)
 
     @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid.of(self.hu, self.affine_lps)
+
+    @property
     def voxel_mm3(self) -> float:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine_lps[:3, :3])))
 
     def to_world(self, index: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """LPS mm (..., 3) of (fractional) voxel indices (..., 3)."""
-        return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+        return self.grid.to_world(index)
 
     def to_index(self, point_mm: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """Fractional voxel indices (..., 3) of points in LPS mm (..., 3)."""
-        return (np.asarray(point_mm, float) - self.affine_lps[:3, 3]) @ np.linalg.inv(self.affine_lps[:3, :3]).T
+        return self.grid.to_index(point_mm)
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,14 @@ class Outline:
         """The box as slices into an array on the CT's grid."""
         x, y, z = (slice(o, o + n) for o, n in zip(self.offset, self.mask.shape, strict=True))
         return x, y, z
+
+    def grid(self, ct: Grid) -> Grid:
+        """Where the voxels of `mask` lie, which are a part of the CT's grid."""
+        return ct.part(self.box)
+
+    def middle_mm(self, ct: Grid) -> NDArray[np.float64]:
+        """(3,) LPS mm of the middle of the smallest box around the mask."""
+        return self.grid(ct).part(bounding_box(self.mask)).center_mm
 
 
 @dataclass(frozen=True)

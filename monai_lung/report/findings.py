@@ -2,7 +2,7 @@
 
 Lengths in mm (LPS for points), volumes in mm3 and ml, probabilities in 0 ... 1. The file is strict JSON (a number that
 isn't finite becomes null), its keys always come in the same order, and nothing in it names the patient unless that is
-asked for.
+asked for (of the input's path only what is known to be the name is left out).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import datetime
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import Nodule, Report
+from monai_lung.model import CT, Nodule, Report
 
 SCHEMA = "monai-lung/findings/2"
 OLDER = ("monai-lung/findings/1",)
@@ -72,10 +73,8 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8; `input.path` leads from the file's folder to the input."""
-    content = to_dict(report, show_patient)
-    content["input"]["path"] = _relative(report.ct.path, Path(path).parent)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write `to_dict` as strict JSON in UTF-8."""
+    text = json.dumps(to_dict(report, show_patient), indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -141,6 +140,7 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "series_uid": series.uid if series else "",
         "study_uid": series.study_uid if series else "",
         "frame_of_reference_uid": ct.frame_of_reference_uid,
+        "path": _path(ct, show_patient),
         **({"sha256": ct.sha256} if ct.sha256 else {}),
         "study_date": _plain(ct.study_date),
         "patient_key": ct.patient_key,
@@ -151,6 +151,20 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "resampled": ct.resampled,
         "warnings": list(all_warnings(report)),
     }
+
+
+def _path(ct: CT, show_patient: bool) -> str:
+    """Where the CT was read from; folders that hold a part of the patient's name as "***" unless that is asked for.
+
+    A name that is (part of) the patient's ID is a pseudonym, as in public collections, and stays.
+    """
+    name, number = (*ct.patient, "", "")[:2]
+    parts = [p.casefold() for p in re.split(r"[\W_]+", name) if len(p) >= 3 and p.casefold() not in number.casefold()]
+    text = os.fsencode(ct.path).decode("utf-8", "backslashreplace")
+    if show_patient or not parts:
+        return text
+    folders = text.split(os.sep)
+    return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
 
 
 def _nodule(nodule: Nodule) -> dict[str, Any]:
@@ -177,14 +191,6 @@ def _place_and_size(nodule: Nodule) -> dict[str, Any]:
         "sop_instance_uid": nodule.sop_instance_uid,
         **_fields(nodule.measurements),
     }
-
-
-def _relative(target: Path, folder: Path) -> str:
-    """The way from a folder to the input; "" where there is none (another drive)."""
-    try:
-        return os.path.relpath(target, folder)
-    except ValueError:
-        return ""
 
 
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Workflow
 
-from monai_lung.analysis import DEFAULT_FORMATS, STOPPING, Analyzer, Options, check_formats, require_formats, write
+from monai_lung.analysis import STOPPING, Analyzer, Options, write
 from monai_lung.errors import MonaiLungError
 from monai_lung.inference.networks import choose_device
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Sensitivity
 from monai_lung.person import make_person
+from monai_lung.report.formats import DEFAULT_FORMATS, require_formats
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class AnalysisEngine(Workflow):
     Args:
         data: items of `ct_items`.
         output_dir: where to.
-        formats: of `analysis.FORMATS`, a list or a text with commas; "all" is all of them.
+        formats: of `report.formats.FORMATS`, a list or a text with commas; "all" is all of them.
         device: auto, cpu or cuda.
         segmentation_dir, classification_dir: other bundles than the installed ones; "" for those.
         allow_gaps: interpolate missing slices rather than refuse them.
@@ -61,8 +62,7 @@ class AnalysisEngine(Workflow):
         show_patient: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.formats = check_formats(formats.split(",") if isinstance(formats, str) else formats)
-        require_formats(self.formats)
+        self.formats = require_formats(formats)
         self.show_patient = show_patient
         if prior:
             check_exists(Path(prior))
