@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (
 
 from monai_lung import analysis
 from monai_lung.errors import ConfigError, PriorError
+from monai_lung.io import find_cases
 from monai_lung.model import CT, Lungs, Report, Series
 from monai_lung.service import study as node_study
 from monai_lung.service.config import (
@@ -148,9 +149,9 @@ def test_an_archive_is_asked_and_sends_the_newest_earlier_ct(archive: PriorsArch
     assert len(list(folder.iterdir())) == 12
     (query,) = archive.asked
     assert (query.PatientID, query.StudyDate, query.ModalitiesInStudy) == ("P-1", "-20240701", "CT")
-    from monai_lung.io import read_ct
-
-    assert read_ct(folder).study_date == BEFORE
+    (case,) = find_cases(folder)
+    assert case.series is not None
+    assert (case.series.study_uid, case.series.study_date) == ("1.9.2", BEFORE)
 
 
 def test_a_study_without_a_chest_ct_is_passed_over(archive: PriorsArchive, tmp_path: Path) -> None:
