@@ -134,11 +134,28 @@ class Analyzer:
             self._loading = pool.submit(self._load)
             pool.shutdown(wait=False)
 
-    def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
-        """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
+    def against(self, prior: Path) -> Analyzer:
+        """An analyzer with the same networks and options that compares with an earlier examination."""
+        other = Analyzer(replace(self.options, prior=prior))
+        other._networks = self.networks
+        return other
+
+    def analyze(
+        self, source: CT | Case | Path | str, progress: Progress | None = None, *, lungs: Lungs | None = None
+    ) -> Report:
+        """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
+
+        Args:
+            source: as there.
+            progress: told of each stage.
+            lungs: of a CT in memory, where they are known.
+        """
         timing: dict[str, float] = {}
         self._load_aside()
-        ct, lungs = self._read(source, timing, progress)
+        if isinstance(source, CT):
+            ct = source
+        else:
+            ct, lungs = self._read(source, timing, progress)
         with _timed("read", timing, progress):
             earlier = self._read_prior(ct)
         networks = self.networks
@@ -203,12 +220,7 @@ class Analyzer:
         rows.sort(key=lambda row: (-row[2].volume_mm3, row[2].center_mm))
         return Found(ct, lungs, tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[1] for r in rows))
 
-    def _read(
-        self, source: CT | Case | Path | str, timing: dict[str, float], progress: Progress | None
-    ) -> tuple[CT, Lungs | None]:
-        """The CT, and its lungs where it had to be read."""
-        if isinstance(source, CT):
-            return source, None
+    def _read(self, source: Case | Path | str, timing: dict[str, float], progress: Progress | None) -> tuple[CT, Lungs]:
         from monai_lung.chest import read_chest
 
         options = self.options

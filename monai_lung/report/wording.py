@@ -6,6 +6,8 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 
+from monai_lung.clinical.guidelines.fleischner_texts import describe
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating, Report
 
 GUIDELINE_TITLES = {
@@ -47,14 +49,15 @@ def number(value: float | None, decimals: int = 1) -> str:
     """A number with fixed decimals; "unknown" for None and what isn't finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round_half_up(value, decimals):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(probability: float | None) -> str:
     """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    return f"{100 * probability:.{0 if probability >= 0.1 else 1}f} %"
+    decimals = 0 if probability >= 0.1 else 1
+    return f"{round_half_up(100 * probability, decimals):.{decimals}f} %"
 
 
 def interval(low: float, high: float) -> str:
@@ -68,7 +71,7 @@ def likely(probability: float | None) -> str:
         return UNKNOWN
     if probability > SURE:
         return f"> {100 * SURE:.0f} %"
-    return f"{100 * probability:.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
+    return f"{round_half_up(100 * probability):.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
 
 
 def malignancy(rating: Rating) -> str:
@@ -83,7 +86,7 @@ def volume(mm3: float | None) -> str:
     """A volume: whole mm3, from 10 ml up in ml."""
     if mm3 is None or not math.isfinite(mm3):
         return UNKNOWN
-    return f"{mm3 / 1000:.1f} ml" if mm3 >= 10_000 else f"{mm3:.0f} mm³"
+    return f"{number(mm3 / 1000)} ml" if mm3 >= 10_000 else f"{number(mm3, 0)} mm³"
 
 
 def axes(measurements: Measurements) -> str:
@@ -117,10 +120,10 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Volume", volume(m.volume_mm3)),
         ("Sphere of that volume", f"{number(m.equivalent_diameter_mm)} mm"),
         ("Texture", m.texture),
-        ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
     if m.core_mean_hu is not None:
         lines.append(("Mean HU of the core", number(m.core_mean_hu, 0)))
+    lines.append(("Mean HU with the rim (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"))
     if m.benign_pattern:
         what = "fat" if m.benign_pattern == "fat" else f"{m.benign_pattern} calcium"
         lines.append(("Benign pattern", what))
@@ -169,7 +172,7 @@ def category(advice: Advice) -> str:
 
 def by_risk(advice: Advice) -> str:
     """What each risk would mean, as "low: F2, high: F3"; "" where it makes no difference."""
-    return ", ".join(f"{risk}: {code}" for risk, code in advice.by_risk.items())
+    return ", ".join(f"{risk}: {describe(code)}" for risk, code in advice.by_risk.items())
 
 
 def words(name: str) -> str:
