@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monai_lung.errors import (
     ConfigError,
@@ -25,7 +25,6 @@ from monai_lung.version import __version__
 if TYPE_CHECKING:
     from monai_lung.clinical.growth import PriorExamination
     from monai_lung.inference import Networks
-    from monai_lung.io import Case
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +33,8 @@ SMALLEST_MM = 3.0
 
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
+Source = Any
+"""What can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -75,11 +76,12 @@ class Found:
     ratings: tuple[Rating, ...]
 
 
-def analyze(source: CT | Case | Path | str, options: Options | None = None) -> Report:
+def analyze(source: Source, options: Options | None = None) -> Report:
     """Analyse one chest CT.
 
     Args:
-        source: a CT in memory, a case of `io.find_cases`, or a path that holds one case.
+        source: a path that holds one case, a case of `io.find_cases`, a CT in memory, or another image with its
+            geometry: MetaTensor, SimpleITK image, nibabel image (`io.as_ct`).
         options: see `Options`.
 
     Returns:
@@ -117,28 +119,35 @@ class Analyzer:
             )
         return self._networks
 
-    def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
+    def analyze(self, source: Source, progress: Progress | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
         timing: dict[str, float] = {}
-        with _timed("read", timing, progress):
-            ct = self._read(source)
+        with timed("read", timing, progress):
+            ct = self.read(source)
             earlier = self._read_prior(ct)
-        networks = self.networks
-        found = self.find(ct, timing, progress)
+        return self._report(self.find(ct, timing, progress), earlier, timing, progress)
+
+    def report(self, found: Found, timing: dict[str, float] | None = None) -> Report:
+        """The report of what was found in a CT; errors as `monai_lung.analysis.analyze`."""
+        return self._report(found, self._read_prior(found.ct), {} if timing is None else timing, None)
+
+    def _report(
+        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+    ) -> Report:
         growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
-        with _timed("advise", timing, progress):
+        with timed("advise", timing, progress):
             nodules, examination = _advised(found, growths, self.options.person)
         return Report(
-            ct=ct,
+            ct=found.ct,
             lungs=found.lungs,
             nodules=nodules,
             guidelines=examination,
             person=self.options.person,
             prior=prior,
-            weights=networks.weights,
+            weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*ct.warnings, *found.lungs.warnings, *warnings),
+            warnings=(*found.ct.warnings, *found.lungs.warnings, *warnings),
         )
 
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
@@ -149,21 +158,21 @@ class Analyzer:
 
         timing = {} if timing is None else timing
         networks = self.networks
-        with _timed("lungs", timing, progress):
+        with timed("lungs", timing, progress):
             lungs = segment_lungs(ct.hu, ct.affine_lps)
-        with _timed("find", timing, progress):
+        with timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
-        with _timed("delineate", timing, progress):
+        with timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
-        with _timed("rate", timing, progress):
+        with timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)
             if r.nodule_probability >= networks.rate_settings.min_nodule
         ]
-        with _timed("measure", timing, progress):
+        with timed("measure", timing, progress):
             measured = [(o, r, measure(o, ct, lungs)) for o, r in kept]
         measured = [m for m in measured if m[2].equivalent_diameter_mm >= SMALLEST_MM]
         measured.sort(key=lambda m: (-m[2].volume_mm3, m[2].center_mm))
@@ -171,11 +180,12 @@ class Analyzer:
             ct, lungs, tuple(m[0] for m in measured), tuple(m[2] for m in measured), tuple(m[1] for m in measured)
         )
 
-    def _read(self, source: CT | Case | Path | str) -> CT:
-        if isinstance(source, CT):
-            return source
-        from monai_lung.io import read_ct
+    def read(self, source: Source) -> CT:
+        """The CT of a source of `analyze`; errors as `io.read_ct` and `io.as_ct`."""
+        from monai_lung.io import Case, as_ct, read_ct
 
+        if not isinstance(source, Case | Path | str):
+            return as_ct(source)
         return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
 
     def _read_prior(self, ct: CT) -> PriorExamination | None:
@@ -198,7 +208,7 @@ class Analyzer:
         from monai_lung.clinical.growth import compare
         from monai_lung.prior import find_prior
 
-        with _timed("prior", timing, progress):
+        with timed("prior", timing, progress):
             if earlier.ct is not None:
                 earlier = find_prior(earlier, self.find(earlier.ct))
             with _measured(found.ct):
@@ -277,7 +287,7 @@ def _measured(ct: CT) -> Iterator[None]:
 
 
 @contextmanager
-def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> Iterator[None]:
+def timed(stage: str, timing: dict[str, float], progress: Progress | None = None) -> Iterator[None]:
     """Add the seconds of a stage to `timing`, and say when it starts and ends."""
     if progress:
         progress(stage, 0.0)

@@ -138,12 +138,12 @@ def note(warning: str) -> str:
     return textwrap.fill(f"Note: {warning}", WIDTH, subsequent_indent="  ")
 
 
-def report_text(findings: Mapping[str, Any], folder: Path) -> str:
+def report_text(findings: Mapping[str, Any], folder: Path | None) -> str:
     """What an analysis found: lungs, a row a nodule, advice for the examination, warnings, and where the files are.
 
     Args:
         findings: the content of a `findings.json`.
-        folder: of the result.
+        folder: of the result, None where no files were written.
     """
     lungs, count = findings["lungs"], len(findings["nodules"])
     lines = [f"{findings['input']['case']}: lungs {lungs['right_ml']:.0f} ml right, {lungs['left_ml']:.0f} ml left; "]
@@ -156,8 +156,9 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     for warning in findings["input"]["warnings"]:
         lines.append(note(warning))
-    page = folder / FORMATS["html"].files[0]
-    lines.append(f"-> {page if page.exists() else folder}")
+    if folder is not None:
+        page = folder / FORMATS["html"].files[0]
+        lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
 
 
@@ -168,7 +169,7 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]]) -> str:
         rows.append(
             (
                 nodule["id"],
-                f"{nodule['side']} {nodule['third']}",
+                f"{nodule['side']} {nodule['third']}" if nodule["side"] else "unknown",
                 f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
                 f"{nodule['volume_mm3']:.0f}",
                 nodule["texture"],

@@ -7,6 +7,7 @@ Where each number comes from: `occupancy` (volume), `axes` (diameters), `texture
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,11 @@ def measure(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
         pleura_distance_mm=location.pleura_distance(outline, ct, lungs),
         axes_mm=whole.points_mm,
     )
+
+
+def without_place(measurements: Measurements) -> Measurements:
+    """`measurements` without what only lungs tell: side, third, distance to the pleura."""
+    return replace(measurements, side=None, third=None, pleura_distance_mm=None)
 
 
 def equivalent_diameter(volume_mm3: float) -> float:

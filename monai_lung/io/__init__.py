@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monai_lung.io.cases import Case, distinct, find_cases
     from monai_lung.io.image_reader import CTReader
+    from monai_lung.io.images import as_ct
     from monai_lung.io.output import replacing, replacing_folder, write_nifti
     from monai_lung.io.reader import read_ct
     from monai_lung.io.series import choose, discover
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOME = {
     "CTReader": "image_reader",
     "Case": "cases",
+    "as_ct": "images",
     "choose": "series",
     "discover": "series",
     "distinct": "cases",
@@ -30,6 +32,7 @@ _HOME = {
 __all__ = [
     "CTReader",
     "Case",
+    "as_ct",
     "choose",
     "discover",
     "distinct",

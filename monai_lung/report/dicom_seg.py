@@ -51,7 +51,7 @@ class _Segment:
     """A lung (no nodule) or a nodule, its label, and the planes that show it."""
 
     label: int
-    side: Side
+    side: Side | None
     nodule: Nodule | None
     shown_on: tuple[int, ...]
 
@@ -226,7 +226,7 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
     family = codes.ARTIFICIAL_INTELLIGENCE if nodule else codes.MORPHOLOGICAL_OPERATIONS
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=f"Nodule {nodule.id}" if nodule else f"{segment.side.capitalize()} lung",
+        segment_label=f"Nodule {nodule.id}" if nodule else f"{str(segment.side).capitalize()} lung",
         segmented_property_category=codes.ABNORMAL_STRUCTURE if nodule else codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.NODULE if nodule else codes.LUNG,
         algorithm_type="AUTOMATIC",
@@ -235,6 +235,8 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
         tracking_id=f"Nodule {nodule.id}" if nodule else None,
         anatomic_regions=[codes.LUNG] if nodule else None,
     )
+    if segment.side is None:
+        return description
     side = [highdicom.sr.CodedConcept.from_code(codes.SIDES[segment.side])]
     if nodule:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side

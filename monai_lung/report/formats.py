@@ -105,6 +105,13 @@ def _csv(report: Report, folder: Path, show_patient: bool) -> None:
     table.write_csv(report, folder / "nodules.csv")
 
 
+def _slicer(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import slicer
+
+    slicer.write_markups(report, folder / "nodules.mrk.json")
+    slicer.write_segmentation(report, folder / "nodules.seg.nrrd")
+
+
 _PAGE = ("jinja2", "markupsafe", "PIL")
 
 FORMATS = {
@@ -117,6 +124,7 @@ FORMATS = {
         Format("html", ("report.html",), _html, _PAGE, default=True, on_node=True),
         Format("figure", ("figure.png",), _figure, ("matplotlib",), on_node=True),
         Format("csv", ("nodules.csv",), _csv),
+        Format("slicer", ("nodules.mrk.json", "nodules.seg.nrrd"), _slicer),
     )
 }
 """Name to format, in the order in which they are written: what a format `needs` stands before it."""
