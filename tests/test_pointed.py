@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from monai_lung.cli import run
 from monai_lung.errors import InputError, MaskError, UsageError
 from monai_lung.io import write_nifti
 from monai_lung.io.masks import read_outlines
-from monai_lung.model import CT, Point, Report
-from monai_lung.pointed import Pointing
+from monai_lung.model import CT, Point, Rating, Report
+from monai_lung.pointed import Pointing, _doubts
 from monai_lung.report.findings import to_dict, validate
 
 AFFINE = np.array([[0.7, 0, 0, -30], [0, 0.7, 0, -30], [0, 0, 1.25, -35], [0, 0, 0, 1.0]])
@@ -203,8 +204,9 @@ def test_a_one_slice_mask_is_said_to_be_one(crop: CT, pointing: Pointing) -> Non
     assert any("Nodule 1 is outlined on one slice alone" in text for text in report.warnings)
 
 
-def test_what_the_network_would_not_call_a_nodule_is_said(crop: CT, pointing: Pointing) -> None:
-    mask = np.zeros(crop.hu.shape, bool)
-    mask[5:9, 5:9, 5:9] = True  # lung
-    report = pointing.inside(crop, mask)
-    assert any("Nodule 1 would not have been reported" in text for text in report.warnings)
+@pytest.mark.parametrize(("probability", "said"), [(0.05, True), (0.9, False)])
+def test_what_the_network_would_not_call_a_nodule_is_said(crop: CT, probability: float, said: bool) -> None:
+    (outline,) = read_outlines(sphere(*SPHERES[0]), crop)
+    networks = SimpleNamespace(rate_settings=SimpleNamespace(min_nodule=0.3))
+    doubts = _doubts(1, (outline, None, Rating(probability, 0.5, (0.2, 0.8))), crop, networks)
+    assert any("Nodule 1 would not have been reported" in text for text in doubts) is said
