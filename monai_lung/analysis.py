@@ -6,19 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_lung.advice import Found, candidates_of, examination_notes, measured, reported, split
 from monai_lung.errors import (
     ConfigError,
-    InputError,
     OutOfMemoryError,
     UsageError,
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
+from monai_lung.model import CT, Growth, OperatingPoint, Person, Prior, Report, Sensitivity
+from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
 
@@ -47,7 +48,8 @@ class Options:
         device: auto, cpu or cuda.
         person: what is known of the patient, for the guidelines.
         prior: an earlier CT, or the folder of an earlier result, of the same patient.
-        force: compare with the prior even if it's another patient's.
+        allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
+        sensitivity: the operating point: from which confidence on findings are reported and reach the guidelines.
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
         segmentation_dir, classification_dir: other bundles than the installed ones.
@@ -57,23 +59,13 @@ class Options:
     device: str = "auto"
     person: Person = field(default_factory=Person)
     prior: Path | None = None
-    force: bool = False
+    allow_other_patient: bool = False
+    sensitivity: Sensitivity = "standard"
     allow_gaps: bool = False
     series_uid: str | None = None
     segmentation_dir: Path | None = None
     classification_dir: Path | None = None
     trust_config: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """Lungs and nodules of one CT, before any guideline: the nodules largest first."""
-
-    ct: CT
-    lungs: Lungs
-    outlines: tuple[Outline, ...]
-    measurements: tuple[Measurements, ...]
-    ratings: tuple[Rating, ...]
 
 
 def analyze(source: Source, options: Options | None = None) -> Report:
@@ -125,33 +117,53 @@ class Analyzer:
         with timed("read", timing, progress):
             ct = self.read(source)
             earlier = self._read_prior(ct)
-        return self._report(self.find(ct, timing, progress), earlier, timing, progress)
+        found = self.find(ct, timing, progress)
+        return self._report(*split(found, self.operating_point), earlier, timing, progress)
 
     def report(self, found: Found, timing: dict[str, float] | None = None) -> Report:
-        """The report of what was found in a CT; errors as `monai_lung.analysis.analyze`."""
-        return self._report(found, self._read_prior(found.ct), {} if timing is None else timing, None)
+        """The report of findings that are all reported; errors as `monai_lung.analysis.analyze`."""
+        earlier = self._read_prior(found.ct)
+        return self._report(found, found.only([]), earlier, {} if timing is None else timing, None)
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """From which confidence on findings are reported."""
+        return self.networks.rate_settings.operating_point(self.options.sensitivity)
 
     def _report(
-        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+        self,
+        kept: Found,
+        aside: Found,
+        earlier: PriorExamination | None,
+        timing: dict[str, float],
+        progress: Progress | None,
     ) -> Report:
-        growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
+        """The report of what is kept; what is put aside becomes its candidates."""
+        ct, point = kept.ct, self.operating_point
+        growths, prior, warnings = self._against_prior(kept, earlier, timing, progress)
         with timed("advise", timing, progress):
-            nodules, examination = _advised(found, growths, self.options.person)
+            person, about_person = with_context(self.options.person, ct)
+            nodules, examination, deciding = reported(kept, growths, person)
         return Report(
-            ct=found.ct,
-            lungs=found.lungs,
+            ct=ct,
+            lungs=kept.lungs,
             nodules=nodules,
             guidelines=examination,
-            person=self.options.person,
+            person=person,
             prior=prior,
+            candidates=candidates_of(aside, point, len(nodules) + 1),
+            operating_point=point,
+            deciding_nodule=deciding,
+            notes=examination_notes(kept),
             weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*found.ct.warnings, *found.lungs.warnings, *warnings),
+            warnings=(*ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
         )
 
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
         """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
+        from monai_lung.clinical.low_attenuation import low_attenuation_percent
         from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate, within_lungs
         from monai_lung.transforms.lungs import segment_lungs
@@ -160,25 +172,24 @@ class Analyzer:
         networks = self.networks
         with timed("lungs", timing, progress):
             lungs = segment_lungs(ct.hu, ct.affine_lps)
+            lungs = replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
         with timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
         with timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)
-            if r.nodule_probability >= networks.rate_settings.min_nodule
+            if r.nodule_probability >= networks.rate_settings.least_nodule
         ]
         with timed("measure", timing, progress):
-            measured = [(o, r, measure(o, ct, lungs)) for o, r in kept]
-        measured = [m for m in measured if m[2].equivalent_diameter_mm >= SMALLEST_MM]
-        measured.sort(key=lambda m: (-m[2].volume_mm3, m[2].center_mm))
-        return Found(
-            ct, lungs, tuple(m[0] for m in measured), tuple(m[2] for m in measured), tuple(m[1] for m in measured)
-        )
+            rows = [(o, r, measure(o, ct, lungs)) for o, r in kept]
+        rows = [row for row in rows if row[2].equivalent_diameter_mm >= SMALLEST_MM]
+        rows.sort(key=lambda row: (-row[2].volume_mm3, row[2].center_mm))
+        return Found(ct, lungs, tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[1] for r in rows))
 
     def read(self, source: Source) -> CT:
         """The CT of a source of `analyze`; errors as `io.read_ct` and `io.as_ct`."""
@@ -196,7 +207,7 @@ class Analyzer:
         from monai_lung.prior import read_prior
 
         earlier = read_prior(self.options.prior, self.options)
-        check_prior(ct, earlier, force=self.options.force)
+        check_prior(ct, earlier, allow_other_patient=self.options.allow_other_patient)
         return earlier
 
     def _against_prior(
@@ -206,44 +217,31 @@ class Analyzer:
         if earlier is None:
             return [None] * len(found.outlines), None, ()
         from monai_lung.clinical.growth import compare
-        from monai_lung.prior import find_prior
+        from monai_lung.prior import find_prior, looking_at
 
+        look = None
         with timed("prior", timing, progress):
             if earlier.ct is not None:
-                earlier = find_prior(earlier, self.find(earlier.ct))
-            with _measured(found.ct):
-                growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
+                there = self.find(earlier.ct)
+                earlier = find_prior(earlier, *split(there, self.operating_point))
+                look = looking_at(there, self.networks)
+            with measured(found.ct):
+                growths, prior = compare(
+                    found.measurements,
+                    found.ct,
+                    found.lungs,
+                    earlier,
+                    allow_other_patient=self.options.allow_other_patient,
+                    look=look,
+                )
         warnings = [f"Prior: {text}" for text in (earlier.ct.warnings if earlier.ct else ())]
         if prior.source == "result":
             warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
+        elif prior.study_date == found.ct.study_date:
+            warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
         return list(growths), prior, tuple(warnings)
-
-
-def _advised(
-    found: Found, growths: list[Growth | None], person: Person
-) -> tuple[tuple[Nodule, ...], dict[str, Advice]]:
-    """The nodules with advice, and the advice for the examination."""
-    from monai_lung.clinical.guidelines import advise
-
-    advise((), person)  # a person that can't be is an error of the call
-    with _measured(found.ct):
-        each, examination = advise(found.measurements, person, growths)
-    rows = zip(found.outlines, found.measurements, found.ratings, each, growths, strict=True)
-    nodules = tuple(
-        Nodule(n, tracking_uid(found.ct, m), o, m, r, advice, growth)
-        for n, (o, m, r, advice, growth) in enumerate(rows, start=1)
-    )
-    return nodules, examination
-
-
-def tracking_uid(ct: CT, measurements: Measurements) -> str:
-    """A DICOM UID for a nodule: the same in every run over the same image."""
-    from pydicom.uid import generate_uid
-
-    center = " ".join(f"{v:.1f}" for v in measurements.center_mm)
-    return str(generate_uid(entropy_srcs=["monai-lung", ct.series.uid if ct.series else ct.name, center]))
 
 
 def software() -> dict[str, str]:
@@ -258,7 +256,8 @@ def write(
 ) -> Path:
     """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
 
-    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning.
+    Only one of the same content is replaced: where the folder holds that of another input, this one gets a name of its
+    own, with a number. Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning.
 
     Returns:
         The case's folder.
@@ -269,21 +268,15 @@ def write(
         OutputError: the folder can't be written.
     """
     from monai_lung.io.output import replacing_folder
+    from monai_lung.report.place import own_name
 
     formats = check_formats(formats)
+    ct = report.ct
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)
     return folder
-
-
-@contextmanager
-def _measured(ct: CT) -> Iterator[None]:
-    """Rules see a size that can't be as wrong usage; where they get what was measured, it's the case that failed."""
-    try:
-        yield
-    except UsageError as error:
-        raise InputError(f"{ct.name}: a measurement can't be used: {error}") from error
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monai_lung.cli_options import person_from, person_options
+from monai_lung.cli_options import person_from, person_options, sensitivity_option
+from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
@@ -127,7 +128,8 @@ def cli() -> None:
 cli.add_command(lidc)
 cli.add_command(measure)
 cli.add_command(serve)
-for _command in (measure, serve, *lidc.commands.values()):
+cli.add_command(revise)
+for _command in (measure, serve, revise, *lidc.commands.values()):
     _common(_command)
 
 
@@ -150,7 +152,8 @@ class _Batch:
 @click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
-@click.option("--force", is_flag=True, help="Compare with the prior even if it is another patient's.")
+@click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
+@sensitivity_option
 @click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
 @person_options
 @engine_options
@@ -171,7 +174,7 @@ def analyze(
     same version has finished from the same files isn't analysed again.
     """
     from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases
+    from monai_lung.engine.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
@@ -180,7 +183,7 @@ def analyze(
     show_patient = options.pop("show_patient")
     wanted = require_formats(formats or DEFAULT_FORMATS)
     batch = _Batch()
-    cases = _cases(inputs, options["series_uid"], batch)
+    cases = settled(output, _cases(inputs, options["series_uid"], batch))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from monai_lung.analysis import Analyzer, Found, Options, timed
+from monai_lung.advice import Found
+from monai_lung.analysis import Analyzer, Options, timed
 from monai_lung.clinical.axes import axial_axis
 from monai_lung.clinical.measurements import measure, without_place
 from monai_lung.errors import InputError, LungsNotFoundError
-from monai_lung.model import CT, Lungs, Measurements, Outline, Point, Rating, Report, Seed
+from monai_lung.model import CT, Lungs, Measurements, OperatingPoint, Outline, Point, Rating, Report, Seed
 
 if TYPE_CHECKING:
     from monai_lung.inference import Networks
@@ -102,11 +103,13 @@ class Pointing:
         with timed("lungs", timing):
             lungs = lungs_or_none(ct)
         with timed("rate", timing):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs if lungs.labels.any() else None)
         with timed("measure", timing):
             rows, failed = _rows(ct, lungs, outlines, ratings)
         found = Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for *_, r in rows))
-        doubts = [text for n, row in enumerate(rows, start=1) for text in _doubts(n, row, ct, networks)]
+        doubts = [
+            text for n, row in enumerate(rows, start=1) for text in _doubts(n, row, ct, self.analyzer.operating_point)
+        ]
         report = self.analyzer.report(found, timing)
         return replace(report, warnings=(*report.warnings, *warnings, *failed, *doubts))
 
@@ -234,10 +237,12 @@ def _what_is_at(point: Point, ct: CT) -> str:
 
 def lungs_or_none(ct: CT) -> Lungs:
     """The lungs, or none of them with a warning that says what isn't known without."""
+    from monai_lung.clinical.low_attenuation import low_attenuation_percent
     from monai_lung.transforms.lungs import segment_lungs
 
     try:
-        return segment_lungs(ct.hu, ct.affine_lps)
+        lungs = segment_lungs(ct.hu, ct.affine_lps)
+        return replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
     except LungsNotFoundError:
         warning = "No lungs were found: side, third and distance to the pleura of a nodule aren't known."
         return Lungs(np.zeros(ct.hu.shape, np.uint8), 0.0, 0.0, (warning,))
@@ -250,13 +255,13 @@ def measured(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
     return without_place(measure(outline, ct, replace(lungs, labels=np.ones_like(lungs.labels))))
 
 
-def _doubts(number: int, row: Row, ct: CT, networks: Networks) -> list[str]:
+def _doubts(number: int, row: Row, ct: CT, point: OperatingPoint) -> list[str]:
     """What a reader of this nodule's numbers must know."""
     outline, _, rating = row
     doubts, across = [], axial_axis(ct.affine_lps)
     if outline.mask.any(axis=tuple(axis for axis in range(3) if axis != across)).sum() < 2:
         doubts.append(f"Nodule {number} is outlined on one slice alone: its volume and its height can't be relied on.")
-    if rating.nodule_probability < networks.rate_settings.min_nodule:
+    if rating.nodule_probability < point.min_nodule_probability:
         share = f"{100 * rating.nodule_probability:.0f} %"
         doubts.append(f"Nodule {number} would not have been reported: its probability of being a nodule is {share}.")
     return doubts

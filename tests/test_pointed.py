@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from monai_lung.cli import run
 from monai_lung.errors import InputError, MaskError, UsageError
 from monai_lung.io import write_nifti
 from monai_lung.io.masks import read_outlines
-from monai_lung.model import CT, Point, Rating, Report
+from monai_lung.model import CT, OperatingPoint, Point, Rating, Report
 from monai_lung.pointed import Pointing, _doubts
 from monai_lung.report.findings import to_dict, validate
 
@@ -207,6 +206,5 @@ def test_a_one_slice_mask_is_said_to_be_one(crop: CT, pointing: Pointing) -> Non
 @pytest.mark.parametrize(("probability", "said"), [(0.05, True), (0.9, False)])
 def test_what_the_network_would_not_call_a_nodule_is_said(crop: CT, probability: float, said: bool) -> None:
     (outline,) = read_outlines(sphere(*SPHERES[0]), crop)
-    networks = SimpleNamespace(rate_settings=SimpleNamespace(min_nodule=0.3))
-    doubts = _doubts(1, (outline, None, Rating(probability, 0.5, (0.2, 0.8))), crop, networks)
+    doubts = _doubts(1, (outline, None, Rating(probability, 0.5, (0.2, 0.8))), crop, OperatingPoint("standard", 0.3))
     assert any("Nodule 1 would not have been reported" in text for text in doubts) is said

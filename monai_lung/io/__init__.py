@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai_lung.io.cases import Case, distinct, find_cases
+    from monai_lung.io.content import content_sha256
     from monai_lung.io.image_reader import CTReader
     from monai_lung.io.images import as_ct
     from monai_lung.io.output import replacing, replacing_folder, write_nifti
@@ -21,6 +22,7 @@ _HOME = {
     "Case": "cases",
     "as_ct": "images",
     "choose": "series",
+    "content_sha256": "content",
     "discover": "series",
     "distinct": "cases",
     "find_cases": "cases",
@@ -34,6 +36,7 @@ __all__ = [
     "Case",
     "as_ct",
     "choose",
+    "content_sha256",
     "discover",
     "distinct",
     "find_cases",

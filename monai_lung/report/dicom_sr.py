@@ -332,7 +332,7 @@ def _coding_schemes() -> list[Dataset]:
 
 
 def _digest(report: Report) -> str:
-    """Tells two results apart: all findings but how long they took."""
+    """Tells two results apart: all findings but how long they took and where the input lay."""
     content = findings.to_dict(report)
-    content.pop("timing_s")
+    del content["timing_s"], content["input"]["path"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

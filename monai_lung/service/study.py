@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
-from monai_lung.io import Case, find_cases
+from monai_lung.io import content_sha256, find_cases
 from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome
@@ -33,12 +32,12 @@ def make_analysis(config: Config) -> Analysis:
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:
         try:
             (case,) = find_cases(source)
-            found = _fingerprint(case)
+            found = content_sha256(case)
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
             report = analyzer.analyze(case)
             folder = write(report, out, _KEPT)
-            write_document(report, folder)
+            write_document(report, folder, config.analysis.report_shows)
             return Outcome("done", fingerprint=found, folder=folder)
         except _NOT_A_CHEST_CT as error:
             return Outcome("skipped", log.reason_of(error))
@@ -46,10 +45,3 @@ def make_analysis(config: Config) -> Analysis:
             return Outcome("failed", log.reason_of(error))
 
     return analysis
-
-
-def _fingerprint(case: Case) -> str:
-    """A digest of the files of the chosen series."""
-    files = sorted(case.series.files) if case.series else []
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
