@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monai_lung.advice import (
     Found,
@@ -29,7 +29,7 @@ from monai_lung.errors import (
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Growth, Lungs, Person, Prior, Report, Sensitivity
+from monai_lung.model import CT, Growth, Lungs, OperatingPoint, Person, Prior, Report, Sensitivity
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
@@ -37,7 +37,6 @@ from monai_lung.version import __version__
 if TYPE_CHECKING:
     from monai_lung.clinical.growth import PriorExamination
     from monai_lung.inference import Networks
-    from monai_lung.io import Case
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,8 @@ SMALLEST_MM = 3.0
 
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
+Source = Any
+"""What can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -80,11 +81,12 @@ class Options:
     trust_config: bool = False
 
 
-def analyze(source: CT | Case | Path | str, options: Options | None = None) -> Report:
+def analyze(source: Source, options: Options | None = None) -> Report:
     """Analyse one chest CT.
 
     Args:
-        source: a CT in memory, a case of `io.find_cases`, or a path that holds one case.
+        source: a path that holds one case, a case of `io.find_cases`, a CT in memory, or another image with its
+            geometry: MetaTensor, SimpleITK image, nibabel image (`io.as_ct`).
         options: see `Options`.
 
     Returns:
@@ -140,35 +142,49 @@ class Analyzer:
         other._networks = self.networks
         return other
 
-    def analyze(
-        self, source: CT | Case | Path | str, progress: Progress | None = None, *, lungs: Lungs | None = None
-    ) -> Report:
+    def analyze(self, source: Source, progress: Progress | None = None, *, lungs: Lungs | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
 
         Args:
             source: as there.
             progress: told of each stage.
-            lungs: of a CT in memory, where they are known.
+            lungs: of an image in memory, where they are known.
         """
         timing: dict[str, float] = {}
         self._load_aside()
-        if isinstance(source, CT):
-            ct = source
-        else:
-            ct, lungs = self._read(source, timing, progress)
-        with _timed("read", timing, progress):
+        ct, own = self._read(source, timing, progress)
+        with timed("read", timing, progress):
             earlier = self._read_prior(ct)
-        networks = self.networks
-        found = self.find(ct, timing, progress, lungs)
-        point = networks.rate_settings.operating_point(self.options.sensitivity)
-        kept, aside = split(found, point)
+        found = self.find(ct, timing, progress, lungs or own)
+        return self._report(*split(found, self.operating_point), earlier, timing, progress)
+
+    def report(self, kept: Found, aside: Found | None = None, timing: dict[str, float] | None = None) -> Report:
+        """The report of what is kept, with what is put aside as candidates; errors as `monai_lung.analysis.analyze`."""
+        aside = kept.only([]) if aside is None else aside
+        return self._report(kept, aside, self._read_prior(kept.ct), {} if timing is None else timing, None)
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """From which confidence on findings are reported."""
+        return self.networks.rate_settings.operating_point(self.options.sensitivity)
+
+    def _report(
+        self,
+        kept: Found,
+        aside: Found,
+        earlier: PriorExamination | None,
+        timing: dict[str, float],
+        progress: Progress | None,
+    ) -> Report:
+        """The report of what is kept; what is put aside becomes its candidates."""
+        ct, point = kept.ct, self.operating_point
         growths, prior, warnings = self._against_prior(kept, earlier, timing, progress)
-        with _timed("advise", timing, progress):
+        with timed("advise", timing, progress):
             person, about_person = with_context(self.options.person, ct)
             nodules, examination, deciding = reported(kept, growths, person)
         return Report(
             ct=ct,
-            lungs=found.lungs,
+            lungs=kept.lungs,
             nodules=nodules,
             guidelines=leading_first(examination, person, self.options.guideline),
             person=person,
@@ -177,10 +193,10 @@ class Analyzer:
             operating_point=point,
             deciding_nodule=deciding,
             notes=examination_notes(kept),
-            weights=networks.weights,
+            weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*ct.warnings, *found.lungs.warnings, *about_person, *warnings),
+            warnings=(*ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
         )
 
     def find(
@@ -199,32 +215,46 @@ class Analyzer:
         timing = {} if timing is None else timing
         networks = self.networks
         if lungs is None:
-            with _timed("lungs", timing, progress):
+            with timed("lungs", timing, progress):
                 lungs = segment_lungs(ct.hu, ct.affine_lps)
-        with _timed("find", timing, progress):
+        with timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
-        with _timed("delineate", timing, progress):
+        with timed("delineate", timing, progress):
             outlines = delineate(ct, seeds, networks, lungs)
-        with _timed("rate", timing, progress):
+        with timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks, lungs)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)
             if r.nodule_probability >= networks.rate_settings.least_nodule
         ]
-        with _timed("measure", timing, progress):
+        with timed("measure", timing, progress):
             lungs = replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
             rows = [(o, r, measure(o, ct, lungs)) for o, r in kept]
         rows = [row for row in rows if row[2].equivalent_diameter_mm >= SMALLEST_MM]
         rows.sort(key=lambda row: (-row[2].volume_mm3, row[2].center_mm))
         return Found(ct, lungs, tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[1] for r in rows))
 
-    def _read(self, source: Case | Path | str, timing: dict[str, float], progress: Progress | None) -> tuple[CT, Lungs]:
+    def read(self, source: Source) -> CT:
+        """The CT of a source of `analyze`, its lungs unseen; errors as `io.read_ct` and `io.as_ct`."""
+        from monai_lung.io import Case, as_ct, read_ct
+
+        if not isinstance(source, Case | Path | str):
+            return as_ct(source)
+        return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
+
+    def _read(self, source: Source, timing: dict[str, float], progress: Progress | None) -> tuple[CT, Lungs | None]:
+        """The CT of a source, and its lungs where it had to be read."""
         from monai_lung.chest import read_chest
+        from monai_lung.io import Case
+
+        if not isinstance(source, Case | Path | str):
+            with timed("read", timing, progress):
+                return self.read(source), None
 
         options = self.options
-        stage = partial(_timed, timing=timing, progress=progress)
+        stage = partial(timed, timing=timing, progress=progress)
         return read_chest(source, series_uid=options.series_uid, allow_gaps=options.allow_gaps, stage=stage)
 
     def _read_prior(self, ct: CT) -> PriorExamination | None:
@@ -248,11 +278,10 @@ class Analyzer:
         from monai_lung.prior import find_prior, looking_at
 
         look = None
-        with _timed("prior", timing, progress):
+        with timed("prior", timing, progress):
             if earlier.ct is not None:
                 there = self.find(earlier.ct, lungs=earlier.lungs)
-                point = self.networks.rate_settings.operating_point(self.options.sensitivity)
-                earlier = find_prior(earlier, *split(there, point))
+                earlier = find_prior(earlier, *split(there, self.operating_point))
                 look = looking_at(there, self.networks)
             with measured(found.ct):
                 growths, prior = compare(
@@ -309,7 +338,7 @@ def write(
 
 
 @contextmanager
-def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> Iterator[None]:
+def timed(stage: str, timing: dict[str, float], progress: Progress | None = None) -> Iterator[None]:
     """Add the seconds of a stage to `timing`, and say when it starts and ends."""
     if progress:
         progress(stage, 0.0)

@@ -22,6 +22,7 @@ from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.pointed_cli import measure
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
 from monai_lung.service.cli import serve
 from monai_lung.terminal import (
@@ -125,9 +126,10 @@ def cli() -> None:
 
 
 cli.add_command(lidc)
+cli.add_command(measure)
 cli.add_command(serve)
 cli.add_command(revise)
-for _command in (serve, revise, *lidc.commands.values()):
+for _command in (measure, serve, revise, *lidc.commands.values()):
     _common(_command)
 
 

@@ -138,12 +138,12 @@ def note(warning: str) -> str:
     return textwrap.fill(f"Note: {warning}", WIDTH, subsequent_indent="  ")
 
 
-def report_text(findings: Mapping[str, Any], folder: Path) -> str:
+def report_text(findings: Mapping[str, Any], folder: Path | None) -> str:
     """What an analysis found: lungs, what decides, advice, a row a nodule, warnings, and where the files are.
 
     Args:
         findings: the content of a `findings.json`.
-        folder: of the result.
+        folder: of the result, None where no files were written.
     """
     from monai_lung.report.ranking import ranked_rows
     from monai_lung.report.wording import GUIDELINE_TITLES
@@ -165,15 +165,17 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
         lines.append(f"rejected by a reader: {', '.join(str(row['id']) for row in findings['rejected'])}")
     for warning in findings["input"]["warnings"]:
         lines.append(note(warning))
-    page = folder / FORMATS["html"].files[0]
-    lines.append(f"-> {page if page.exists() else folder}")
+    if folder is not None:
+        page = folder / FORMATS["html"].files[0]
+        lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
 
 
 def _deciding(row: Mapping[str, Any]) -> str:
     """The nodule that decides, in a line or two."""
     size = f"{row['long_axis_mm']:.1f} x {row['short_axis_mm']:.1f} mm"
-    parts = [f"Nodule {row['id']} decides: {row['texture']}, {row['side']} lung, {row['third']} third", size]
+    place = f"{row['side']} lung, {row['third']} third" if row["side"] else "place in the lungs unknown"
+    parts = [f"Nodule {row['id']} decides: {row['texture']}, {place}", size]
     if row["image_number"] is not None:
         parts.append(f"image {row['image_number']}")
     if change := _change(row):
@@ -191,7 +193,7 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> st
         rows.append(
             (
                 nodule["id"],
-                f"{nodule['side']} {nodule['third']}",
+                f"{nodule['side']} {nodule['third']}" if nodule["side"] else "unknown",
                 "" if nodule["image_number"] is None else nodule["image_number"],
                 f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
                 *told,

@@ -53,7 +53,7 @@ class _Segment:
     """A lung (no nodule) or a nodule, its label, and the planes that show it."""
 
     label: int
-    side: Side
+    side: Side | None
     nodule: Nodule | None
     shown_on: tuple[int, ...]
 
@@ -228,7 +228,7 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
     family = codes.ARTIFICIAL_INTELLIGENCE if nodule else codes.MORPHOLOGICAL_OPERATIONS
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=f"Nodule {nodule.id}" if nodule else f"{segment.side.capitalize()} lung",
+        segment_label=f"Nodule {nodule.id}" if nodule else f"{str(segment.side).capitalize()} lung",
         segmented_property_category=codes.ABNORMAL_STRUCTURE if nodule else codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.NODULE if nodule else codes.LUNG,
         algorithm_type="AUTOMATIC",
@@ -238,6 +238,8 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
         anatomic_regions=[codes.LUNG] if nodule else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*(NODULE_RGB if nodule else LUNG_RGB[segment.side])),
     )
+    if segment.side is None:
+        return description
     side = [highdicom.sr.CodedConcept.from_code(codes.SIDES[segment.side])]
     if nodule:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side

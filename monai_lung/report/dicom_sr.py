@@ -173,6 +173,7 @@ def _nodule_group(
     """One nodule (TID 1411)."""
     from highdicom import sr
 
+    side = nodule.measurements.side
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=nodule.tracking_uid, identifier=f"Nodule {nodule.id}"),
         referenced_segment=sr.ReferencedSegment(
@@ -184,7 +185,7 @@ def _nodule_group(
         finding_category=codes.ABNORMAL_STRUCTURE,
         finding_type=codes.NODULE,
         algorithm_id=_algorithm(report),
-        finding_sites=[sr.FindingSite(codes.LUNG, laterality=codes.SIDES[nodule.measurements.side])],
+        finding_sites=[sr.FindingSite(codes.LUNG, laterality=side and codes.SIDES[side])],
         measurements=_nodule_numbers(nodule),
         qualitative_evaluations=_nodule_categories(nodule),
     )
