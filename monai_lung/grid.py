@@ -118,7 +118,7 @@ class Grid:
         """(3,) LPS mm of the middle."""
         return self.to_world((np.array(self.shape) - 1) / 2)
 
-    def to_world(self, index: NDArray[np.floating] | Sequence[float]) -> NDArray[np.float64]:
+    def to_world(self, index: NDArray[np.floating | np.integer] | Sequence[float]) -> NDArray[np.float64]:
         """LPS mm (..., 3) of fractional voxel indices (..., 3)."""
         return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
 

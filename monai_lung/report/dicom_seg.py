@@ -236,7 +236,7 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
         tracking_uid=nodule.tracking_uid if nodule else None,
         tracking_id=f"Nodule {nodule.id}" if nodule else None,
         anatomic_regions=[codes.LUNG] if nodule else None,
-        display_color=highdicom.color.CIELabColor.from_rgb(*(NODULE_RGB if nodule else LUNG_RGB[segment.side])),
+        display_color=highdicom.color.CIELabColor.from_rgb(*(NODULE_RGB if nodule else LUNG_RGB[str(segment.side)])),
     )
     if segment.side is None:
         return description

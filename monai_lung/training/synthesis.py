@@ -9,6 +9,7 @@ solid before.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -230,10 +231,10 @@ def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_d
     return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
 
 
-def outwards(depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+def outwards(depth: NDArray[Any], place: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
     """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
     around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
-    local = ndimage.uniform_filter(depth[around], 3)
+    local = ndimage.uniform_filter(depth[around].astype(np.float32), 3)
     if min(local.shape) < 2:
         return np.array([1.0, 0.0])
     slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]
