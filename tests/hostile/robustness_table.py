@@ -23,7 +23,12 @@ def table() -> str:
     """Counts, and a row a kind."""
     kinds = sorted(KINDS, key=lambda kind: GROUPS.index(kind.group))
     counts = Counter(kind.group for kind in kinds)
-    lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + ".", ""]
+    outcomes = Counter("refused" if k.refused else "read with a warning" if k.warned else "read" for k in kinds)
+    lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + "."]
+    lines += [
+        "By outcome: " + ", ".join(f"{outcomes[o]} {o}" for o in ("read", "read with a warning", "refused")) + ".",
+        "",
+    ]
     lines += ["| area | kind | what is broken | what becomes of it |", "|---|---|---|---|"]
     rows = ((k.group, k.name, k.what, k.outcome) for k in kinds)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
