@@ -76,3 +76,33 @@ def sharp_kernel_with_the_smaller_uid(chest: Chest, folder: Path) -> Path:
 def thinner_but_derived(chest: Chest, folder: Path) -> Path:
     """A thinner series that is derived: the original is taken, and the other named."""
     return beside(chest, folder, other(tissue(100), 3.0, ImageType=["DERIVED", "SECONDARY", "AXIAL"]))
+
+
+@kind("choice")
+def companions_of_macos(chest: Chest, folder: Path) -> Path:
+    """A volume with macOS's "._" file of attributes beside it, as on foreign disks and in archives."""
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(chest.hu, chest.affine_ras), folder / "ct.nii.gz")
+    (folder / "._ct.nii.gz").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100))
+    return folder
+
+
+@kind("choice")
+def name_in_gbk_without_a_character_set(chest: Chest, folder: Path) -> Path:
+    """A patient's name in GBK where no character set is declared."""
+    chest.series(PatientName="NNNN").write(folder)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"NNNN", "张三".encode("gbk")))
+    return folder
+
+
+@kind("choice", warned="air without any tissue, as those of a phantom do")
+def lungs_of_air(chest: Chest, folder: Path) -> Path:
+    """A phantom whose lungs hold nothing but air, as those that volumetry is tested with."""
+    dense = chest.hu > -300
+    inside = np.ones_like(dense)
+    for axis in (0, 1):  # what has body on all four sides
+        inside &= np.maximum.accumulate(dense, axis)
+        inside &= np.flip(np.maximum.accumulate(np.flip(dense, axis), axis), axis)
+    return Chest(np.where(inside & (chest.hu < -300), np.int16(-1000), chest.hu)).series().write(folder)
