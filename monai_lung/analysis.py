@@ -120,6 +120,12 @@ class Analyzer:
             )
         return self._networks
 
+    def against(self, prior: Path) -> Analyzer:
+        """An analyzer with the same networks and options that compares with an earlier examination."""
+        other = Analyzer(replace(self.options, prior=prior))
+        other._networks = self.networks
+        return other
+
     def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
         timing: dict[str, float] = {}

@@ -129,7 +129,7 @@ FORMATS = {
     entry.name: entry
     for entry in (
         Format("json", ("findings.json",), _json, default=True, on_node=True),
-        Format("nifti", ("lungs.nii.gz", "nodules.nii.gz"), _nifti, default=True, aside=True),
+        Format("nifti", ("lungs.nii.gz", "nodules.nii.gz"), _nifti, default=True, on_node=True, aside=True),
         Format("seg", ("seg.dcm",), _seg, ("highdicom",), needs_dicom=True, on_node=True),
         Format("sr", ("sr.dcm",), _sr, ("highdicom",), needs_dicom=True, needs=("seg",), on_node=True),
         Format("html", ("report.html",), _html, _PAGE, default=True, on_node=True),

@@ -6,6 +6,8 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 
+from monai_lung.clinical.guidelines.fleischner_texts import describe
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating, Report
 
 GUIDELINE_TITLES = {
@@ -15,8 +17,9 @@ GUIDELINE_TITLES = {
 }
 
 UNKNOWN = "unknown"
-SURE, NEVER = 0.95, 0.01
-"""Beyond these a network's probability isn't told apart any more."""
+
+LEAST, MOST = 0.01, 0.95
+"""Probabilities beyond these are shown as "< 1 %" and "> 95 %"."""
 
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
@@ -47,43 +50,37 @@ def number(value: float | None, decimals: int = 1) -> str:
     """A number with fixed decimals; "unknown" for None and what isn't finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round_half_up(value, decimals):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(probability: float | None) -> str:
-    """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
+    """A probability in 0 ... 1 as whole per cent; "< 1 %" and "> 95 %" at the ends, where no figure is certain."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    return f"{100 * probability:.{0 if probability >= 0.1 else 1}f} %"
+    whole = round_half_up(100 * probability)
+    if probability < LEAST:
+        return f"< {100 * LEAST:.0f} %"
+    return f"> {100 * MOST:.0f} %" if probability > MOST else f"{whole:.0f} %"
 
 
 def interval(low: float, high: float) -> str:
     """A range of probabilities."""
-    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
-
-
-def likely(probability: float | None) -> str:
-    """What a network thinks likely: whole per cent, and never certain: "> 95 %", "< 1 %"."""
-    if probability is None or not math.isfinite(probability):
-        return UNKNOWN
-    if probability > SURE:
-        return f"> {100 * SURE:.0f} %"
-    return f"{100 * probability:.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
+    first, last = percent(low), percent(high)
+    if first == last:
+        return first
+    return f"{first if last.startswith('>') else first.removesuffix(' %')} to {last}"
 
 
 def malignancy(rating: Rating) -> str:
-    """The calibrated probability with its interval, as "11 % (8–57 %)" or "> 95 % (74 to > 95 %)"."""
-    low, high = (likely(end) for end in rating.malignancy_interval)
-    plain = low[0].isdigit() and high[0].isdigit()
-    ends = f"{low.removesuffix(' %')}{'–' if plain else ' to '}{high}" if low != high else low
-    return f"{likely(rating.malignancy_probability)} ({ends})"
+    """The calibrated probability with its interval."""
+    return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
 
 
 def volume(mm3: float | None) -> str:
     """A volume: whole mm3, from 10 ml up in ml."""
     if mm3 is None or not math.isfinite(mm3):
         return UNKNOWN
-    return f"{mm3 / 1000:.1f} ml" if mm3 >= 10_000 else f"{mm3:.0f} mm³"
+    return f"{number(mm3 / 1000)} ml" if mm3 >= 10_000 else f"{number(mm3, 0)} mm³"
 
 
 def axes(measurements: Measurements) -> str:
@@ -169,7 +166,7 @@ def category(advice: Advice) -> str:
 
 def by_risk(advice: Advice) -> str:
     """What each risk would mean, as "low: F2, high: F3"; "" where it makes no difference."""
-    return ", ".join(f"{risk}: {code}" for risk, code in advice.by_risk.items())
+    return ", ".join(f"{risk}: {describe(code)}" for risk, code in advice.by_risk.items())
 
 
 def words(name: str) -> str:

@@ -13,9 +13,9 @@ from monai_lung.grid import Grid, resample
 from monai_lung.inference import Networks, delineate, find, rate, within_lungs
 from monai_lung.inference.delineate import component_at, without_doubles
 from monai_lung.inference.find import find_grid, probability_map
-from monai_lung.inference.rate import calibrate
+from monai_lung.inference.rate import calibrate, rating_as_probability
 from monai_lung.model import CT, Lungs, Outline, Seed
-from monai_lung.transforms.rating import SURE, TARGETS
+from monai_lung.transforms.rating import TARGETS
 
 
 def test_seeds_lie_on_the_balls(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
@@ -172,16 +172,25 @@ def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
     assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
 
 
-@pytest.mark.parametrize(("offset", "reaches"), [(-6.0, (0.0, None)), (6.0, (None, 1.0)), (0.0, (None, None))])
-def test_an_interval_that_passes_what_sure_readers_count_as_reaches_the_end(
-    networks: Networks, offset: float, reaches: tuple[float | None, float | None]
-) -> None:
-    settings = replace(
-        networks.rate_settings, slope=0.0, offset=offset, reader_slope=0.0, reader_offset=0.0, spread=1.0
+@pytest.mark.parametrize("x", [-8.0, -3.0, -0.5, 0.0, 1.0, 4.0, 8.0])
+def test_a_probability_lies_in_the_middle_of_its_interval(networks: Networks, x: float) -> None:
+    settings = replace(networks.rate_settings, slope=1.9, offset=0.4, reader_slope=0.6, reader_offset=0.1, spread=0.9)
+    rating = calibrate(np.zeros(len(TARGETS)), x, settings)
+    low, middle, high = (
+        np.log(p / (1 - p))
+        for p in (rating.malignancy_interval[0], rating.malignancy_probability, rating.malignancy_interval[1])
     )
-    rating = calibrate(np.zeros(len(TARGETS)), 0.0, settings)
-    for bound, end in zip(rating.malignancy_interval, reaches, strict=True):
-        assert (bound == end) if end is not None else SURE < bound < 1 - SURE
+    assert middle - low == pytest.approx(high - middle)
+    assert 0 < rating.malignancy_interval[0] < rating.malignancy_interval[1] < 1
+
+
+def test_a_rating_as_the_line_has_it_is_the_probability(networks: Networks) -> None:
+    settings = replace(networks.rate_settings, slope=1.9, offset=0.4, reader_slope=0.6, reader_offset=0.1, spread=0.9)
+    for x in (-2.0, 0.0, 1.5):
+        mean = 1 + 4 / (1 + np.exp(-(0.6 * x + 0.1)))
+        probability = calibrate(np.zeros(len(TARGETS)), x, settings).malignancy_probability
+        assert rating_as_probability(mean, settings) == pytest.approx(probability)
+    assert 0 < rating_as_probability(1.0, settings) < rating_as_probability(5.0, settings) < 1
 
 
 def test_the_component_at_the_seed_is_taken() -> None:
