@@ -17,8 +17,9 @@ GUIDELINE_TITLES = {
 }
 
 UNKNOWN = "unknown"
-SURE, NEVER = 0.95, 0.01
-"""Beyond these a network's probability isn't told apart any more."""
+
+LEAST, MOST = 0.01, 0.95
+"""Probabilities beyond these are shown as "< 1 %" and "> 95 %"."""
 
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
@@ -53,33 +54,26 @@ def number(value: float | None, decimals: int = 1) -> str:
 
 
 def percent(probability: float | None) -> str:
-    """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
+    """A probability in 0 ... 1 as whole per cent; "< 1 %" and "> 95 %" at the ends, where no figure is certain."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    decimals = 0 if probability >= 0.1 else 1
-    return f"{round_half_up(100 * probability, decimals):.{decimals}f} %"
+    whole = round_half_up(100 * probability)
+    if probability < LEAST:
+        return f"< {100 * LEAST:.0f} %"
+    return f"> {100 * MOST:.0f} %" if probability > MOST else f"{whole:.0f} %"
 
 
 def interval(low: float, high: float) -> str:
     """A range of probabilities."""
-    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
-
-
-def likely(probability: float | None) -> str:
-    """What a network thinks likely: whole per cent, and never certain: "> 95 %", "< 1 %"."""
-    if probability is None or not math.isfinite(probability):
-        return UNKNOWN
-    if probability > SURE:
-        return f"> {100 * SURE:.0f} %"
-    return f"{round_half_up(100 * probability):.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
+    first, last = percent(low), percent(high)
+    if first == last:
+        return first
+    return f"{first if last.startswith('>') else first.removesuffix(' %')} to {last}"
 
 
 def malignancy(rating: Rating) -> str:
-    """The calibrated probability with its interval, as "11 % (8–57 %)" or "> 95 % (74 to > 95 %)"."""
-    low, high = (likely(end) for end in rating.malignancy_interval)
-    plain = low[0].isdigit() and high[0].isdigit()
-    ends = f"{low.removesuffix(' %')}{'–' if plain else ' to '}{high}" if low != high else low
-    return f"{likely(rating.malignancy_probability)} ({ends})"
+    """The calibrated probability with its interval."""
+    return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
 
 
 def volume(mm3: float | None) -> str:
@@ -122,10 +116,10 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Volume", volume(m.volume_mm3)),
         ("Sphere of that volume", f"{number(m.equivalent_diameter_mm)} mm"),
         ("Texture", m.texture),
+        ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
     if m.core_mean_hu is not None:
         lines.append(("Mean HU of the core", number(m.core_mean_hu, 0)))
-    lines.append(("Mean HU with the rim (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"))
     if m.benign_pattern:
         what = "fat" if m.benign_pattern == "fat" else f"{m.benign_pattern} calcium"
         lines.append(("Benign pattern", what))

@@ -11,7 +11,7 @@ import pytest
 from page_browser import shown
 
 from monai_lung.model import Decision, Report
-from monai_lung.report import html, ris
+from monai_lung.report import findings, html, ris, table
 from monai_lung.report.html.nodule_views import VOXELS_HU, nodule_views, to_bytes
 from monai_lung.report.html.page import page
 from monai_lung.report.views import PRESETS_HU, grey, picture, sample_ct
@@ -163,6 +163,21 @@ class TestReader:
         tab = open_report(with_prior)
         tab.set_viewport_size({"width": 390, "height": 800})
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_the_summary_runs_without_an_error(make_report, browser, tmp_path):
+    """It shares the script with the page of a case."""
+    problems = []
+    (tmp_path / "out" / "case").mkdir(parents=True)
+    findings.write(make_report(1), tmp_path / "out" / "case" / "findings.json")
+    table.summarize(tmp_path / "out")
+    tab = browser.new_page()
+    tab.on("pageerror", lambda e: problems.append(str(e)))
+    tab.goto((tmp_path / "out" / "summary.html").as_uri())
+    tab.get_by_role("button", name="Dark").click()
+    tab.close()
+    assert not problems
 
 
 def test_page_is_one_function_away(make_report, tmp_path):

@@ -242,8 +242,10 @@
       decisions.keep();
       showDecisions();
     });
-  decisions.restore();
-  showDecisions();
+  if (main.dataset.result) {
+    decisions.restore();
+    showDecisions();
+  }
 
   for (const hidden of all(".tools, .decide, .copying, .keys")) hidden.hidden = false;
   addEventListener("scroll", () => { pageScrolled = performance.now(); }, { passive: true });

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from monai_lung.report.findings import NOTICE
 from monai_lung.report.html.render import render
 from monai_lung.report.ranking import case_rank, ranked_rows
-from monai_lung.report.wording import GUIDELINE_TITLES, likely, number
+from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
 
 if TYPE_CHECKING:
     from monai_lung.report.table import Case, Summary
@@ -90,7 +90,7 @@ def _row(case: Case, page: Path) -> Row:
         _given(content, "fleischner_2017"),
         _in_short(first) if first else "",
         ((first or {}).get("growth") or {}).get("status", ""),
-        "" if highest is None else likely(highest),
+        "" if highest is None else percent(highest),
         str(len(nodules)),
         str(len(source["warnings"]) or ""),
     )
