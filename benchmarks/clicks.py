@@ -1,6 +1,7 @@
 """What a click costs and gives: agreement between points in one nodule, Dice by the readers' votes, time, phantoms.
 
-`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json. A crop holds no whole lungs, so
+`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into
+docs/clicks.jsonl. A crop holds no whole lungs, so
 it is measured as any piece of a CT: `monai_lung.pointed.outline_at` on points drawn within the truth (half of the
 readers or more). The first point is the voxel nearest to the truth's centre, the others are drawn from all of its
 voxels. Dice with the readers counts patients of fold 0 alone, whom no network has seen.
@@ -37,26 +38,37 @@ HELD_OUT = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is wanted and write the figures; 0 is done."""
+    """Measure what is wanted and isn't measured yet, and write the figures; 0 is done."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    networks, out = load_networks("cpu"), given.out
-    figures: dict[str, Any] = {"machine": machine.describe("cpu"), "busy_cores": machine.busy_cores()}
-    figures["spheres"] = list(spheres(networks, given.repeats))
-    _save(figures, out)
+    networks = load_networks("cpu")
+    figures: dict[str, Any] = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
+    figures |= {"machine": machine.describe("cpu"), "busy_cores": machine.busy_cores()}
+    if given.repeats:
+        figures["spheres"] = []
+        for row in spheres(networks, given.repeats):
+            figures["spheres"].append(row)
+            _save(figures, given.out)
     if given.crops:
-        folds = patient_folds(FOLDS)
-        rows = read_table(given.crops)[:: given.every]
-        each: list[dict[str, Any]] = []
-        for n, row in enumerate(rows, start=1):
-            crop = read_crop(given.crops, row)
-            each += [clicks(crop, networks, given.points) | {"fold": folds.get(row.patient, -1)}]
-            if n % 20 == 0 or n == len(rows):
-                figures["crops"] = {"nodules": n, "points": given.points, "every": given.every, "sizes": table(each)}
-                _save(figures, out)
-                log.info("%d of %d", n, len(rows))
-    log.info("wrote %s", out)
+        each = _on_crops(given, networks)
+        figures["crops"] = {"nodules": len(each), "points": given.points, "sizes": table(each)}
+    _save(figures, given.out)
+    log.info("wrote %s", given.out)
     return 0
+
+
+def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, Any]]:
+    """What clicks give in each nodule; rows that are measured already are kept, new ones added one by one."""
+    rows = [json.loads(line) for line in given.rows.read_text("utf-8").splitlines()] if given.rows.is_file() else []
+    known, folds = {row["id"] for row in rows}, patient_folds(FOLDS)
+    for row in read_table(given.crops)[given.start :: given.every]:
+        if row.id not in known:
+            found = clicks(read_crop(given.crops, row), networks, given.points)
+            rows.append({"id": row.id, "fold": folds.get(row.patient, -1), **found})
+            with given.rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            log.info("%d nodules", len(rows))
+    return rows
 
 
 def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
@@ -72,10 +84,10 @@ def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
         once.append(_mask(delineate(ct, [Seed(place, 1.0, CLICKED_MM)], networks), ct))
     return {
         "diameter_mm": crop.row.diameter_mm or 0.0,
-        "agreement": [dice(settled[0], other) for other in settled[1:]],
-        "agreement_once": [dice(once[0], other) for other in once[1:]],
-        "readers": [dice(mask, truth) for mask in settled],
-        "seconds": seconds,
+        "agreement": [round(dice(settled[0], other), 4) for other in settled[1:]],
+        "agreement_once": [round(dice(once[0], other), 4) for other in once[1:]],
+        "readers": [round(dice(mask, truth), 4) for mask in settled],
+        "seconds": [round(s, 2) for s in seconds],
     }
 
 
@@ -182,9 +194,13 @@ def _save(figures: dict[str, Any], out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clicks", description=__doc__)
     parser.add_argument("--crops", type=Path, help="folder of crops; without, the spheres alone")
+    parser.add_argument("--start", type=int, default=0, help="the first nodule, counted from 0 (default: %(default)s)")
     parser.add_argument("--every", type=int, default=1, help="take each so many-th nodule (default: all)")
     parser.add_argument("--points", type=int, default=4, help="in a nodule (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=10, help="places of each sphere (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=10, help="places of each sphere; 0 for none (default: %(default)s)"
+    )
+    parser.add_argument("--rows", type=Path, default=ROOT / "docs" / "clicks.jsonl", help="default: docs/clicks.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "clicks.json", help="default: docs/clicks.json")
     return parser
 
