@@ -62,7 +62,7 @@ class Options:
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
         segmentation_dir, classification_dir: other bundles than the installed ones.
-        trust_config: let those bundles' configs build any class.
+        trust_bundle: let those bundles' networks be of any class: their code runs.
     """
 
     device: str = "auto"
@@ -73,7 +73,7 @@ class Options:
     series_uid: str | None = None
     segmentation_dir: Path | None = None
     classification_dir: Path | None = None
-    trust_config: bool = False
+    trust_bundle: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Analyzer:
                 self.options.device,
                 segmentation_dir=self.options.segmentation_dir,
                 classification_dir=self.options.classification_dir,
-                trust_config=self.options.trust_config,
+                trust_bundle=self.options.trust_bundle,
             )
         return self._networks
 

@@ -24,6 +24,7 @@ from monai_lung.service.cli import serve
 from monai_lung.terminal import (
     PROGRAM,
     GivenPath,
+    bundle_options,
     case_progress,
     count_progress,
     note,
@@ -147,12 +148,12 @@ class _Batch:
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
 @click.option("--force", is_flag=True, help="Compare with the prior even if it is another patient's.")
-@click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
 @click.option("--age", type=click.IntRange(0, 120), help="Of the patient, in years; for the guidelines.")
 @click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Of the patient.")
 @click.option("--emphysema/--no-emphysema", default=None, help="Known of the patient.")
 @click.option("--family-history/--no-family-history", default=None, help="Of lung cancer.")
 @click.option("--spiculation/--no-spiculation", default=None, help="Seen at the nodules.")
+@bundle_options
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common

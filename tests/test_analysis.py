@@ -109,7 +109,9 @@ def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
     path.parent.mkdir()
     path.write_text("{}")
     definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
-    path.with_name("inference.json").write_text(json.dumps({"network_def": definition}))
+    settings = {"spacing_mm": [1, 1, 2], "patch": [16, 16, 8], "threshold": 0.5}
+    config = {"network_def": definition, "delineate_settings": settings}
+    path.with_name("inference.json").write_text(json.dumps(config))
     digest = save_weights(network, tmp_path, "model.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
     path.unlink()

@@ -153,12 +153,17 @@ class AnalysisSettings:
         allow_gaps: interpolate missing slices rather than fail.
         attempts: how often a study is tried whose analysis crashes, runs out of memory or takes too long.
         timeout_s: the longest that one analysis may take.
+        segmentation_bundle, classification_bundle: folders with other networks than the installed.
+        trust_bundle: let those bundles' networks be of any class: their code runs.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     allow_gaps: bool = False
     attempts: int = 3
     timeout_s: float = 1800.0
+    segmentation_bundle: Path | None = None
+    classification_bundle: Path | None = None
+    trust_bundle: bool = False
 
     def __post_init__(self) -> None:
         _check(self.attempts >= 1, "attempts", "must be 1 or more")

@@ -24,9 +24,18 @@ def make_analysis(config: Config) -> Analysis:
 
     Raises:
         WeightsError: weights are missing or damaged.
+        ConfigError: a bundle asks for code that isn't trusted.
         UsageError: the device isn't there.
     """
-    analyzer = Analyzer(Options(device=config.analysis.device, allow_gaps=config.analysis.allow_gaps))
+    chosen = config.analysis
+    options = Options(
+        device=chosen.device,
+        allow_gaps=chosen.allow_gaps,
+        segmentation_dir=chosen.segmentation_bundle,
+        classification_dir=chosen.classification_bundle,
+        trust_bundle=chosen.trust_bundle,
+    )
+    analyzer = Analyzer(options)
     _ = analyzer.networks  # loaded now rather than at the first study
 
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:

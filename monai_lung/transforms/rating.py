@@ -6,22 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from monai_lung.stages import SLICE_TARGETS as SLICE_TARGETS
+from monai_lung.stages import TARGETS as TARGETS
 from monai_lung.transforms.window import LUNG_WINDOW_HU, SOFT_WINDOW_HU, windowed
 
-TARGETS = (
-    "nodule",
-    "malignancy",
-    "subtlety",
-    "calcification",
-    "sphericity",
-    "margin",
-    "lobulation",
-    "spiculation",
-    "texture",
-)
-"""The rating network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
-SLICE_TARGETS = TARGETS[1:]
-"""Outputs of the network on slices, logits: the ratings alone."""
 _NEAR_MM, _FADE_MM = 4.5, 1.5
 """How far around the mask the slices are seen, and over how much to each side of there that fades."""
 _PARENCHYMA = 0.1

@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import malignancy_labels
-from monai_lung.inference.networks import RateSettings, load_malignancy, settings
+from monai_lung.inference.networks import RateSettings, load_rater, settings
 from monai_lung.inference.rate import calibrate, mirrored_logits
 from monai_lung.model import Rating
 from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
@@ -43,7 +43,7 @@ class PredictionTable:
     ) -> None:
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
         self.device = torch.device(device)
-        self.malignancy = load_malignancy(Path(bundle_root), self.device)
+        self.malignancy = load_rater(self.device, Path(bundle_root)).malignancy
         self.path = Path(output_dir) / "predictions.csv"
         self._rows: list[tuple[tuple[str, ...], Rating]] = []
 
@@ -106,7 +106,7 @@ class MalignancyScores:
         self.rows, self.output_dir, self.mask = rows, Path(output_dir), mask
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
         self.device = torch.device(device)
-        self.malignancy = load_malignancy(Path(bundle_root), self.device)
+        self.malignancy = load_rater(self.device, Path(bundle_root)).malignancy
         self.weights, self.seed = dict(weights), seed
         self._rated: list[_Rated] = []
 

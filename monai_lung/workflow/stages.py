@@ -17,20 +17,11 @@ from torch import Tensor, nn
 
 from monai_lung.inference import delineate, find, within_lungs
 from monai_lung.inference.delineate import delineate_each
-from monai_lung.inference.networks import (
-    DelineateSettings,
-    Delineator,
-    Finder,
-    FindSettings,
-    RateSettings,
-    build_network,
-    placed,
-    read_config,
-    settings,
-)
+from monai_lung.inference.networks import Delineator, Finder, placed, settings
 from monai_lung.inference.rate import mirrored_logits, region
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Lungs, Outline, Seed
+from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
 from monai_lung.weights import load_weights, resume
 from monai_lung.workflow.cases import ct_of, read_mask
 
@@ -48,19 +39,6 @@ def loaded(
     else:
         load_weights(network, Path(bundle_root), file)
     return placed(network, device)
-
-
-def delineator_of(bundle_root: Path | str, device: torch.device) -> Delineator:
-    """The delineating network of a segmentation bundle, by its own config and weights.
-
-    Raises:
-        WeightsError: the weights are missing or damaged.
-        ConfigError: the config asks for code that isn't of this package.
-    """
-    bundle = Path(bundle_root)
-    config = read_config(bundle)
-    network = loaded(build_network(config, "network_def", bundle), bundle, "model.pt", device)
-    return Delineator(network, settings(DelineateSettings, config.get("delineate_settings"), bundle), device)
 
 
 class NoduleInferer(Inferer):

@@ -183,7 +183,7 @@ def test_weights_of_another_network_are_not_stored(tmp_path):
     torch.save({"iteration": 3, "network": network.state_dict()}, tmp_path / "resume.pt")
     with pytest.raises(WeightsError, match=r"resume\.pt: no weights of the ResUNet3d"):
         save_weights(tmp_path / "resume.pt", tmp_path, "model.pt")
-    with pytest.raises(WeightsError, match=r"model\.pt, find\.pt, malignancy\.pt"):
+    with pytest.raises(WeightsError, match=r"modell\.pt: the weights of .* are model\.pt"):
         save_weights(network, tmp_path, "modell.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
 
@@ -193,7 +193,9 @@ def small_bundle(folder: Path) -> ResUNet3d:
     (folder / "configs").mkdir()
     (folder / "configs" / "metadata.json").write_text("{}")
     definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
-    (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": definition}))
+    settings = {"spacing_mm": [1.0, 1.0, 2.0], "patch": [16, 16, 8], "threshold": 0.5}
+    config = {"network_def": definition, "delineate_settings": settings}
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
     return ResUNet3d(width=4)
 
 
