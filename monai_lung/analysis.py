@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -104,11 +104,16 @@ def analyze(source: CT | Case | Path | str, options: Options | None = None) -> R
 
 
 class Analyzer:
-    """Analyses one CT after the other with networks that are loaded once, at the first."""
+    """Analyses one CT after the other with networks that are loaded once, at the first.
 
-    def __init__(self, options: Options | None = None) -> None:
+    Args:
+        options: see `Options`.
+        networks: to take instead of those that the options name.
+    """
+
+    def __init__(self, options: Options | None = None, networks: Networks | None = None) -> None:
         self.options = options or Options()
-        self._networks: Networks | None = None
+        self._networks = networks
 
     @property
     def networks(self) -> Networks:
@@ -135,27 +140,33 @@ class Analyzer:
         with _timed("read", timing, progress):
             ct = self._read(source)
             earlier = self._read_prior(ct)
-        networks = self.networks
-        found = self.find(ct, timing, progress)
+        return self._report(self.find(ct, timing, progress), earlier, timing, progress)
+
+    def report(self, found: Found) -> Report:
+        """The report of what was found in a CT; errors as `monai_lung.analysis.analyze`."""
+        return self._report(found, self._read_prior(found.ct), {}, None)
+
+    def _report(
+        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+    ) -> Report:
         growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
         with _timed("advise", timing, progress):
             nodules, examination = _advised(found, growths, self.options.person)
         return Report(
-            ct=ct,
+            ct=found.ct,
             lungs=found.lungs,
             nodules=nodules,
             guidelines=examination,
             person=self.options.person,
             prior=prior,
-            weights=networks.weights,
+            weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*ct.warnings, *found.lungs.warnings, *warnings),
+            warnings=(*found.ct.warnings, *found.lungs.warnings, *warnings),
         )
 
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
         """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
-        from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate, within_lungs
         from monai_lung.transforms.lungs import segment_lungs
 
@@ -170,18 +181,8 @@ class Analyzer:
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks)
-        kept = [
-            (o, r)
-            for o, r in zip(outlines, ratings, strict=True)
-            if r.nodule_probability >= networks.rate_settings.min_nodule
-        ]
         with _timed("measure", timing, progress):
-            measured = [(o, r, measure(o, ct, lungs)) for o, r in kept]
-        measured = [m for m in measured if m[2].equivalent_diameter_mm >= SMALLEST_MM]
-        measured.sort(key=lambda m: (-m[2].volume_mm3, m[2].center_mm))
-        return Found(
-            ct, lungs, tuple(m[0] for m in measured), tuple(m[2] for m in measured), tuple(m[1] for m in measured)
-        )
+            return measured(ct, lungs, outlines, ratings, networks.rate_settings.min_nodule)
 
     def _read(self, source: CT | Case | Path | str) -> CT:
         if isinstance(source, CT):
@@ -221,6 +222,17 @@ class Analyzer:
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
         return list(growths), prior, tuple(warnings)
+
+
+def measured(ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], min_nodule: float) -> Found:
+    """The outlines that are nodules, measured: at least `SMALLEST_MM` across, with a probability of `min_nodule`."""
+    from monai_lung.clinical.measurements import measure
+
+    rated = zip(outlines, ratings, strict=True)
+    rows = [(o, measure(o, ct, lungs), r) for o, r in rated if r.nodule_probability >= min_nodule]
+    rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
+    rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
+    return Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))
 
 
 def _advised(

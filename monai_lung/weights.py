@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,24 +27,6 @@ def bundle_dir(name: str) -> Path:
         if (folder / "configs" / "metadata.json").is_file() or (folder / "configs" / "train.json").is_file():
             return folder
     raise WeightsError(f"bundle {name}: not found beside the package {package}; reinstall monai-lung")
-
-
-def running_bundle(name: str) -> Path:
-    """Folder of the bundle whose config is being run, for a config to find its own root.
-
-    That is the bundle around the first `--config_file` of the command line; where there is none (the config is used
-    from Python), the installed one.
-
-    Raises:
-        WeightsError: there is no such bundle.
-    """
-    arguments = " ".join(sys.argv[1:])
-    given = re.search(r"--config_file[ =][\[('\" ]*([^'\",\])]+?\.(?:json|ya?ml))", arguments)
-    if given:
-        configs = Path(given[1]).resolve().parent
-        if configs.name == "configs" and configs.parent.name == name:
-            return configs.parent
-    return bundle_dir(name)
 
 
 def declared_weights(segmentation: Path | None = None, classification: Path | None = None) -> dict[str, str]:

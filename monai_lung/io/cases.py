@@ -36,6 +36,10 @@ class Case:
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Its name: a log of MONAI's may show it."""
+        return self.name
+
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
     """What there is to analyse at a path, each case with a name of its own.

@@ -15,10 +15,10 @@ from monai_lung.data.crops import read_crop, read_table
 from monai_lung.errors import UsageError
 from monai_lung.inference import delineate, find, load_networks, within_lungs
 from monai_lung.io import read_ct
+from monai_lung.labels import label_map
 from monai_lung.model import Outline
 from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.workflow.segmentation_scores import dice, overlap
-from monai_lung.workflow.stages import label_map
 
 
 def test_inference_agrees_with_the_functions_to_the_voxel(bundles, ct_dir, tmp_path):

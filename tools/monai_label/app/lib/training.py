@@ -136,7 +136,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
                 "network_def": published["network_def"],
                 "spacing_mm": published["delineate_settings"]["spacing_mm"],
                 "patch": published["delineate_settings"]["patch"],
-                "train#handlers#0#momentum": _AVERAGED,
+                "train#ema#momentum": _AVERAGED,
                 "num_workers": 0,  # a few crops: workers would take longer to start than to draw them
             },
         )

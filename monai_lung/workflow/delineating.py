@@ -1,0 +1,149 @@
+"""From seeds to nodules, as MONAI inferers and transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.transforms import MapTransform, Transform
+from torch import Tensor, nn
+
+from monai_lung.inference import delineate, within_lungs
+from monai_lung.inference.delineate import delineate_each
+from monai_lung.inference.networks import Delineator, settings
+from monai_lung.labels import center_seed, label_map
+from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
+from monai_lung.stages import DelineateSettings
+from monai_lung.workflow.cases import ct_of
+
+
+class DelineateSeedsd(MapTransform):
+    """The nodule at each seed, on the CT's own grid: the network looks at a patch around each, on its own grid.
+
+    Args:
+        keys: of the seeds, lists of `monai_lung.model.Seed`; they become lists of `monai_lung.model.Outline`.
+        network: delineates, on its device.
+        delineate_settings: as in the bundle's config.
+        image_key: of the CT, int16 HU (1, X, Y, Z), a MetaTensor.
+        bundle_root: named in errors.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        network: nn.Module,
+        delineate_settings: Mapping[str, Any],
+        image_key: str = "ct",
+        bundle_root: Path | str = "",
+    ) -> None:
+        super().__init__(keys)
+        self.network, self.image_key = network, image_key
+        self.settings = settings(DelineateSettings, delineate_settings, Path(bundle_root))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Seeds to outlines, without doubles."""
+        items = dict(data)
+        ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
+        delineator = Delineator(self.network, self.settings, device_of(self.network))
+        for key in self.key_iterator(items):
+            items[key] = delineate(ct, items[key], delineator)
+        return items
+
+
+class KeepInLungsd(MapTransform):
+    """Leave out what lies outside the lungs: of outlines those of which less than a quarter is in them or 2 mm beside.
+
+    Args:
+        keys: of lists of outlines.
+        image_key, lungs_key: of the CT and its lungs, (1, X, Y, Z) on one grid, MetaTensors.
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "ct", lungs_key: str = "lungs") -> None:
+        super().__init__(keys)
+        self.image_key, self.lungs_key = image_key, lungs_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fewer outlines, in their order."""
+        items = dict(data)
+        ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
+        lungs = lungs_of(items[self.lungs_key], ct.voxel_mm3)
+        for key in self.key_iterator(items):
+            items[key] = within_lungs(items[key], ct, lungs)
+        return items
+
+
+class LabelNodulesd(Transform):
+    """Outlines back onto the CT's own grid: a map with k where the kth largest is.
+
+    Args:
+        key: of the list of outlines.
+        image_key: of the CT (1, X, Y, Z), a MetaTensor.
+        output_key: of the map, int32 (1, X, Y, Z) with the CT's affine.
+    """
+
+    def __init__(self, key: str = "nodules", image_key: str = "ct", output_key: str = "pred") -> None:
+        self.key, self.image_key, self.output_key = key, image_key, output_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the map."""
+        image = data[self.image_key]
+        labels = label_map(data[self.key], tuple(image.shape[1:])).astype(np.int32)
+        return {**data, self.output_key: MetaTensor(torch.from_numpy(labels)[None], affine=image.affine)}
+
+
+class CenterInferer(Inferer):
+    """Delineates the one nodule of a crop; its seed is the crop's centre.
+
+    Args:
+        delineate_settings: as in the bundle's config.
+        bundle_root: named in errors.
+    """
+
+    def __init__(self, delineate_settings: Mapping[str, Any], bundle_root: Path | str = "") -> None:
+        super().__init__()
+        self.settings = settings(DelineateSettings, delineate_settings, Path(bundle_root))
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Masks of a batch.
+
+        Args:
+            inputs: MetaTensor (N, 1, X, Y, Z) HU with its RAS affine.
+            network: the delineating network.
+            args, kwargs: not used.
+
+        Returns:
+            MetaTensor int32 (N, 1, X, Y, Z), 1 where the nodule is.
+        """
+        delineator = Delineator(network, self.settings, inputs.device)
+        result = torch.zeros_like(inputs[:, :1], dtype=torch.int32)
+        for n, affine in enumerate(_affines(inputs)):
+            ct = ct_of(inputs[n, 0], affine)
+            (outline,) = delineate_each(ct, [center_seed(ct)], delineator)
+            if outline is not None:
+                result[n, 0] = torch.from_numpy(label_map([outline], ct.hu.shape).astype(np.int32)).to(result.device)
+        return result
+
+
+def lungs_of(labels: Tensor, voxel_mm3: float) -> Lungs:
+    """Lungs (1, X, Y, Z) as the stages take them, with their volumes."""
+    mask = labels[0].cpu().numpy().astype(np.uint8)
+    right, left = (float((mask == side).sum()) * voxel_mm3 / 1000 for side in (RIGHT_LUNG, LEFT_LUNG))
+    return Lungs(mask, right, left)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next(network.parameters()).device
+
+
+def _affines(inputs: Tensor) -> Tensor:
+    """RAS affine (N, 4, 4) of each image of a batch."""
+    if not isinstance(inputs, MetaTensor):
+        raise TypeError("an image without an affine has no voxel size: give a MetaTensor")
+    return inputs.affine.reshape(-1, 4, 4).expand(len(inputs), 4, 4)
