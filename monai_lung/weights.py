@@ -112,6 +112,8 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, tru
     """
     import torch
 
+    from monai_lung.io.json_text import json_text
+    from monai_lung.io.json_text import json_text
     from monai_lung.io.output import replacing
 
     if isinstance(source, Path | str):
@@ -133,7 +135,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, tru
     digest = sha256(bundle / "models" / file)
     metadata["weights_sha256"][file] = digest
     with replacing(bundle / "configs" / "metadata.json") as temporary:
-        temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(metadata), encoding="utf-8")
     return digest
 
 
