@@ -113,7 +113,6 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, tru
     import torch
 
     from monai_lung.io.json_text import json_text
-    from monai_lung.io.json_text import json_text
     from monai_lung.io.output import replacing
 
     if isinstance(source, Path | str):

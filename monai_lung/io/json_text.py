@@ -31,9 +31,7 @@ def _expanded(value: Any, indent: str) -> str:
     inner = indent + " " * 4
     if isinstance(value, dict):
         names = [json.dumps(str(key), ensure_ascii=False) + ": " for key in value]
-        items = [
-            n + _text(v, inner, len(inner) + len(n)) for n, v in zip(names, value.values(), strict=True)
-        ]
+        items = [n + _text(v, inner, len(inner) + len(n)) for n, v in zip(names, value.values(), strict=True)]
     else:
         items = [_text(v, inner, len(inner)) for v in value]
     if indent and not any(isinstance(v, dict | list) for v in (value.values() if isinstance(value, dict) else value)):
