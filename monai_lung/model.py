@@ -1,4 +1,4 @@
-"""The types that travel between the stages. This file imports nothing of the package.
+"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors`.
 
 Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
 row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
@@ -16,6 +16,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monai_lung.grid import Grid, bounding_box
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes homogeneous LPS coordinates to RAS, and back."""
@@ -112,17 +114,22 @@ class CT:
         return float(x), float(y), float(z)
 
     @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid.of(self.hu, self.affine_lps)
+
+    @property
     def voxel_mm3(self) -> float:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine_lps[:3, :3])))
 
     def to_world(self, index: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """LPS mm (..., 3) of (fractional) voxel indices (..., 3)."""
-        return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+        return self.grid.to_world(index)
 
     def to_index(self, point_mm: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """Fractional voxel indices (..., 3) of points in LPS mm (..., 3)."""
-        return (np.asarray(point_mm, float) - self.affine_lps[:3, 3]) @ np.linalg.inv(self.affine_lps[:3, :3]).T
+        return self.grid.to_index(point_mm)
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,14 @@ class Outline:
         """The box as slices into an array on the CT's grid."""
         x, y, z = (slice(o, o + n) for o, n in zip(self.offset, self.mask.shape, strict=True))
         return x, y, z
+
+    def grid(self, ct: Grid) -> Grid:
+        """Where the voxels of `mask` lie, which are a part of the CT's grid."""
+        return ct.part(self.box)
+
+    def middle_mm(self, ct: Grid) -> NDArray[np.float64]:
+        """(3,) LPS mm of the middle of the smallest box around the mask."""
+        return self.grid(ct).part(bounding_box(self.mask)).center_mm
 
 
 @dataclass(frozen=True)

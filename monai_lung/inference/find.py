@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cc3d
@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from monai_lung.grid import Grid, resample
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Finder, FindSettings
-from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.model import CT, Lungs, Point, Seed
+from monai_lung.transforms.lung_grid import lung_grid, near_lungs
 from monai_lung.transforms.window import windowed
 
-MARGIN_MM = 12.0
-"""Around the lungs, so that the network sees what the pleura lies on."""
-_BATCH = 4
+OUTSIDE_HU = -1024.0
+"""Beyond the field of view."""
+BATCH = 4
+"""Windows at a time."""
 
 
 def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
@@ -37,12 +38,23 @@ def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], 
     """
     settings = networks.find_settings
     seeds = seeds_of(*probability_map(ct, lungs, networks, settings, progress=progress), settings)
+    coarse = coarse_look(settings)
+    return with_masses(seeds, seeds_of(*probability_map(ct, lungs, networks, coarse), coarse), settings)
+
+
+def coarse_look(settings: FindSettings) -> FindSettings:
+    """`settings` of the look for masses: voxels twice as large."""
     x, y, z = settings.spacing_mm
-    coarse = replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
-    for mass in seeds_of(*probability_map(ct, lungs, networks, coarse), coarse):
-        if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in seeds):
-            seeds.append(mass)
-    return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
+    return replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
+
+
+def with_masses(seeds: Sequence[Seed], masses: Sequence[Seed], settings: FindSettings) -> list[Seed]:
+    """`seeds`, and those of the coarse look that are masses and not among them, best first."""
+    kept = list(seeds)
+    for mass in masses:
+        if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in kept):
+            kept.append(mass)
+    return sorted(kept, key=lambda s: (-s.score, s.center_mm))
 
 
 def _same(mass: Seed, seed: Seed) -> bool:
@@ -58,76 +70,71 @@ def probability_map(
     settings: FindSettings,
     *,
     progress: Callable[[float], None] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid's LPS affine."""
-    image, inside, affine = find_grid(ct, lungs, settings)
+) -> tuple[NDArray[np.float32], Grid]:
+    """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid."""
+    image, inside, grid = find_image(ct, lungs, settings)
+    logits = slide(
+        image.to(networks.device),
+        inside,
+        networks.find,
+        settings.window,
+        settings.overlap,
+        progress=progress,
+    )
+    return torch.where(inside, torch.sigmoid(logits.cpu()), 0).numpy(), grid
 
-    def slide(batch: int) -> Tensor:
-        inferer = LungWindowInferer(inside, settings.window, settings.overlap, batch=batch, progress=progress)
-        with torch.inference_mode(), fast_precision(networks.device):
-            return torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
 
-    return torch.where(inside, sparingly(slide, _BATCH, networks.device), 0).numpy(), affine
+def find_image(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, Grid]:
+    """What the network sees: float32 (1, 1, X, Y, Z), windowed; where it is asked, bool (X, Y, Z); and their grid."""
+    hu, source = ct.grid.turned(ct.hu)
+    lung, _ = ct.grid.turned(lungs.labels > 0)
+    grid = find_grid(source, lung, settings)
+    image = windowed(torch.from_numpy(resample(hu, source, grid, outside=OUTSIDE_HU)))
+    return image[None, None], near_lungs(torch.from_numpy(resample(lung, source, grid, outside=0))), grid
 
 
-def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """The lungs on the finding network's grid.
+def find_grid(ct: Grid, lungs: NDArray[np.generic], settings: FindSettings) -> Grid:
+    """The finding network's grid over the lungs (X, Y, Z) of a CT on the grid `ct`, at least a window large.
 
-    Returns:
-        image: float32 (1, 1, X, Y, Z), windowed to 0...1, at least a window large.
-        inside: bool (X, Y, Z), the lungs, a voxel wider.
-        affine: (4, 4), index of these to LPS mm.
+    Raises:
+        LungsNotFoundError: there are none.
     """
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    hu, labels = orientation.turn(ct.hu), orientation.turn(lungs.labels)
-    affine = orientation.turn_affine(ct.affine_lps)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    margin = np.ceil(MARGIN_MM / spacing).astype(int)
-    low, high = _bounds(labels > 0)
-    low = np.maximum(low - margin, 0)
-    high = np.minimum(high + margin, hu.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    size = np.maximum(np.rint((high - low) * spacing / settings.spacing_mm), 1).astype(int)
-    image = resize(hu[box], size)
-    inside = wider(resize(labels[box] > 0, size) > 0.25)
-    image = windowed(image)
-    short = [max(0, w - n) for w, n in zip(settings.window, image.shape, strict=True)]
-    pad = [0, short[2], 0, short[1], 0, short[0]]
-    step = (high - low) / size
-    grid = np.eye(4)
-    grid[:3, :3] = affine[:3, :3] * step
-    grid[:3, 3] = affine[:3, :3] @ (low + step / 2 - 0.5) + affine[:3, 3]
-    image = functional.pad(image[None, None], pad, mode="constant", value=0)
-    return image, functional.pad(inside, pad), grid
+    return lung_grid(ct, lungs, settings.spacing_mm, at_least=settings.window)
 
 
-def wider(mask: Tensor) -> Tensor:
-    """`mask` (bool, (X, Y, Z)), a voxel wider on every side and corner: one axis after the other, as bits."""
-    for axis, n in enumerate(mask.shape):
-        wide = mask.clone()
-        wide.narrow(axis, 1, n - 1).logical_or_(mask.narrow(axis, 0, n - 1))
-        wide.narrow(axis, 0, n - 1).logical_or_(mask.narrow(axis, 1, n - 1))
-        mask = wide
-    return mask
+def slide(
+    image: Tensor,
+    inside: Tensor,
+    network: Callable[..., Tensor],
+    window: Sequence[int],
+    overlap: float,
+    batch: int = BATCH,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Logits float32 (X, Y, Z) of a network over the windows where the lungs are.
+
+    Args:
+        image: (1, C, X, Y, Z) on the network's device, at least a window large.
+        inside: bool (X, Y, Z) on the CPU, where an answer is wanted.
+        network: of windows.
+        window: its voxels.
+        overlap: share of a window's side that neighbours share at least.
+        batch: windows at a time; fewer where memory runs out.
+        progress: called with the share that is done, 0...1.
+    """
+
+    def run(size: int) -> Tensor:
+        inferer = LungWindowInferer(inside, window, overlap, batch=size, progress=progress)
+        with torch.inference_mode(), fast_precision(image.device):
+            return inferer(image, network)[0, 0]
+
+    return sparingly(run, batch, image.device)
 
 
-def resize(array: NDArray[np.generic], size: NDArray[np.int64]) -> Tensor:
-    """`array` (X, Y, Z) to `size`: averaged along an axis that gets much coarser, linear elsewhere. float32."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
-    now = [int(n) for n in tensor.shape[2:]]
-    target = [int(n) for n in size]
-    pooled = [t if n >= 1.5 * t else n for n, t in zip(now, target, strict=True)]
-    if pooled != now:
-        tensor = functional.adaptive_avg_pool3d(tensor, (pooled[0], pooled[1], pooled[2]))
-    if pooled != target:
-        tensor = functional.interpolate(tensor, target, mode="trilinear", align_corners=False)
-    return tensor[0, 0]
-
-
-def seeds_of(probability: NDArray[np.float32], affine: NDArray[np.float64], settings: FindSettings) -> list[Seed]:
+def seeds_of(probability: NDArray[np.float32], grid: Grid, settings: FindSettings) -> list[Seed]:
     """Connected components above the threshold as seeds, best first; ties by position, so that order is fixed."""
     labels = cc3d.connected_components(probability >= settings.threshold, connectivity=26)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     seeds = []
     for n, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], start=1):
         here = labels[box] == n
@@ -137,17 +144,9 @@ def seeds_of(probability: NDArray[np.float32], affine: NDArray[np.float64], sett
             continue
         index = np.argwhere(here)
         center = (index * weight[here][:, None]).sum(0) / weight.sum() + [s.start for s in box]
-        extent = (index.max(0) - index.min(0) + 1) * spacing
-        world = affine[:3, :3] @ center + affine[:3, 3]
-        seeds.append(Seed(_point(world), score, float(extent.max())))
+        extent = (index.max(0) - index.min(0) + 1) * grid.spacing_mm
+        seeds.append(Seed(_point(grid.to_world(center)), score, float(extent.max())))
     return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lowest index and one past the highest where `mask` is, (3,) each."""
-    others = ((1, 2), (0, 2), (0, 1))
-    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in others]
-    return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
 
 
 def _point(world: NDArray[np.float64]) -> Point:

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from monai_lung.grid import Grid, resample
 from monai_lung.inference.memory import sparingly
-from monai_lung.inference.networks import Networks, RateSettings
-from monai_lung.inference.orient import Orientation
+from monai_lung.inference.networks import Rater, RateSettings
 from monai_lung.inference.precision import fast_precision
-from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Outline, Rating
 from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS, region_channels
@@ -22,20 +21,20 @@ _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 
-def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
+def rate(ct: CT, outlines: Sequence[Outline], networks: Rater) -> list[Rating]:
     """The rating of each outline, in order."""
     nodule, malignancy = rate_logits(ct, outlines, networks), malignancy_logits(ct, outlines, networks)
     return [calibrate(row, x, networks.rate_settings) for row, x in zip(nodule, malignancy, strict=True)]
 
 
-def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Rater) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
     settings = networks.rate_settings
     rows = _logits(lambda outline: region(ct, outline, settings), outlines, networks.rate, networks.device)
     return rows.reshape(len(outlines), len(TARGETS))
 
 
-def malignancy_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+def malignancy_logits(ct: CT, outlines: Sequence[Outline], networks: Rater) -> NDArray[np.float64]:
     """The malignancy's logit (n,) of each outline by the network on slices, averaged over four mirrors."""
     settings = networks.rate_settings
     rows = _logits(lambda outline: nodule_slices(ct, outline, settings), outlines, networks.malignancy, networks.device)
@@ -66,18 +65,17 @@ def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
 
 def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
     """What the network sees: float32 (3, *region), centred on the middle of the outline's box."""
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    affine = orientation.turn_affine(ct.affine_lps)
-    index = np.argwhere(outline.mask)
-    center = ct.to_world((index.min(0) + index.max(0)) / 2 + outline.offset)
-    target = patch_affine(center, unit_axes(affine), settings.spacing_mm, settings.region)
-    hu = sample(orientation.turn(ct.hu), affine, target, settings.region, border=True)
-    own = ct.affine_lps.copy()
-    own[:3, 3] = ct.to_world(np.asarray(outline.offset, float))
-    # one empty voxel around the box: sampling fades to 0 there, not beyond
-    mask = np.pad(outline.mask, 1)
-    own[:3, 3] -= own[:3, :3].sum(1)
-    return region_channels(hu, sample(mask, own, target, settings.region, border=True))
+    hu, mask, _ = around(ct, outline, settings.spacing_mm, settings.region)
+    return region_channels(torch.from_numpy(hu), torch.from_numpy(mask))
+
+
+def around(
+    ct: CT, outline: Outline, spacing_mm: Sequence[float], size: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Grid]:
+    """HU and mask (0...1), each (X, Y, Z) of `size`, on a grid along the patient's axes about an outline's middle."""
+    own = outline.grid(ct.grid)
+    target = Grid.around(outline.middle_mm(ct.grid), spacing_mm, size, own.patient_axes)
+    return resample(ct.hu, ct.grid, target), resample(outline.mask, own, target, outside=0), target
 
 
 def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSettings) -> Rating:

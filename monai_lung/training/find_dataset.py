@@ -13,9 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_lung.data.backgrounds import Background, check_held_out, halved, read_backgrounds
+from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.slices import read_slices
-from monai_lung.errors import UsageError
+from monai_lung.grid import Grid, resample
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import (
     Donor,
@@ -24,7 +24,6 @@ from monai_lung.training.synthesis import (
     feathered,
     random_frame,
     rounded,
-    sample,
     soft_box,
 )
 from monai_lung.transforms.window import windowed
@@ -47,21 +46,25 @@ FADED = (0.2, 0.8)
 
 @dataclass(frozen=True)
 class _Ground:
-    """A background and where patches of it are centred: flat indices into its voxels."""
+    """A background and where patches of it are centred: flat indices into its voxels, and hard places."""
 
     background: Background
     inside: NDArray[np.int64]
     dense: NDArray[np.int64]
-    hard: NDArray[np.int64]
 
     @classmethod
     def of(cls, b: Background) -> _Ground:
-        return cls(
-            b,
-            np.flatnonzero(b.depth_mm >= 2),
-            np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known),
-            np.ravel_multi_index(tuple(b.hard.T), b.hu.shape),
-        )
+        dense = (b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known
+        return cls(b, np.flatnonzero(b.depth_mm >= 2), np.flatnonzero(dense))
+
+    def place(self, coarse: bool, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(3,) LPS mm: half of the time a hard place, if there are any, else a third of the time a dense voxel."""
+        b = self.background
+        hard = b.hard_coarse_mm if coarse else b.hard_mm
+        if rng.random() < 0.5 and len(hard):
+            return hard[rng.integers(len(hard))]
+        pool = self.dense if rng.random() < 1 / 3 and len(self.dense) else self.inside
+        return b.grid.to_world(np.array(np.unravel_index(rng.choice(pool), b.hu.shape)))
 
 
 class FindDataset(Dataset[dict[str, Any]]):
@@ -75,10 +78,11 @@ class FindDataset(Dataset[dict[str, Any]]):
     quarter of the items are of twice the voxel size, with large nodules grown to masses.
 
     Args:
-        backgrounds: scans on the network's grid.
+        backgrounds: scans on their own grids.
         donors: nodules to set in.
         size: voxels of a patch.
         samples: items of an epoch.
+        spacing_mm: of the network's grid.
         seed: items depend on it, on the index and on the epoch.
     """
 
@@ -89,17 +93,17 @@ class FindDataset(Dataset[dict[str, Any]]):
         size: Sequence[int],
         *,
         samples: int,
+        spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
         seed: int = 0,
     ) -> None:
-        self.backgrounds = list(backgrounds)
+        self.spacing_mm = np.asarray(spacing_mm, float)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.samples, self.seed = samples, seed
         self.donors = list(donors)
         weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
         self._often = weight / weight.sum()
         self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
-        self._grounds = [_Ground.of(b) for b in self.backgrounds]
-        self._coarse = [_Ground.of(halved(b)) for b in self.backgrounds]
+        self._grounds = [_Ground.of(b) for b in backgrounds]
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -114,34 +118,29 @@ class FindDataset(Dataset[dict[str, Any]]):
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
         grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
-        ground = (self._coarse if grown > 1 else self._grounds)[rng.integers(len(self.backgrounds))]
-        hu, depth, known, spacing = self._context(ground, rng)
+        ground = self._grounds[rng.integers(len(self._grounds))]
+        hu, depth, known, spacing = self._context(ground, grown, rng)
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
         for _ in range(rng.choice(len(NODULES), p=NODULES)):
             hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
         image = windowed(vary_hu(hu, rng))[None]
         return {"image": image, "label": torch.stack([share, trust]), "id": ground.background.name}
 
-    def _context(self, ground: _Ground, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+    def _context(
+        self, ground: _Ground, grown: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
         """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
-        b, pool = ground.background, ground.inside
-        if rng.random() < 0.5 and len(ground.hard):
-            pool = ground.hard
-        elif rng.random() < 1 / 3 and len(ground.dense):
-            pool = ground.dense
-        center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
+        b = ground.background
         scale = rng.uniform(0.85, 1.2)
-        frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
-        center += rng.uniform(-0.25, 0.25, 3) * self.size
-        step = frame @ np.diag(b.spacing_mm) / b.spacing_mm[:, None]
-        half = np.abs(step) @ (np.array(self.size) / 2) + 2
-        low = np.clip(np.floor(center - half), 0, np.array(b.hu.shape) - 2).astype(int)
-        high = np.maximum(np.ceil(center + half).astype(int) + 1, low + 2)
-        box = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
-        start = center - low - step @ ((np.array(self.size) - 1) / 2)
-        channels = np.stack([b.hu[box], b.depth_mm[box], b.known[box]]).astype(np.float32)
-        patch = sample(torch.from_numpy(channels), np.c_[step, start], self.size, padding="border")
-        return patch[0], patch[1], patch[2], b.spacing_mm * scale
+        spacing = self.spacing_mm * grown * scale
+        frame = b.grid.patient_axes @ random_frame(rng, scale=(1, 1), tilt_deg=10)
+        center = ground.place(grown > 1, rng) + frame @ (rng.uniform(-0.25, 0.25, 3) * self.size * spacing)
+        patch = Grid.around(center, spacing.tolist(), self.size, frame)
+        hu = resample(b.hu, b.grid, patch)
+        box = b.grid.reach(patch, 2)
+        marks = np.stack([b.depth_mm[box], b.known[box]])
+        depth, known = resample(marks, b.grid.part(box), patch, average=False)
+        return torch.from_numpy(hu), torch.from_numpy(depth), torch.from_numpy(known), spacing
 
     def _set_in(
         self,
@@ -192,16 +191,19 @@ class FindDataset(Dataset[dict[str, Any]]):
         Channels: HU, share, trust, soft box.
         """
         long = continue_in_z(donor.crop, 8.0, rng)
-        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
+        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
         frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
         if donor.wall is not None:
             frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
-        step = frame @ np.diag(spacing)
-        start = -step @ place - long.origin_mm
-        to_index = np.c_[step, start] / long.spacing_mm[:, None]
-        nodule = sample(channels, to_index, self.size)
-        nodule[0] = sample(channels[:1], to_index, self.size, padding="border")[0]
-        return nodule
+        from_place = (frame * spacing) @ ((np.array(self.size) - 1) / 2 - place)
+        patch = Grid.around(from_place, spacing.tolist(), self.size, frame)
+        box = patch.reach(long.grid, 1)
+        nodule = np.zeros((4, *self.size), np.float32)
+        here = patch.part(box)
+        if 0 not in here.shape:
+            nodule[(slice(None), *box)] = resample(channels, long.grid, here, outside=0)
+            nodule[(0, *box)] = resample(channels[0], long.grid, here)
+        return torch.from_numpy(nodule)
 
 
 def _place(
@@ -254,7 +256,7 @@ def find_dataset(
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
     held_out: Sequence[str] = (),
-    spacing_mm: Sequence[float] | None = None,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
     seed: int = 0,
 ) -> FindDataset:
     """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
@@ -263,7 +265,7 @@ def find_dataset(
     left out: with them, grown to masses, a network called hearts and diaphragms nodules.
 
     Raises:
-        UsageError: a background has other voxels than `spacing_mm`, or is of a patient in `held_out`.
+        UsageError: a background is of a patient in `held_out`.
     """
     donors = [donor_of(crop) for crop in load_crops(folder, patients, exclude)]
     if slices:
@@ -273,10 +275,4 @@ def find_dataset(
         donors += [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM]
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
     check_held_out(scans, held_out)
-    for scan in scans:
-        if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
-            raise UsageError(
-                f"{backgrounds}: {scan.name} has voxels of {scan.spacing_mm} mm, the recipe wants {list(spacing_mm)}; "
-                "make the backgrounds anew for it"
-            )
-    return FindDataset(scans, donors, size, samples=samples, seed=seed)
+    return FindDataset(scans, donors, size, samples=samples, spacing_mm=spacing_mm, seed=seed)

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.slices import NoduleSlice
+from monai_lung.grid import Grid
 
 WAYS = (0.5, 0.3, 0.2)
 """How often a crop goes on with its last slice cleaned, with its last slice, and with plain parenchyma."""
@@ -36,6 +37,14 @@ class LongCrop:
     channels: Tensor
     spacing_mm: NDArray[np.float64]
     origin_mm: NDArray[np.float64]
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie, in mm from the nodule's centre, along the crop's own axes."""
+        affine = np.diag([*self.spacing_mm, 1.0])
+        affine[:3, 3] = self.origin_mm
+        x, y, z = self.channels.shape[1:]
+        return Grid((x, y, z), affine)
 
 
 def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator, ways: tuple[float, ...] = WAYS) -> LongCrop:
@@ -178,24 +187,3 @@ def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_d
     rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
     ry = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
     return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
-
-
-def sample(
-    channels: Tensor, to_index: NDArray[np.float64], shape: tuple[int, int, int], *, padding: str = "zeros"
-) -> Tensor:
-    """Trilinear resampling of `channels` (C, X, Y, Z) onto a grid of `shape`.
-
-    `to_index` (3, 4) takes the new grid's index (i, j, k, 1) to an index of `channels`. `padding` is that of
-    `torch.nn.functional.grid_sample`: zeros, border or reflection.
-    """
-    size = np.array(channels.shape[1:])
-    # grid_sample wants -1...1 over voxel centres (align_corners) and the axes in reverse order
-    scale = 2 / np.maximum(size - 1, 1)
-    unit = np.concatenate([to_index[:, :3] * scale[:, None], (to_index[:, 3] * scale - 1)[:, None]], axis=1)
-    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
-    rows = torch.from_numpy(unit).float()
-    points = [
-        (r[0] * i)[:, None, None] + (r[1] * j)[None, :, None] + (r[2] * k + r[3])[None, None, :] for r in rows.unbind(0)
-    ]
-    grid = torch.stack([points[2], points[1], points[0]], dim=-1)
-    return functional.grid_sample(channels[None].float(), grid[None], padding_mode=padding, align_corners=True)[0]

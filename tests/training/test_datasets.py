@@ -118,7 +118,7 @@ def test_half_of_the_patches_are_around_hard_places(
     hu = background.hu.copy()
     hu[56:64, 56:64, 28:32] = 3000  # brighter than all else
     marked = dataclasses.replace(background, hu=hu)
-    place = {"hard_coarse": np.array([[29, 29, 14]])} if coarse else {"hard": np.array([[59, 59, 29]])}
+    place = {"hard_coarse_mm" if coarse else "hard_mm": np.array([[59.5, 59.5, 59.0]])}
     shown = {}
     for name, b in (("without", marked), ("with", dataclasses.replace(marked, **place))):
         dataset = FindDataset([b], [donor_of(ball_crop(radius_mm=6.0))], (12, 12, 8), samples=60, seed=3)
@@ -128,7 +128,7 @@ def test_half_of_the_patches_are_around_hard_places(
 
 
 def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:
-    everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.ones(3))
+    everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.eye(4))
     item = FindDataset([everywhere], [donor_of(ball_crop())], (32, 32, 16), samples=1)[0]
     assert item["label"][1].max() == 0
 
