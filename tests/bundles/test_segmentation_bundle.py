@@ -49,7 +49,7 @@ def test_what_lies_outside_the_lungs_is_left_out_everywhere(bundles, ct_dir, tmp
         return [Outline(block, block.astype(np.float32), tuple(map(int, o)), seeds[0]) for o in (inside, (1, 1, 1))]
 
     monkeypatch.setattr("monai_lung.inference.delineate", two_blocks)
-    monkeypatch.setattr("monai_lung.workflow.stages.delineate", two_blocks)
+    monkeypatch.setattr("monai_lung.workflow.delineating.delineate", two_blocks)
     run(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), output_dir=str(tmp_path / "out"), device="cpu")
     labels = np.asarray(nibabel.load(tmp_path / "out" / "one" / "nodules.nii.gz").dataobj)
     assert (labels.max(), (labels > 0).sum(), labels[1, 1, 1]) == (1, 27, 0)

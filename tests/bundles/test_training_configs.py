@@ -172,7 +172,7 @@ def test_workers_draw_what_the_trainer_would_draw_and_the_wait_is_logged(bundles
 @pytest.mark.parametrize(("kind", "name"), TRAINED)
 def test_the_average_follows_its_config(bundles, options, kind, name, momentum):
     """As fine-tuning in MONAI Label sets it."""
-    given = options(name, **{"train#handlers#0#momentum": momentum})
+    given = options(name, **{"train#ema#momentum": momentum})
     flow = workflow(getattr(bundles, kind), name, kind="train", **given)
     flow.initialize()
     trainer = flow.parser.get_parsed_content("train#trainer")

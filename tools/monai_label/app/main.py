@@ -50,7 +50,7 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
 
     def init_infers(self) -> dict[str, InferTask]:
         """`analysis` and `segmentation`."""
-        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle, self.conf)}
+        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle)}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """`segmentation`."""
