@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from monai_lung.errors import (
     out_of_memory,
 )
 from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
 
 if TYPE_CHECKING:
@@ -30,22 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("json", "nifti", "seg", "sr", "html", "figure", "csv")
-"""What `write` can make of a report."""
-DEFAULT_FORMATS = ("json", "nifti", "html")
 SMALLEST_MM = 3.0
 """Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
 
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
-_EXTRAS = {
-    "seg": ("highdicom",),
-    "sr": ("highdicom",),
-    "html": ("jinja2", "markupsafe", "PIL"),
-    "figure": ("matplotlib",),
-}
-"""Modules of the extra `dicom` that a format needs."""
-
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -142,9 +130,9 @@ class Analyzer:
             earlier = self._read_prior(ct)
         return self._report(self.find(ct, timing, progress), earlier, timing, progress)
 
-    def report(self, found: Found) -> Report:
+    def report(self, found: Found, timing: dict[str, float] | None = None) -> Report:
         """The report of what was found in a CT; errors as `monai_lung.analysis.analyze`."""
-        return self._report(found, self._read_prior(found.ct), {}, None)
+        return self._report(found, self._read_prior(found.ct), {} if timing is None else timing, None)
 
     def _report(
         self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
@@ -267,49 +255,13 @@ def software() -> dict[str, str]:
     return {"monai-lung": __version__, **{name: version(name) for name in ("torch", "monai", "numpy", "SimpleITK")}}
 
 
-def check_formats(formats: Collection[str]) -> tuple[str, ...]:
-    """`formats` in the order of `FORMATS`; "all" is all of them, and sr brings the seg that it refers to.
-
-    Raises:
-        UsageError: one is unknown.
-    """
-    unknown = sorted(set(formats) - {*FORMATS, "all"})
-    if unknown:
-        raise UsageError(f"format {', '.join(unknown)}: unknown; choose from {', '.join(FORMATS)} or all")
-    chosen = {*formats, "seg"} if "sr" in formats else {*formats}
-    return FORMATS if "all" in chosen else tuple(f for f in FORMATS if f in chosen)
-
-
-def require_formats(formats: Collection[str]) -> None:
-    """Make sure before any work that the libraries which these formats need are installed.
-
-    Raises:
-        UsageError: one isn't, or a format is unknown.
-    """
-    for name in check_formats(formats):
-        for module in _EXTRAS.get(name, ()):
-            if find_spec(module) is None:
-                raise UsageError(f'format {name} needs {module}: pip install "monai-lung[dicom]"')
-
-
-def noted(report: Report, formats: Collection[str]) -> Report:
-    """`report` with a warning about those of `formats` that its input can't have: DICOM objects of a volume file.
-
-    `write` does this for what it writes; whoever shows the report otherwise calls it too, so that all agree.
-    """
-    skipped = [] if report.ct.slices else [f.upper() for f in ("seg", "sr") if f in check_formats(formats)]
-    warning = f"No DICOM {' and '.join(skipped)}: the input is a volume file without DICOM instances to refer to."
-    if not skipped or warning in report.warnings:
-        return report
-    return replace(report, warnings=(*report.warnings, warning))
-
-
 def write(
-    report: Report, out: Path | str, formats: Collection[str] = DEFAULT_FORMATS, *, show_patient: bool = False
+    report: Report, out: Path | str, formats: str | Collection[str] = DEFAULT_FORMATS, *, show_patient: bool = False
 ) -> Path:
     """Write `out/<case>/` in one go: it appears complete or not at all, and replaces an earlier result.
 
-    Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning, see `noted`.
+    Only one of the same content is replaced: where the folder holds that of another input, this one gets a name of its
+    own, with a number. Formats that the input can't have (DICOM objects of a NIfTI) are left out with a warning.
 
     Returns:
         The case's folder.
@@ -320,20 +272,14 @@ def write(
         OutputError: the folder can't be written.
     """
     from monai_lung.io.output import replacing_folder
-    from monai_lung.report.files import WRITERS
+    from monai_lung.report.place import own_name
 
-    wanted = check_formats(formats)
-    report = noted(report, wanted)
-    if not report.ct.slices:
-        wanted = tuple(f for f in wanted if f not in ("seg", "sr"))
+    formats = check_formats(formats)
+    ct = report.ct
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
     folder = Path(out) / report.ct.name
-    with replacing_folder(folder) as temporary, ThreadPoolExecutor(1) as aside:
-        # masks are compressed outside of Python's lock, so another core can draw the page meanwhile
-        masks = [aside.submit(WRITERS["nifti"], report, temporary, show_patient)] if "nifti" in wanted else []
-        for name in (f for f in WRITERS if f in wanted and f != "nifti"):  # in order: the SR refers to the SEG
-            WRITERS[name](report, temporary, show_patient)
-        for one in masks:
-            one.result()
+    with replacing_folder(folder, files_of(FORMATS)) as temporary:
+        write_files(report, temporary, formats, show_patient=show_patient)
     return folder
 
 

@@ -20,6 +20,7 @@ import click
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
 from monai_lung.service.cli import serve
 from monai_lung.terminal import (
     PROGRAM,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PATH = GivenPath(path_type=Path)
-_FORMATS = "json,nifti,seg,sr,html,figure,csv"
+_FORMATS_HELP = f"Of {','.join(FORMATS)}, or all. Default: {','.join(DEFAULT_FORMATS)}."
 _DEVICES = click.Choice(["auto", "cpu", "cuda"])
 
 
@@ -141,7 +142,7 @@ class _Batch:
 @cli.command()
 @click.argument("inputs", metavar="CT...", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=_PATH, required=True, help="Results go to OUT/<case>/.")
-@click.option("--format", "formats", metavar="LIST", help=f"Of {_FORMATS}, or all. Default: json,nifti,html.")
+@click.option("--format", "formats", metavar="LIST", help=_FORMATS_HELP)
 @click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
 @click.option("--prior", metavar="PATH", type=_PATH, help="Earlier CT, or its result, of the same patient.")
 @click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
@@ -171,19 +172,17 @@ def analyze(
     CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. A case that the
     same version has finished from the same files isn't analysed again.
     """
-    from monai_lung.analysis import DEFAULT_FORMATS, check_formats, require_formats
     from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases
+    from monai_lung.engine.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
         inputs = tuple(path.absolute() for path in inputs)
         options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
-    wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
-    require_formats(wanted)
+    wanted = require_formats(formats or DEFAULT_FORMATS)
     batch = _Batch()
-    cases = _cases(inputs, options["series_uid"], batch)
+    cases = settled(output, _cases(inputs, options["series_uid"], batch))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}

@@ -62,6 +62,7 @@ class SourceSlice:
 
     `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
     of unit length. `frame` counts the frames of a multi-frame instance from 0, None for a single-frame one.
+    `sop_instance_uid` is "" where the instance has none of its own: none at all, or that of other slices too.
     """
 
     path: Path
@@ -80,7 +81,7 @@ class CT:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
         name: the case's name, safe in a path, nothing of the patient in it.
-        path: where it was read from.
+        path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
@@ -90,7 +91,7 @@ class CT:
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
         patient: name and ID, only for `--show-patient`; () where unknown.
-        sha256: of the volume file, which has no UID; "" for a DICOM series.
+        sha256: of the content of its files (`io.content`), "" for one that was made in memory.
     """
 
     hu: NDArray[np.int16]

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monai_lung.report.formats import FORMATS
+
 if TYPE_CHECKING:
     from monai_lung.model import Series
 
@@ -178,7 +180,7 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     for warning in findings["input"]["warnings"]:
         lines.append(note(warning))
-    page = folder / "report.html"
+    page = folder / FORMATS["html"].files[0]
     lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ from monai_lung.cli import run
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
 from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
-from monai_lung.report import files
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
 from monai_lung.terminal import table
 
 
@@ -88,8 +88,8 @@ def one_line(error: str) -> str:
 def test_help_names_every_format(capsys):
     assert run(["analyze", "--help"]) == 0
     text = capsys.readouterr().out.replace("\n", "").replace(" ", "")
-    assert ",".join(analysis.FORMATS) in text
-    assert ",".join(analysis.DEFAULT_FORMATS) in text
+    assert ",".join(FORMATS) in text
+    assert ",".join(DEFAULT_FORMATS) in text
 
 
 def test_help_imports_nothing_heavy():
@@ -260,14 +260,14 @@ def test_read_only_output_is_1(volumes, tmp_path, analyzer, capsys):
 
 
 def test_interrupt_is_130_and_keeps_finished_cases_only(volumes, tmp_path, analyzer, capsys, monkeypatch):
-    wrote = files.WRITERS["json"]
+    wrote = FORMATS["json"].write
 
     def interrupted(result: Report, folder: Path, show_patient: bool) -> None:
         wrote(result, folder, show_patient)
         if result.ct.name == "two":
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(files.WRITERS, "json", interrupted)
+    monkeypatch.setitem(FORMATS, "json", dataclasses.replace(FORMATS["json"], write=interrupted))
     assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json"]) == 130
     assert "interrupted" in one_line(capsys.readouterr().err)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["one"]

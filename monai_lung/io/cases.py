@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monai_lung.errors import NoSeriesError
+from monai_lung.io.content import files_sha256
 from monai_lung.io.header import Header
-from monai_lung.io.paths import check_exists, is_volume, shown, stem
+from monai_lung.io.paths import archive_of, check_exists, is_volume, shown, stem
 from monai_lung.io.series import Found, choose, scan
 from monai_lung.model import Series
 
@@ -28,6 +30,7 @@ class Case:
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
         warnings: what discovery had to leave out.
+        sha256: of the content (`io.content`) of a series in an archive, since what was unpacked may be gone; else "".
     """
 
     name: str
@@ -35,6 +38,17 @@ class Case:
     series: Series | None = None
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
     warnings: tuple[str, ...] = ()
+    sha256: str = ""
+
+    @property
+    def source(self) -> Path:
+        """Where it came from, absolute: archive, volume file, or the folder of the series (its file, if it's one)."""
+        if self.series is None:
+            return archive_of(self.path) or self.path.absolute()
+        files = self.series.files
+        if self.sha256:  # of an archive
+            return self.path.absolute()
+        return Path(os.path.commonpath([file.absolute() for file in files]))
 
     def __str__(self) -> str:
         """Its name: a log of MONAI's may show it."""
@@ -108,6 +122,7 @@ def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
             series,
             found.headers[series.study_uid, series.uid],
             warnings,
+            files_sha256(series.files) if archive_of(series.files[0]) else "",
         )
         for series in chosen
     ]

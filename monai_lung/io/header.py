@@ -34,6 +34,8 @@ _MAX_INFLATION = 200
 _inflating = threading.Lock()
 """pydicom holds an inflated file several times over: one at a time."""
 _PER_FRAME, _SHARED, _FRAMES, _LOOKUP_TABLE = 0x52009230, 0x52009229, 0x00280008, 0x00283000
+_PARTS = 0x00209163
+"""In-concatenation Total Number."""
 _ACQUISITION = (0x00200012, 0x00200100, 0x00209241, 0x00181060, 0x00080032)
 """Acquisition number, temporal position, cardiac phase, trigger time, acquisition time."""
 _TAGS = (
@@ -41,7 +43,7 @@ _TAGS = (
     *(0x00100020, 0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
-    _PER_FRAME,
+    *(_PARTS, _PER_FRAME),
 )
 
 
@@ -53,7 +55,8 @@ class Header:
     `spacing_mm` the distance of rows, then of columns (as DICOM has it). None is missing, or not to be understood.
     `pixel_offset` is where uncompressed pixels of this slice start in the file, -1 where pydicom has to decode them;
     `pixel_bytes` is 0 where the file has no pixel data. `padding` is the stored value outside the field of view,
-    `padding_limit` the other end of a range of such values. `patient_id` only tells patients apart.
+    `padding_limit` the other end of a range of such values. `parts` is how many files the multi-frame image was split
+    into. `patient_id` only tells patients apart.
     """
 
     path: Path
@@ -90,6 +93,7 @@ class Header:
     frame: int | None = None
     padding: int | None = None
     padding_limit: int | None = None
+    parts: int = 1
     patient_id: str = field(default="", repr=False)
 
 
@@ -263,6 +267,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         pixel_bytes=length,
         padding=_integer(data, 0x00280120),
         padding_limit=_integer(data, 0x00280121),
+        parts=_integer(data, _PARTS) or 1,
         patient_id=_text(data, 0x00100020),
     )
 

@@ -2,7 +2,7 @@
 
 Lengths in mm (LPS for points), volumes in mm3 and ml, probabilities in 0 ... 1. The file is strict JSON (a number that
 isn't finite becomes null), its keys always come in the same order, and nothing in it names the patient unless that is
-asked for.
+asked for (of the input's path only what is known to be the name is left out).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import dataclasses
 import datetime
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import Nodule, Report
+from monai_lung.model import CT, Nodule, Report
 
 SCHEMA = "monai-lung/findings/1"
 NOTICE = "research use; decision support, not a diagnosis"
@@ -127,6 +129,7 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "series_uid": series.uid if series else "",
         "study_uid": series.study_uid if series else "",
         "frame_of_reference_uid": ct.frame_of_reference_uid,
+        "path": _path(ct, show_patient),
         **({"sha256": ct.sha256} if ct.sha256 else {}),
         "study_date": _plain(ct.study_date),
         "patient_key": ct.patient_key,
@@ -137,6 +140,20 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "resampled": ct.resampled,
         "warnings": list(all_warnings(report)),
     }
+
+
+def _path(ct: CT, show_patient: bool) -> str:
+    """Where the CT was read from; folders that hold a part of the patient's name as "***" unless that is asked for.
+
+    A name that is (part of) the patient's ID is a pseudonym, as in public collections, and stays.
+    """
+    name, number = (*ct.patient, "", "")[:2]
+    parts = [p.casefold() for p in re.split(r"[\W_]+", name) if len(p) >= 3 and p.casefold() not in number.casefold()]
+    text = os.fsencode(ct.path).decode("utf-8", "backslashreplace")
+    if show_patient or not parts:
+        return text
+    folders = text.split(os.sep)
+    return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
 
 
 def _nodule(nodule: Nodule) -> dict[str, Any]:

@@ -207,6 +207,8 @@ def _case_row(case: Case) -> dict[str, Any]:
         "status": "done" if case.findings is not None else "failed",
         "error": case.error,
         "study_date": source.get("study_date"),
+        "path": source.get("path"),
+        "sha256": source.get("sha256"),
         "series_uid": source.get("series_uid"),
         "patient_key": source.get("patient_key"),
         "nodules": len(content["nodules"]) if content else None,

@@ -15,8 +15,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from monai_lung.errors import ConfigError, UsageError
+from monai_lung.report.formats import FORMATS
 
-OBJECTS = ("seg", "sr", "report")
+OBJECTS = (*(name for name, entry in FORMATS.items() if entry.needs_dicom), "report")
 """What can be sent: the Segmentation, the Structured Report, the page as an encapsulated PDF or as a picture."""
 
 

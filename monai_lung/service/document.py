@@ -26,11 +26,14 @@ from monai_lung.report.dicom_source import (
     source_headers,
 )
 from monai_lung.report.extras import require
+from monai_lung.report.formats import FORMATS, files_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9003
+DOCUMENT = "report.dcm"
+"""The name of its file."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
     *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -60,9 +63,9 @@ def write_document(report: Report, folder: Path) -> Path:
         OutputError: it can't be written.
     """
     document = _pdf_document(report, folder) or _picture_document(report, folder)
-    with replacing(folder / "report.dcm") as temporary:
+    with replacing(folder / DOCUMENT) as temporary:
         document.save_as(temporary, enforce_file_format=True)
-    return folder / "report.dcm"
+    return folder / DOCUMENT
 
 
 def _pdf_document(report: Report, folder: Path) -> Dataset | None:
@@ -73,7 +76,7 @@ def _pdf_document(report: Report, folder: Path) -> Dataset | None:
     if chromium is None:
         return None
     try:
-        pdf = _print(chromium, folder / "report.html")
+        pdf = _print(chromium, folder / FORMATS["html"].files[0])
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("no PDF (%s): the report goes as a picture", type(error).__name__)
         return None
@@ -92,7 +95,7 @@ def _picture_document(report: Report, folder: Path) -> Dataset:
     """The figure as Secondary Capture Image Storage (PS3.3 A.8.1)."""
     from pydicom.uid import SecondaryCaptureImageStorage
 
-    image = require("PIL.Image", "the report as a picture").open(folder / "figure.png").convert("RGB")
+    image = require("PIL.Image", "the report as a picture").open(folder / FORMATS["figure"].files[0]).convert("RGB")
     pixels = image.tobytes()
     document = _document(report, folder, SecondaryCaptureImageStorage)
     document.Modality = "OT"
@@ -125,7 +128,7 @@ def _document(report: Report, folder: Path, sop_class: str) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
 
-    beside = [dcmread(folder / name, specific_tags=["SOPInstanceUID"]) for name in ("seg.dcm", "sr.dcm")]
+    beside = [dcmread(folder / name, specific_tags=["SOPInstanceUID"]) for name in files_of(("seg", "sr"))]
     source, document, now = source_headers(report.ct)[0], Dataset(), datetime.datetime.now()
     document.SpecificCharacterSet = CHARACTER_SET
     for keyword in _COPIED:

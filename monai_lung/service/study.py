@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
-from monai_lung.io import Case, find_cases
+from monai_lung.io import content_sha256, find_cases
+from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome
 from monai_lung.service.config import Config
-from monai_lung.service.document import write_document
+from monai_lung.service.document import DOCUMENT, write_document
 
-FORMATS = ("json", "seg", "sr", "html", "figure")
-FILES = {"seg": "seg.dcm", "sr": "sr.dcm", "report": "report.dcm"}
+_KEPT = tuple(name for name, entry in FORMATS.items() if entry.on_node)
+FILES = {**{name: entry.files[0] for name, entry in FORMATS.items() if entry.needs_dicom}, "report": DOCUMENT}
 """The file of each object that can be sent."""
 _NOT_A_CHEST_CT = (NoSeriesError, NotCTError, LungsNotFoundError)
 
@@ -41,11 +41,11 @@ def make_analysis(config: Config) -> Analysis:
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:
         try:
             (case,) = find_cases(source)
-            found = _fingerprint(case)
+            found = content_sha256(case)
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
             report = analyzer.analyze(case)
-            folder = write(report, out, FORMATS)
+            folder = write(report, out, _KEPT)
             write_document(report, folder)
             return Outcome("done", fingerprint=found, folder=folder)
         except _NOT_A_CHEST_CT as error:
@@ -54,10 +54,3 @@ def make_analysis(config: Config) -> Analysis:
             return Outcome("failed", log.reason_of(error))
 
     return analysis
-
-
-def _fingerprint(case: Case) -> str:
-    """A digest of the files of the chosen series."""
-    files = sorted(case.series.files) if case.series else []
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,12 +18,14 @@ from monai_lung.grid import Grid, resample
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import (
     Donor,
+    blend,
     continue_in_z,
     donor_of,
-    feathered,
+    outwards,
     random_frame,
     rounded,
     soft_box,
+    turned_to,
 )
 from monai_lung.transforms.window import windowed
 
@@ -38,10 +39,6 @@ FAINT_WEIGHT = 3.0
 """How much oftener than others a nodule is set in that isn't clearly solid: they are few, and missed."""
 NODULES = (0.2, 0.4, 0.25, 0.15)
 """Shares of the patches into which none, one, two, three nodules are set, where there is a place for them."""
-FADED_SHARE = 0.4
-"""Free solid nodules set in alone that are made see-through, as ground glass is."""
-FADED = (0.2, 0.8)
-"""How dense these are compared with what they were."""
 
 
 @dataclass(frozen=True)
@@ -159,20 +156,9 @@ class FindDataset(Dataset[dict[str, Any]]):
         if place is None:
             return hu, share, trust
         nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
-        if donor.alone or rng.random() < 0.55:
-            alpha = feathered(nodule[1])
-            if donor.wall is not None:
-                value = torch.maximum(nodule[0], hu)
-            else:
-                faded = rng.uniform(*FADED) if donor.solid and rng.random() < FADED_SHARE else 1.0
-                value = hu + faded * (nodule[0] - hu)
-            seam = torch.zeros_like(alpha, dtype=torch.bool)
-        else:  # with its surroundings
-            alpha, value = nodule[3], nodule[0]
-            seam = ((alpha > 0.02) & (alpha < 0.95)) | ((alpha >= 0.95) & (nodule[2] < 0.5))
-        inside = alpha > 0.02
+        hu, inside, seam = blend(hu, nodule, donor, rng)
         return (
-            hu + alpha * (value - hu),
+            hu,
             torch.where(inside, nodule[1] * donor.agreement, share),
             torch.where(seam, torch.zeros_like(trust), trust),
         )
@@ -194,7 +180,7 @@ class FindDataset(Dataset[dict[str, Any]]):
         channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
         frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
         if donor.wall is not None:
-            frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
+            frame = turned_to(frame, donor.wall, outwards(depth, place, spacing))
         from_place = (frame * spacing) @ ((np.array(self.size) - 1) / 2 - place)
         patch = Grid.around(from_place, spacing.tolist(), self.size, frame)
         box = patch.reach(long.grid, 1)
@@ -221,28 +207,6 @@ def _place(
     if not len(choices):
         return None
     return np.array(np.unravel_index(rng.choice(choices), depth.shape))
-
-
-def _outwards(
-    depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
-    around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
-    local = ndimage.uniform_filter(depth[around], 3)
-    if min(local.shape) < 2:
-        return np.array([1.0, 0.0])
-    slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]
-    return -slope / max(np.linalg.norm(slope), 1e-6)
-
-
-def _turned(
-    frame: NDArray[np.float64], wall: NDArray[np.float64], outwards: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """`frame` (patch mm -> crop mm) turned about the crop's z so that `outwards` in the patch is `wall` in the crop."""
-    now = frame[:2, :2] @ outwards
-    angle = np.arctan2(wall[1], wall[0]) - np.arctan2(now[1], now[0])
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ frame
 
 
 def find_dataset(

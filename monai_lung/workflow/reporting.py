@@ -12,13 +12,14 @@ from monai.config import KeysCollection
 from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
-from monai_lung.analysis import Analyzer, Options, check_formats, measured, require_formats, write
+from monai_lung.analysis import Analyzer, Options, measured, write
 from monai_lung.errors import UsageError
 from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater, settings
 from monai_lung.io import CTReader
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Person, Report
+from monai_lung.report.formats import require_formats
 from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
 from monai_lung.weights import declared_weights
 from monai_lung.workflow.delineating import device_of
@@ -148,8 +149,7 @@ class WriteReports:
         self, output_dir: Path | str, formats: str | Collection[str] = "json,nifti,html", show_patient: bool = False
     ) -> None:
         self.output_dir, self.show_patient = Path(output_dir), show_patient
-        self.formats = check_formats(formats.split(",") if isinstance(formats, str) else formats)
-        require_formats(self.formats)
+        self.formats = require_formats(formats)
 
     def attach(self, engine: Engine) -> None:
         """Write after each case."""

@@ -58,7 +58,7 @@ def workplace(tmp_path: Path) -> Path:
     hu[20:27, 18:25, 6:20] = 30
     depth = np.zeros(hu.shape, np.uint8)
     depth[3:-3, 3:-3, 3:-3] = 9
-    save_background(Background("a", hu, depth, np.zeros(hu.shape, bool), np.ones(3)), tmp_path / "backgrounds")
+    save_background(Background("a", hu, depth, np.zeros(hu.shape, bool), np.eye(4)), tmp_path / "backgrounds")
     folds = {"schema": "monai-lung/folds/1", "seed": 0, "k": 2, "patients": {f"P{n}": int(n > 2) for n in range(5)}}
     (tmp_path / "folds.json").write_text(json.dumps(folds))
     write_phantom(make_phantom(PhantomSpec(size=144, pixel_mm=2.6)), tmp_path / "phantom")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from pages import ROOT, tokens
 
-from monai_lung.analysis import FORMATS
 from monai_lung.report.findings import schema_of_findings
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
 
 FINDINGS = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
@@ -32,8 +33,11 @@ def test_every_field_of_the_findings_is_explained() -> None:
     assert not sorted(fields - code)
 
 
-def test_every_format_is_explained() -> None:
-    assert not [name for name in FORMATS if f"| `{name}` |" not in FINDINGS]
+def test_the_page_lists_each_format_with_its_files() -> None:
+    rows = re.findall(r"^\| \[(.+?)\]\(#[\w-]+\) \| `(\w+)` \|", FINDINGS, re.MULTILINE)
+    listed = {name: tuple(re.findall(r"`([^`]+)`", files)) for files, name in rows}
+    assert listed == {name: entry.files for name, entry in FORMATS.items()}
+    assert f"Without `--format` you get `{','.join(DEFAULT_FORMATS)}`" in FINDINGS
 
 
 def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,11 +84,14 @@ def test_growth_and_prior_only_with_a_prior(make_report: MakeReport) -> None:
 
 def test_the_patient_only_where_asked_for(make_report: MakeReport, tmp_path: Path) -> None:
     report = make_report(1, patient_name="Müller^Jürgen")
+    place = tmp_path / "MÜLLER_J_1955" / "ct"
+    report = replace(report, ct=replace(report.ct, path=place))
     text = findings.write(report, tmp_path / "a.json").read_text(encoding="utf-8")
-    assert not any(word in text for word in ("Müller", "PID-4711", str(tmp_path)))
+    assert not any(word in text for word in ("Müller", "MÜLLER", "PID-4711"))
+    assert json.loads(text)["input"]["path"] == str(tmp_path / "***" / "ct")
     text = findings.write(report, tmp_path / "b.json", show_patient=True).read_text(encoding="utf-8")
     assert json.loads(text)["input"]["patient"] == ["Müller^Jürgen", "PID-4711"]
-    assert str(tmp_path) not in text
+    assert json.loads(text)["input"]["path"] == str(place)
 
 
 def test_rounding_and_numpy_values(make_report: MakeReport, tmp_path: Path) -> None:
