@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 WIDTH = 120
+MANY = 8
+"""A few items stand one on each line, more than these side by side."""
 
 
 def json_text(value: Any) -> str:
@@ -34,16 +36,14 @@ def _expanded(value: Any, indent: str) -> str:
         items = [n + _text(v, inner, len(inner) + len(n)) for n, v in zip(names, value.values(), strict=True)]
     else:
         items = [_text(v, inner, len(inner)) for v in value]
-    if indent and not any(isinstance(v, dict | list) for v in (value.values() if isinstance(value, dict) else value)):
+    if indent and len(items) > MANY and not any("\n" in item for item in items):
         items = _filled(items, inner)
     left, right = "{}" if isinstance(value, dict) else "[]"
     return left + "\n" + inner + f",\n{inner}".join(items) + f"\n{indent}{right}"
 
 
 def _filled(items: list[str], indent: str) -> list[str]:
-    """Short items, many on a line, where there are more than twenty; a few stand one on each."""
-    if len(items) <= 20:
-        return items
+    """As many items on a line as fit on it."""
     lines = [items[0]]
     for item in items[1:]:
         if len(indent) + len(lines[-1]) + len(item) + 3 <= WIDTH:

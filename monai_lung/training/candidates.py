@@ -24,7 +24,7 @@ from monai_lung.inference.find import find
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Lungs, Outline, Seed
-from monai_lung.training.datasets import vary_hu
+from monai_lung.training.draws import vary_hu
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
