@@ -22,8 +22,8 @@ import torch
 from monai.data import save_net_with_metadata
 from torch import Tensor, nn
 
+from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
-from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io.output import replacing
 from monai_lung.stages import ANALYSIS, CLASSIFICATION, SEGMENTATION, Stage, stages_of
 from monai_lung.weights import bundle_dir, load_weights

@@ -145,7 +145,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str,
         WeightsError: they aren't, or a bundle has no such file.
         ConfigError: the config is missing or damaged, or its network is foreign or doesn't fit its stage.
     """
-    from monai_lung.inference.networks import build_network, check_contract, read_config, settings
+    from monai_lung.definitions import build_network, check_contract, read_config, settings
 
     config = read_config(bundle)
     if not (stages := stages_of(config)):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.data.slices import NoduleSlice, read_slices
+from monai_lung.definitions import settings
 from monai_lung.errors import UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.networks import settings
 from monai_lung.inference.slices import nodule_slices, wide_slices
 from monai_lung.model import CT, LPS_RAS, Outline, Seed
 from monai_lung.stages import SLICE_TARGETS, RateSettings

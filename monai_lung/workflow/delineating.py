@@ -14,9 +14,10 @@ from monai.inferers import Inferer
 from monai.transforms import MapTransform, Transform
 from torch import Tensor, nn
 
+from monai_lung.definitions import settings
 from monai_lung.inference import delineate, within_lungs
 from monai_lung.inference.delineate import delineate_each
-from monai_lung.inference.networks import Delineator, settings
+from monai_lung.inference.networks import Delineator
 from monai_lung.labels import center_seed, label_map
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
 from monai_lung.stages import DelineateSettings

@@ -13,8 +13,8 @@ from monai.inferers import SlidingWindowInferer
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
+from monai_lung.definitions import settings
 from monai_lung.inference.find import seeds_of, slide, with_masses
-from monai_lung.inference.networks import settings
 from monai_lung.model import Seed
 from monai_lung.stages import FindSettings
 from monai_lung.transforms.averaged_spacing import grid_of

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import malignancy_labels
-from monai_lung.inference.networks import settings
+from monai_lung.definitions import settings
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import Rating
 from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings

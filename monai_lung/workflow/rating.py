@@ -14,9 +14,10 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from monai_lung.data.crops import CropRow, read_crop
+from monai_lung.definitions import settings
 from monai_lung.errors import UsageError
 from monai_lung.inference.delineate import delineate_each
-from monai_lung.inference.networks import Delineator, settings
+from monai_lung.inference.networks import Delineator
 from monai_lung.inference.rate import around, mirrored_logits
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.labels import center_seed, outlines_of

@@ -13,9 +13,10 @@ from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
 from monai_lung.analysis import Analyzer, Options, measured, write
+from monai_lung.definitions import settings
 from monai_lung.errors import UsageError
 from monai_lung.inference import rate
-from monai_lung.inference.networks import Networks, Rater, settings
+from monai_lung.inference.networks import Networks, Rater
 from monai_lung.io import CTReader
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Person, Report

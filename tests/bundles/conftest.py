@@ -15,7 +15,7 @@ import torch
 
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
-from monai_lung.inference.networks import build_network, read_config
+from monai_lung.definitions import build_network, read_config
 from monai_lung.io import write_nifti
 from monai_lung.networks import ResUNet3d
 from monai_lung.weights import save_weights
