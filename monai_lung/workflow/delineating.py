@@ -33,6 +33,18 @@ class DelineateSeedsd(MapTransform):
         delineate_settings: as in the bundle's config.
         image_key: of the CT, int16 HU (1, X, Y, Z), a MetaTensor.
         bundle_root: named in errors.
+
+    >>> from monai_lung.model import Seed
+    >>> hu = torch.full((1, 40, 40, 20), -800, dtype=torch.int16)
+    >>> hu[0, 18:22, 18:22, 9:11] = 0
+    >>> ct = MetaTensor(hu, affine=torch.diag(torch.tensor([-1.0, -1.0, 2.0, 1.0])))
+    >>> dense = nn.Conv3d(1, 1, 1)  # says nodule above -300 HU
+    >>> dense.load_state_dict({"weight": torch.full((1, 1, 1, 1, 1), 40.0), "bias": torch.tensor([-20.0])})
+    <All keys matched successfully>
+    >>> step = DelineateSeedsd("nodules", dense, {"spacing_mm": [1, 1, 2], "patch": [16, 16, 8], "threshold": 0.5})
+    >>> outline, = step({"ct": ct, "nodules": [Seed((19.5, 19.5, 19.0), 1.0, 4.0)]})["nodules"]
+    >>> int(outline.mask.sum())
+    32
     """
 
     def __init__(
@@ -63,6 +75,13 @@ class KeepInLungsd(MapTransform):
     Args:
         keys: of lists of outlines.
         image_key, lungs_key: of the CT and its lungs, (1, X, Y, Z) on one grid, MetaTensors.
+
+    >>> from monai_lung.model import Outline, Seed
+    >>> block = np.ones((2, 2, 2), bool)
+    >>> nodule = Outline(block, block.astype(np.float32), (1, 1, 1), Seed((0.0, 0.0, 0.0), 1.0, 2.0))
+    >>> ct = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.eye(4))
+    >>> KeepInLungsd("nodules")({"ct": ct, "lungs": torch.zeros_like(ct), "nodules": [nodule]})["nodules"]
+    []
     """
 
     def __init__(self, keys: KeysCollection, image_key: str = "ct", lungs_key: str = "lungs") -> None:
@@ -86,6 +105,13 @@ class LabelNodulesd(Transform):
         key: of the list of outlines.
         image_key: of the CT (1, X, Y, Z), a MetaTensor.
         output_key: of the map, int32 (1, X, Y, Z) with the CT's affine.
+
+    >>> from monai_lung.model import Outline, Seed
+    >>> block = np.ones((2, 2, 2), bool)
+    >>> nodule = Outline(block, block.astype(np.float32), (1, 1, 1), Seed((0.0, 0.0, 0.0), 1.0, 2.0))
+    >>> ct = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.eye(4))
+    >>> int(LabelNodulesd()({"ct": ct, "nodules": [nodule]})["pred"].sum())
+    8
     """
 
     def __init__(self, key: str = "nodules", image_key: str = "ct", output_key: str = "pred") -> None:
@@ -139,8 +165,9 @@ def lungs_of(labels: Tensor, voxel_mm3: float) -> Lungs:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are."""
-    return next(network.parameters()).device
+    """Where a network's weights are; one without any is on the CPU."""
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def _affines(inputs: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from monai_lung.inference.find import seeds_of, slide, with_masses
 from monai_lung.model import Seed
 from monai_lung.stages import FindSettings
 from monai_lung.transforms.averaged_spacing import grid_of
+from monai_lung.workflow.delineating import device_of
 
 
 class LungSlidingWindowInferer(SlidingWindowInferer):
@@ -93,6 +94,11 @@ class SlideOverLungsd(MapTransform):
         network, inferer: as of the evaluator.
         inside_keys: where an answer is wanted, a mask for each key.
         output_keys: of the logits, one for each key.
+
+    >>> item = {"coarse": torch.rand(1, 16, 16, 16), "near": torch.ones(1, 16, 16, 16, dtype=torch.bool)}
+    >>> look = SlideOverLungsd("coarse", torch.nn.Identity(), LungSlidingWindowInferer((16, 16, 16)), ["near"], ["pred"])
+    >>> tuple(look(item)["pred"].shape)
+    (1, 16, 16, 16)
     """
 
     def __init__(
@@ -110,7 +116,7 @@ class SlideOverLungsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add logits (1, X, Y, Z) on the CPU."""
         items = dict(data)
-        device = next(self.network.parameters()).device
+        device = device_of(self.network)
         for key, inside, output in self.key_iterator(items, self.inside_keys, self.output_keys):
             image = items[key][None].to(device)
             items[output] = self.inferer(image, self.network, inside=items[inside][None])[0].cpu()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monai_lung.data.crops import CropRow, read_crop
 from monai_lung.definitions import settings
-from monai_lung.errors import UsageError
+from monai_lung.errors import MaskError, UsageError
 from monai_lung.inference.delineate import delineate_each
 from monai_lung.inference.networks import Delineator
 from monai_lung.inference.rate import around, mirrored_logits
@@ -30,7 +30,11 @@ SMALLEST_BALL_MM = 4.0
 
 
 class MirrorInferer(SimpleInferer):
-    """MONAI's `SimpleInferer`, averaged over four mirrors of the image, as the networks that rate are used."""
+    """MONAI's `SimpleInferer`, averaged over four mirrors of the image, as the networks that rate are used.
+
+    >>> tuple(MirrorInferer()(torch.rand(2, 3, 8, 8, 4), lambda image: image.mean((2, 3, 4))).shape)
+    (2, 3)
+    """
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Images (N, 3, X, Y, Z) to logits (N, T)."""
@@ -41,9 +45,15 @@ class SplitNodulesd(Transform):
     """A CT and its label map to a list, an item a nodule: what follows in a `Compose` is done for each.
 
     Args:
-        key: of the map: the path of a file on the CT's grid, k where nodule k is.
+        key: of the map on the CT's grid, k where nodule k is: the path of a file, or an array (1, X, Y, Z).
         image_key: of the CT, int16 HU (1, X, Y, Z), a MetaTensor.
         output_key: of the nodule, a `monai_lung.model.Outline`; its label is the item `nodule`.
+
+    >>> labels = torch.zeros(1, 9, 9, 9, dtype=torch.int64)
+    >>> labels[0, 2:4, 2:4, 2:4], labels[0, 6:8, 6:8, 6:8] = 1, 5
+    >>> ct = MetaTensor(torch.zeros(1, 9, 9, 9), affine=torch.eye(4))
+    >>> [item["nodule"] for item in SplitNodulesd()({"ct": ct, "mask": labels})]
+    ['1', '5']
     """
 
     def __init__(self, key: str = "mask", image_key: str = "ct", output_key: str = "outline") -> None:
@@ -56,7 +66,11 @@ class SplitNodulesd(Transform):
             MaskError: the map can't be read, or doesn't lie on the CT's grid.
         """
         ct = ct_of(data[self.image_key][0], data[self.image_key].affine)
-        outlines = outlines_of(read_mask(Path(data[self.key]), ct), ct)
+        given = data[self.key]
+        labels = read_mask(Path(given), ct) if isinstance(given, str | Path) else np.asarray(given[0]).astype(np.int64)
+        if labels.shape != ct.hu.shape:
+            raise MaskError(f"labels of shape {labels.shape} don't fit a CT of shape {ct.hu.shape}")
+        outlines = outlines_of(labels, ct)
         rest = {key: value for key, value in data.items() if key != self.key}
         return [{**rest, self.output_key: outline, "nodule": str(label)} for label, outline in outlines.items()]
 
@@ -113,6 +127,14 @@ class CropAroundNoduled(Transform):
         pixdim: voxel size in mm; where that is larger than the CT's, voxels are averaged.
         roi_size: voxels along each axis.
         output_keys: of the HU and of the mask, shares 0...1, each float32 (1, *roi_size) with its affine.
+
+    >>> labels = torch.zeros(1, 20, 20, 20, dtype=torch.int64)
+    >>> labels[0, 8:12, 8:12, 8:12] = 1
+    >>> ct = MetaTensor(torch.full((1, 20, 20, 20), -800.0), affine=torch.eye(4))
+    >>> item, = SplitNodulesd()({"ct": ct, "mask": labels})
+    >>> near = CropAroundNoduled(pixdim=(1, 1, 2), roi_size=(8, 8, 4))(item)
+    >>> tuple(near["image"].shape), float(near["mask"].sum())
+    ((1, 8, 8, 4), 32.0)
     """
 
     def __init__(
@@ -144,6 +166,13 @@ class NoduleSlicesd(Transform):
         image_key, outline_key: as `CropAroundNoduled`.
         output_key: of float32 (3, pixels, pixels, slices): lung window, soft-tissue window, mask.
         bundle_root: named in errors.
+
+    >>> labels = torch.zeros(1, 20, 20, 20, dtype=torch.int64)
+    >>> labels[0, 8:12, 8:12, 8:12] = 1
+    >>> item, = SplitNodulesd()({"ct": MetaTensor(torch.zeros(1, 20, 20, 20), affine=torch.eye(4)), "mask": labels})
+    >>> settings = {"spacing_mm": [1, 1, 2], "region": [8, 8, 4], "slope": 1, "offset": 0, "spread": 0, "min_nodule": 0}
+    >>> tuple(NoduleSlicesd(settings | {"slice_pixels": 16, "slices": 3})(item)["slices"].shape)
+    (3, 16, 16, 3)
     """
 
     def __init__(
