@@ -96,7 +96,8 @@ class SlideOverLungsd(MapTransform):
         output_keys: of the logits, one for each key.
 
     >>> item = {"coarse": torch.rand(1, 16, 16, 16), "near": torch.ones(1, 16, 16, 16, dtype=torch.bool)}
-    >>> look = SlideOverLungsd("coarse", torch.nn.Identity(), LungSlidingWindowInferer((16, 16, 16)), ["near"], ["pred"])
+    >>> inferer = LungSlidingWindowInferer((16, 16, 16))
+    >>> look = SlideOverLungsd("coarse", torch.nn.Identity(), inferer, ["near"], ["pred"])
     >>> tuple(look(item)["pred"].shape)
     (1, 16, 16, 16)
     """
