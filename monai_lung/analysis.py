@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_lung.advice import Found, candidates_of, examination_notes, measured, reported, split
 from monai_lung.errors import (
     ConfigError,
-    InputError,
     OutOfMemoryError,
     UsageError,
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Advice, Growth, Lungs, Measurements, Nodule, Outline, Person, Prior, Rating, Report
+from monai_lung.model import CT, Growth, Lungs, Outline, Person, Prior, Rating, Report, Sensitivity
+from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
 
@@ -46,7 +47,8 @@ class Options:
         device: auto, cpu or cuda.
         person: what is known of the patient, for the guidelines.
         prior: an earlier CT, or the folder of an earlier result, of the same patient.
-        force: compare with the prior even if it's another patient's.
+        allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
+        sensitivity: the operating point: from which confidence on findings are reported and reach the guidelines.
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
         segmentation_dir, classification_dir: other bundles than the installed ones.
@@ -56,23 +58,13 @@ class Options:
     device: str = "auto"
     person: Person = field(default_factory=Person)
     prior: Path | None = None
-    force: bool = False
+    allow_other_patient: bool = False
+    sensitivity: Sensitivity = "standard"
     allow_gaps: bool = False
     series_uid: str | None = None
     segmentation_dir: Path | None = None
     classification_dir: Path | None = None
     trust_bundle: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """Lungs and nodules of one CT, before any guideline: the nodules largest first."""
-
-    ct: CT
-    lungs: Lungs
-    outlines: tuple[Outline, ...]
-    measurements: tuple[Measurements, ...]
-    ratings: tuple[Rating, ...]
 
 
 def analyze(source: CT | Case | Path | str, options: Options | None = None) -> Report:
@@ -137,20 +129,27 @@ class Analyzer:
     def _report(
         self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
     ) -> Report:
-        growths, prior, warnings = self._against_prior(found, earlier, timing, progress)
+        ct, point = found.ct, self.networks.rate_settings.operating_point(self.options.sensitivity)
+        kept, aside = split(found, point)
+        growths, prior, warnings = self._against_prior(kept, earlier, timing, progress)
         with _timed("advise", timing, progress):
-            nodules, examination = _advised(found, growths, self.options.person)
+            person, about_person = with_context(self.options.person, ct)
+            nodules, examination, deciding = reported(kept, growths, person)
         return Report(
             ct=found.ct,
             lungs=found.lungs,
             nodules=nodules,
             guidelines=examination,
-            person=self.options.person,
+            person=person,
             prior=prior,
+            candidates=candidates_of(aside, point, len(nodules) + 1),
+            operating_point=point,
+            deciding_nodule=deciding,
+            notes=examination_notes(kept),
             weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*found.ct.warnings, *found.lungs.warnings, *warnings),
+            warnings=(*ct.warnings, *found.lungs.warnings, *about_person, *warnings),
         )
 
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
@@ -170,7 +169,7 @@ class Analyzer:
         with _timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks)
         with _timed("measure", timing, progress):
-            return measured(ct, lungs, outlines, ratings, networks.rate_settings.min_nodule)
+            return measured_nodules(ct, lungs, outlines, ratings, networks.rate_settings.least_nodule)
 
     def _read(self, source: CT | Case | Path | str) -> CT:
         if isinstance(source, CT):
@@ -187,7 +186,7 @@ class Analyzer:
         from monai_lung.prior import read_prior
 
         earlier = read_prior(self.options.prior, self.options)
-        check_prior(ct, earlier, force=self.options.force)
+        check_prior(ct, earlier, allow_other_patient=self.options.allow_other_patient)
         return earlier
 
     def _against_prior(
@@ -197,55 +196,45 @@ class Analyzer:
         if earlier is None:
             return [None] * len(found.outlines), None, ()
         from monai_lung.clinical.growth import compare
-        from monai_lung.prior import find_prior
+        from monai_lung.prior import find_prior, looking_at
 
+        look = None
         with _timed("prior", timing, progress):
             if earlier.ct is not None:
-                earlier = find_prior(earlier, self.find(earlier.ct))
-            with _measured(found.ct):
-                growths, prior = compare(found.measurements, found.ct, found.lungs, earlier, force=self.options.force)
+                there = self.find(earlier.ct)
+                point = self.networks.rate_settings.operating_point(self.options.sensitivity)
+                earlier = find_prior(earlier, *split(there, point))
+                look = looking_at(there, self.networks)
+            with measured(found.ct):
+                growths, prior = compare(
+                    found.measurements,
+                    found.ct,
+                    found.lungs,
+                    earlier,
+                    allow_other_patient=self.options.allow_other_patient,
+                    look=look,
+                )
         warnings = [f"Prior: {text}" for text in (earlier.ct.warnings if earlier.ct else ())]
         if prior.source == "result":
             warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
+        elif prior.study_date == found.ct.study_date:
+            warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
         return list(growths), prior, tuple(warnings)
 
 
-def measured(ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], min_nodule: float) -> Found:
-    """The outlines that are nodules, measured: at least `SMALLEST_MM` across, with a probability of `min_nodule`."""
+def measured_nodules(
+    ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], least: float
+) -> Found:
+    """The outlines that may be nodules, measured: `SMALLEST_MM` across or more, with a probability of at least `least`."""
     from monai_lung.clinical.measurements import measure
 
     rated = zip(outlines, ratings, strict=True)
-    rows = [(o, measure(o, ct, lungs), r) for o, r in rated if r.nodule_probability >= min_nodule]
+    rows = [(o, measure(o, ct, lungs), r) for o, r in rated if r.nodule_probability >= least]
     rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
     rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
     return Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))
-
-
-def _advised(
-    found: Found, growths: list[Growth | None], person: Person
-) -> tuple[tuple[Nodule, ...], dict[str, Advice]]:
-    """The nodules with advice, and the advice for the examination."""
-    from monai_lung.clinical.guidelines import advise
-
-    advise((), person)  # a person that can't be is an error of the call
-    with _measured(found.ct):
-        each, examination = advise(found.measurements, person, growths)
-    rows = zip(found.outlines, found.measurements, found.ratings, each, growths, strict=True)
-    nodules = tuple(
-        Nodule(n, tracking_uid(found.ct, m), o, m, r, advice, growth)
-        for n, (o, m, r, advice, growth) in enumerate(rows, start=1)
-    )
-    return nodules, examination
-
-
-def tracking_uid(ct: CT, measurements: Measurements) -> str:
-    """A DICOM UID for a nodule: the same in every run over the same image."""
-    from pydicom.uid import generate_uid
-
-    center = " ".join(f"{v:.1f}" for v in measurements.center_mm)
-    return str(generate_uid(entropy_srcs=["monai-lung", ct.series.uid if ct.series else ct.name, center]))
 
 
 def software() -> dict[str, str]:
@@ -281,15 +270,6 @@ def write(
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)
     return folder
-
-
-@contextmanager
-def _measured(ct: CT) -> Iterator[None]:
-    """Rules see a size that can't be as wrong usage; where they get what was measured, it's the case that failed."""
-    try:
-        yield
-    except UsageError as error:
-        raise InputError(f"{ct.name}: a measurement can't be used: {error}") from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monai_lung.cli_options import person_from, person_options, sensitivity_option
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
@@ -148,12 +149,9 @@ class _Batch:
 @click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
-@click.option("--force", is_flag=True, help="Compare with the prior even if it is another patient's.")
-@click.option("--age", type=click.IntRange(0, 120), help="Of the patient, in years; for the guidelines.")
-@click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Of the patient.")
-@click.option("--emphysema/--no-emphysema", default=None, help="Known of the patient.")
-@click.option("--family-history/--no-family-history", default=None, help="Of lung cancer.")
-@click.option("--spiculation/--no-spiculation", default=None, help="Seen at the nodules.")
+@click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
+@sensitivity_option
+@person_options
 @bundle_options
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
@@ -221,15 +219,13 @@ def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> lis
 def _options(**values: Any) -> Any:
     """`analysis.Options` from the command's options."""
     from monai_lung.analysis import Options
-    from monai_lung.model import Person
 
-    sex = values.pop("sex")
-    known = {name: values.pop(name) for name in ("age", "emphysema", "family_history", "spiculation")}
+    person = person_from(values)
     if values["prior"] is not None:
         from monai_lung.io.paths import check_exists
 
         check_exists(values["prior"])
-    return Options(person=Person(sex=sex and sex.upper(), **known), **values)
+    return Options(person=person, **values)
 
 
 def _done(batch: _Batch, folder: Path, findings: dict[str, Any], as_json: bool) -> None:

@@ -27,6 +27,12 @@ Index = tuple[int, int, int]
 Texture = Literal["solid", "part-solid", "ground-glass"]
 Side = Literal["right", "left"]
 Third = Literal["upper", "middle", "lower"]
+BenignPattern = Literal["central", "diffuse", "popcorn", "laminated", "fat"]
+"""Calcification that is benign by its pattern, or fat (`clinical.composition` has the rules)."""
+Attachment = Literal["pleura", "diaphragm", "hilum", "vessel"]
+"""What a nodule touches. "hilum" stands for the mediastinum and the large vessels at the lung's root."""
+Sensitivity = Literal["high", "standard", "low"]
+Risk = Literal["low", "high"]
 
 RIGHT_LUNG, LEFT_LUNG = 1, 2
 """Labels of a lung mask."""
@@ -54,6 +60,8 @@ class Series:
     """Slices at different places; a multi-frame file holds several."""
     derived: bool = False
     """Whether the scanner calls it derived rather than original."""
+    number: int | None = None
+    """DICOM's series number, as a workstation lists it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class SourceSlice:
     shape: tuple[int, int]
     """Columns, rows."""
     frame: int | None = None
+    image_number: int | None = None
+    """DICOM's instance number: what a workstation calls the image."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +234,20 @@ class Measurements:
     pleura_distance_mm: float
     """0 where the nodule touches the pleura."""
     axes_mm: tuple[Point, Point, Point, Point]
+    core_mean_hu: float | None = None
+    """Mean HU without the rim, whose voxels hold lung too; None where it wasn't measured."""
+    calcified_share: float = 0.0
+    """Share of the nodule's volume that is calcified, 0...1."""
+    fat_share: float = 0.0
+    """Share of the nodule's core that is fat, 0...1."""
+    benign_pattern: BenignPattern | None = None
+    bone: bool = False
+    """Part of a bone that the lung mask or the outline took in: an osteophyte, a rib. Not a nodule."""
+    attachment: tuple[Attachment, ...] = ()
+    juxtapleural_shape: bool = False
+    """Solid, at the pleura, smooth and flattened, as an intrapulmonary lymph node is. A suggestion to the reader."""
+    apex_distance_mm: float | None = None
+    """How far below the top of the lung on its side, along the patient's axis; None where the scan cuts the top off."""
 
 
 @dataclass(frozen=True)
@@ -245,17 +269,29 @@ class Advice:
     """Brock only: probability of cancer in 0...1."""
     probability_range: tuple[float, float] | None = None
     """Brock only, where an input is missing: the lowest and the highest that the known inputs allow."""
+    label: str = ""
+    """What a table shows in a few words, in place of a code of this package's own (F0 ... F11)."""
+    options: tuple[str, ...] = ()
+    """Where several rows of a guideline apply: what each asks for, the most urgent first."""
+    notes: tuple[str, ...] = ()
+    """What a reader must weigh beside the category, a sentence each."""
+
+
+GrowthStatus = Literal["new", "stable", "growing", "slow-growing", "shrinking", "not-covered", "same-day"]
 
 
 @dataclass(frozen=True)
 class Growth:
     """A nodule against an earlier examination.
 
-    `status` is that of `clinical_rules` ("new", "growing", "slow-growing", "stable", "shrinking"); `doubling_days` is
-    None where a date is missing or the volume did not grow.
+    `status` is the one verdict that every guideline uses (`clinical.growth_rates` says how it is reached): "new" means
+    that nothing was there to be measured, "not-covered" that the earlier scan doesn't reach the place, "same-day" that
+    both examinations have one date and growth can't be judged. `doubling_days` is None where a date is missing or the
+    volume did not grow. `prior_visible` says what the earlier CT shows at the mapped place; None where only an earlier
+    result's masks are left, and nobody could look.
     """
 
-    status: Literal["new", "stable", "growing", "slow-growing", "shrinking"]
+    status: GrowthStatus
     prior_center_mm: Point | None = None
     prior_volume_mm3: float | None = None
     prior_mean_diameter_mm: float | None = None
@@ -263,11 +299,34 @@ class Growth:
     doubling_days: float | None = None
     prior_date: datetime.date | None = None
     interval_days: int | None = None
+    prior_visible: bool | None = None
+    prior_detected: bool | None = None
+    """Whether the earlier examination's own analysis listed it; False: it was found by looking at the mapped place."""
+    mapped_mm: Point | None = None
+    """The nodule's place in the earlier examination's LPS mm, by the registration; also for what is new."""
+    prior_long_axis_mm: float | None = None
+    prior_short_axis_mm: float | None = None
+    prior_texture: Texture | None = None
+    prior_solid_mean_diameter_mm: float | None = None
+    """Of the solid part: 0 where there was none, None where it isn't known."""
+    mean_diameter_change_mm: float | None = None
+    solid_change_mm: float | None = None
+    """Change of the solid part's mean diameter; None for what is solid throughout in both, or not known."""
+    error_percent: float | None = None
+    """A change of volume up to this lies within the error of two measurements at these slice thicknesses."""
+    prior_category: str | None = None
+    """Its Lung-RADS category at the earlier examination, where that was said."""
+    prior_outline: Outline | None = None
+    """In the earlier CT; None with an earlier result's masks alone."""
 
 
 @dataclass(frozen=True)
 class Nodule:
-    """A nodule of the report. `id` is 1 for the largest; `tracking_uid` stays the same over a rerun."""
+    """A nodule of the report. `id` is 1 for the largest; `tracking_uid` stays the same over a rerun.
+
+    `series_number`, `image_number` and `sop_instance_uid` name the image on which its axes are measured; None and ""
+    where there is no DICOM series, or it doesn't say.
+    """
 
     id: int
     tracking_uid: str
@@ -277,17 +336,48 @@ class Nodule:
     guidelines: Mapping[str, Advice] = field(default_factory=dict)
     """Keys: fleischner_2017, lung_rads_2022, brock."""
     growth: Growth | None = None
+    series_number: int | None = None
+    image_number: int | None = None
+    sop_instance_uid: str = ""
+    set_aside: Literal["", "confidence", "bone"] = ""
+    """Why a candidate isn't reported: below the operating point's confidence, or bone. "" for what is reported."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """From which nodule probability on findings are reported and reach the guidelines; the rest are candidates."""
+
+    name: Sensitivity
+    min_nodule_probability: float
 
 
 @dataclass(frozen=True)
 class Person:
-    """What the person at the command line said of the patient; None is unknown."""
+    """What is known of the patient; None is unknown.
+
+    Attributes:
+        age: in years.
+        sex: "F" or "M".
+        emphysema, family_history, spiculation: for Brock.
+        risk: of lung cancer, the clinician's judgement (Fleischner, solid nodules).
+        known_cancer: a known primary cancer.
+        immunosuppressed: immune suppression.
+        screening: True for a screening examination, False for an incidental finding.
+        earlier_category: Lung-RADS category of the earlier examination.
+        sources: where a field comes from: "option" or "DICOM"; fields that are unknown aren't in it.
+    """
 
     age: int | None = None
     sex: Literal["F", "M"] | None = None
     emphysema: bool | None = None
     family_history: bool | None = None
     spiculation: bool | None = None
+    risk: Risk | None = None
+    known_cancer: bool | None = None
+    immunosuppressed: bool | None = None
+    screening: bool | None = None
+    earlier_category: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -301,6 +391,10 @@ class Prior:
     """Nodules that have no partner now: centre in the prior's LPS mm and volume in mm3."""
     residual_mm: float | None = None
     """Mean distance of the lungs' surfaces after registration."""
+    ct: CT | None = None
+    """The earlier CT itself, for views side by side; not written to any file."""
+    gone_outlines: tuple[Outline, ...] = ()
+    """Outlines of `gone` in the earlier CT, in the same order; () with an earlier result."""
 
 
 @dataclass(frozen=True)
@@ -308,7 +402,13 @@ class Report:
     """Everything an analysis found; `report/` writes it in each format.
 
     Attributes:
+        nodules: those reported at the operating point, the largest first.
         guidelines: advice for the whole examination (keys as in `Nodule.guidelines`).
+        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids go on after
+            those of the nodules.
+        operating_point: from which confidence on findings are reported.
+        deciding_nodule: id of the nodule that decides the examination's advice, None without one.
+        notes: what a reader should know before the list, a sentence each.
         weights: network name to the sha256 of its weights.
         software: package name to version.
         timing_s: stage to seconds.
@@ -325,6 +425,10 @@ class Report:
     software: Mapping[str, str] = field(default_factory=dict)
     timing_s: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    candidates: tuple[Nodule, ...] = ()
+    operating_point: OperatingPoint | None = None
+    deciding_nodule: int | None = None
+    notes: tuple[str, ...] = ()
 
     def nodule_labels(self) -> NDArray[np.uint16]:
         """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
+from monai_lung.errors import UsageError
 from monai_lung.limits import check_grid, check_number, check_open
+from monai_lung.model import OperatingPoint, Sensitivity
 
 Shape = tuple[int, ...]
 SEGMENTATION, CLASSIFICATION, ANALYSIS = (
@@ -90,7 +92,9 @@ class RateSettings:
     sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
     sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
     `transforms.rating.SURE` is then 0 or 1. With `spread` nine of ten such intervals hold the mean rating
-    (`training.calibration.fit_readers`). Below `min_nodule` a seed is called no nodule.
+    (`training.calibration.fit_readers`). `operating_points` has the nodule probability from which on findings are
+    reported, for each sensitivity ("high", "standard", "low"); one that isn't there is `min_nodule`. What is rated
+    below all of them is dropped, what lies between is a candidate.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -104,6 +108,7 @@ class RateSettings:
     slice_mm: float = 0.75
     slice_pixels: int = 48
     slices: int = 5
+    operating_points: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
@@ -120,6 +125,29 @@ class RateSettings:
             check_number(name, getattr(self, name))
         check_number("spread", self.spread, 0)
         check_number("min_nodule", self.min_nodule, 0, 1)
+        unknown = set(self.operating_points) - set(get_args(Sensitivity))
+        if unknown:
+            raise ValueError(f"operating_points: {', '.join(sorted(unknown))} is unknown")
+        for name, probability in self.operating_points.items():
+            check_number(f"operating_points.{name}", probability, 0, 1)
+        high, standard, low = (self.operating_point(n).min_nodule_probability for n in get_args(Sensitivity))
+        if not high <= standard <= low:
+            raise ValueError(f"operating_points: high {high}, standard {standard}, low {low} must not fall")
+
+    @property
+    def least_nodule(self) -> float:
+        """The lowest nodule probability of what is kept at all."""
+        return min(self.min_nodule, *self.operating_points.values(), 1.0)
+
+    def operating_point(self, name: Sensitivity) -> OperatingPoint:
+        """From which nodule probability on findings are reported.
+
+        Raises:
+            UsageError: there is no such sensitivity.
+        """
+        if name not in get_args(Sensitivity):
+            raise UsageError(f"sensitivity {name!r}: choose among {', '.join(get_args(Sensitivity))}")
+        return OperatingPoint(name, self.operating_points.get(name, self.min_nodule))
 
 
 @dataclass(frozen=True)

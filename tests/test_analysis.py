@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monai_lung import analysis
+from monai_lung import advice, analysis
 from monai_lung.clinical.growth_rates import percent_volume_change
 from monai_lung.errors import ConfigError, InputError, MaskError, MonaiLungError, PriorError, UsageError, WeightsError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
@@ -43,11 +43,11 @@ def test_dicom_objects_that_fail_fail_the_case(tmp_path):
 
 
 def test_a_measurement_that_can_not_be_fails_the_case_alone():
-    with pytest.raises(InputError, match="one: a measurement") as caught, analysis._measured(report().ct):
+    with pytest.raises(InputError, match="one: a measurement") as caught, advice.measured(report().ct):
         percent_volume_change(0.0, 5.0)
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="age"):
-        analysis._advised(analysis.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
+        advice.reported(advice.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
 
 
 @pytest.fixture

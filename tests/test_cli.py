@@ -313,7 +313,14 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         "--device",
         "cpu",
         "--allow-gaps",
-        "--force",
+        "--allow-other-patient",
+        "--sensitivity",
+        "high",
+        "--risk",
+        "low",
+        "--incidental",
+        "--earlier-category",
+        "4a",
         "--format",
         "json",
     ]
@@ -327,7 +334,12 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         False,
         None,
     )
-    assert (options.device, options.allow_gaps, options.force, options.prior) == ("cpu", True, True, volumes[1])
+    assert (person.risk, person.screening, person.earlier_category) == ("low", False, "4A")
+    assert person.sources["risk"] == "option"
+    assert "spiculation" not in person.sources
+    assert options.sensitivity == "high"
+    assert (options.device, options.allow_gaps, options.allow_other_patient) == ("cpu", True, True)
+    assert options.prior == volumes[1]
 
 
 def test_a_format_whose_library_is_missing_stops_before_any_work(volumes, tmp_path, analyzer, capsys, monkeypatch):
@@ -355,3 +367,14 @@ def test_main_exits_with_the_code(monkeypatch):
 
 def test_table_aligns():
     assert table(("a", "n"), [("x", 1), ("long", 22)], "lr") == "a      n\nx      1\nlong  22"
+
+
+def test_the_options_offer_what_the_model_knows():
+    from typing import get_args
+
+    from monai_lung import cli_options, model
+    from monai_lung.clinical.guidelines.nodule import LUNG_RADS_CATEGORIES
+
+    assert get_args(model.Sensitivity) == cli_options._SENSITIVITIES
+    assert get_args(model.Risk) == cli_options._RISKS
+    assert LUNG_RADS_CATEGORIES == cli_options._CATEGORIES

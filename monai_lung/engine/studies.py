@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from monai_lung.weights import declared_weights
 if TYPE_CHECKING:
     from monai_lung.engine.cluster import Needs
     from monai_lung.io import Case
+    from monai_lung.model import Person
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Job:
             found = findings.read(folder / "findings.json")
             return (
                 all(found[key] == value for key, value in self._maker.items())
+                and _same_person(found["person"], self.options.person)
+                and (found["operating_point"] or {}).get("name", "standard") == self.options.sensitivity
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
@@ -97,7 +100,7 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
 
 
 def maker(options: analysis.Options) -> Findings:
-    """What findings say of who made them and for whom: `software`, `weights` and `person`.
+    """What findings say of who made them: `software` and `weights`.
 
     Raises:
         WeightsError: the bundles aren't there.
@@ -105,8 +108,16 @@ def maker(options: analysis.Options) -> Findings:
     return {
         "software": analysis.software(),
         "weights": declared_weights(options.segmentation_dir, options.classification_dir),
-        "person": asdict(options.person),
     }
+
+
+def _same_person(found: Findings, person: Person) -> bool:
+    """Whether findings were made with what the user says of the patient; what DICOM says is the input's own."""
+    for name, value in vars(person).items():
+        own = value is None and found["sources"].get(name) == "DICOM"
+        if name != "sources" and not own and found[name] != value:
+            return False
+    return True
 
 
 class Study:

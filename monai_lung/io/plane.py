@@ -46,8 +46,8 @@ def _source_slice(header: Header, named: bool) -> SourceSlice:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal
     affine[:3, 3] = header.position
-    uid = header.sop_uid if named else ""
-    return SourceSlice(header.path, uid, affine, (header.columns, header.rows), header.frame)
+    uid, size = header.sop_uid if named else "", (header.columns, header.rows)
+    return SourceSlice(header.path, uid, affine, size, header.frame, header.image_number)
 
 
 def along_normal(headers: Sequence[Header]) -> NDArray[np.float64]:

@@ -224,6 +224,7 @@ def _describe(headers: Sequence[Header]) -> Series:
         study_date=first.study_date,
         n_slices=n_slices,
         derived=first.image_type[0] == "DERIVED",
+        number=first.series_number,
     )
 
 

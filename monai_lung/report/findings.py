@@ -23,12 +23,17 @@ import numpy as np
 from monai_lung.errors import InputError, UsageError
 from monai_lung.model import CT, Nodule, Report
 
-SCHEMA = "monai-lung/findings/1"
+SCHEMA = "monai-lung/findings/2"
+OLDER = ("monai-lung/findings/1",)
+"""Schemas that `read` takes as well: what version 2 added is filled in as unknown."""
 NOTICE = "research use; decision support, not a diagnosis"
 GUIDELINES = ("fleischner_2017", "lung_rads_2022", "brock")
 
 _DECIMALS = {"mm": 2, "mm3": 2, "hu": 1, "percentiles": 1, "ml": 1, "s": 3, "percent": 1, "days": 1}
 """Decimals by the unit that ends a field's name; 4 for probabilities and what has no unit."""
+
+_IN_MEMORY = ("prior_outline",)
+"""Fields with voxels: for views, not for JSON."""
 
 
 def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
@@ -46,7 +51,11 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "input": _input(report, show_patient),
         "person": _fields(report.person),
         "lungs": {"right_ml": _plain(report.lungs.right_ml, "ml"), "left_ml": _plain(report.lungs.left_ml, "ml")},
+        "operating_point": report.operating_point and _fields(report.operating_point),
+        "notes": list(report.notes),
+        "deciding_nodule": report.deciding_nodule,
         "nodules": [_nodule(nodule) for nodule in report.nodules],
+        "candidates": [_candidate(nodule) for nodule in report.candidates],
         "guidelines": _guidelines(report.guidelines),
     }
     if report.prior is not None:
@@ -71,7 +80,7 @@ def write(report: Report, path: Path, show_patient: bool = False) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a `findings.json` of this or an earlier run.
+    """Read a `findings.json` of this or an earlier run; one of schema 1 comes back with what schema 2 added, unknown.
 
     Raises:
         InputError: it can't be read, or isn't a findings file of a version that is known.
@@ -81,7 +90,9 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as findings ({error}): give the findings.json of a result") from error
     schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
+    if schema in OLDER:
+        content = {"operating_point": None, "notes": [], "deciding_nodule": None, "candidates": [], **content}
+    elif schema != SCHEMA:
         raise InputError(f"{path}: its schema is {schema!r}, not {SCHEMA!r}: analyse the case again with this version")
     missing = [key for key in schema_of_findings()["required"] if key not in content]
     if missing:
@@ -158,17 +169,28 @@ def _path(ct: CT, show_patient: bool) -> str:
 
 def _nodule(nodule: Nodule) -> dict[str, Any]:
     """A nodule with its measurements side by side."""
-    rating = nodule.rating
-    content = {
-        "id": nodule.id,
-        "tracking_uid": nodule.tracking_uid,
-        **_fields(nodule.measurements),
-        **_fields(rating),
-        "guidelines": _guidelines(nodule.guidelines),
-    }
+    content = {**_place_and_size(nodule), **_fields(nodule.rating), "guidelines": _guidelines(nodule.guidelines)}
     if nodule.growth is not None:
         content["growth"] = _fields(nodule.growth)
     return content
+
+
+def _candidate(nodule: Nodule) -> dict[str, Any]:
+    """What isn't reported: no guideline and no malignancy, but why it was set aside."""
+    probability = _plain(nodule.rating.nodule_probability)
+    return {**_place_and_size(nodule), "nodule_probability": probability, "set_aside": nodule.set_aside}
+
+
+def _place_and_size(nodule: Nodule) -> dict[str, Any]:
+    """What names a finding, and its measurements."""
+    return {
+        "id": nodule.id,
+        "tracking_uid": nodule.tracking_uid,
+        "series_number": nodule.series_number,
+        "image_number": nodule.image_number,
+        "sop_instance_uid": nodule.sop_instance_uid,
+        **_fields(nodule.measurements),
+    }
 
 
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +200,8 @@ def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields(instance: Any) -> dict[str, Any]:
     """A dataclass's fields as plain values."""
-    return {f.name: _plain(getattr(instance, f.name), f.name) for f in dataclasses.fields(instance)}
+    names = [f.name for f in dataclasses.fields(instance) if f.name not in _IN_MEMORY]
+    return {name: _plain(getattr(instance, name), name) for name in names}
 
 
 def _plain(value: Any, name: str = "") -> Any:

@@ -12,14 +12,14 @@ from monai.config import KeysCollection
 from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
-from monai_lung.analysis import Analyzer, Options, measured, write
+from monai_lung.analysis import Analyzer, Options, measured_nodules, write
 from monai_lung.definitions import settings
-from monai_lung.errors import UsageError
 from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater
 from monai_lung.io import CTReader
 from monai_lung.io.paths import check_exists
-from monai_lung.model import Person, Report
+from monai_lung.model import Report, Sensitivity
+from monai_lung.person import make_person
 from monai_lung.report.formats import require_formats
 from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
 from monai_lung.weights import declared_weights
@@ -87,7 +87,7 @@ class RateNodulesd(MapTransform):
         ct, lungs = items[self.source_key], items[self.lungs_key]
         for key in self.key_iterator(items):
             ratings = rate(ct, items[key], self.rater)
-            items[key] = measured(ct, lungs, items[key], ratings, self.rater.rate_settings.min_nodule)
+            items[key] = measured_nodules(ct, lungs, items[key], ratings, self.rater.rate_settings.least_nodule)
         return items
 
 
@@ -100,7 +100,8 @@ class ReportNodulesd(Transform):
         output_key: of the `monai_lung.model.Report`.
         person: fields of `Person` that are known of the patient.
         prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.
-        force: compare with the prior even if it's another patient's.
+        allow_other_patient: compare with the prior even if it's another patient's.
+        sensitivity: high, standard or low: from which confidence on findings are reported.
         allow_gaps: interpolate missing slices of the prior rather than refuse them.
 
     Raises:
@@ -115,14 +116,21 @@ class ReportNodulesd(Transform):
         *,
         person: Mapping[str, Any] | None = None,
         prior: Path | str = "",
-        force: bool = False,
+        allow_other_patient: bool = False,
+        sensitivity: Sensitivity = "standard",
         allow_gaps: bool = False,
     ) -> None:
         self.key, self.output_key = key, output_key
         if prior:
             check_exists(Path(prior))
         earlier = Path(prior) if prior else None
-        options = Options(person=_person(person or {}), prior=earlier, force=force, allow_gaps=allow_gaps)
+        options = Options(
+            person=make_person(person or {}),
+            prior=earlier,
+            allow_other_patient=allow_other_patient,
+            sensitivity=sensitivity,
+            allow_gaps=allow_gaps,
+        )
         self.analyzer = Analyzer(options, networks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -201,10 +209,3 @@ def networks_of(
         device=device_of(find),
         weights=declared_weights(seg, cls),
     )
-
-
-def _person(fields: Mapping[str, Any]) -> Person:
-    try:
-        return Person(**fields)
-    except TypeError as error:
-        raise UsageError(f"person: {error}; its fields are those of monai_lung.model.Person") from error

@@ -206,7 +206,7 @@ def test_another_patient_is_refused_unless_forced(pair: Pair) -> None:
     after, lungs, nodules = pair[1]
     with pytest.raises(PriorError, match="another patient"):
         compare(nodules, after, lungs, prior_of(pair, patient_key="b"))
-    growth, _ = compare(nodules, after, lungs, prior_of(pair, patient_key="b"), force=True)
+    growth, _ = compare(nodules, after, lungs, prior_of(pair, patient_key="b"), allow_other_patient=True)
     assert growth[1].status == "growing"
 
 
@@ -216,7 +216,7 @@ def test_a_prior_that_is_later_is_refused_unless_forced(pair: Pair) -> None:
     later = prior_of(pair, study_date=datetime.date(2025, 1, 1))
     with pytest.raises(PriorError, match="later than this one"):
         compare(nodules, after, lungs, later)
-    growth, _ = compare(nodules, after, lungs, later, force=True)
+    growth, _ = compare(nodules, after, lungs, later, allow_other_patient=True)
     assert (growth[1].interval_days, growth[1].doubling_days) == (None, None)
 
 
