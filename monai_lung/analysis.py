@@ -227,7 +227,7 @@ class Analyzer:
 def measured_nodules(
     ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], least: float
 ) -> Found:
-    """The outlines that may be nodules, measured: `SMALLEST_MM` across or more, with a probability of at least `least`."""
+    """The outlines that may be nodules, measured: `SMALLEST_MM` or more across, a probability of `least` or more."""
     from monai_lung.clinical.measurements import measure
 
     rated = zip(outlines, ratings, strict=True)

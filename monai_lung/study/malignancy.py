@@ -33,7 +33,7 @@ from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.training.slice_dataset import SliceDataset, flat_crop, flat_slice
 from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
 from monai_lung.weights import resume
-from monai_lung.workflow.crops import ball
+from monai_lung.workflow.rating import ball
 
 log = logging.getLogger(__name__)
 MaskKind = Literal["readers", "predicted"]

@@ -13,7 +13,7 @@ from monai.transforms import Spacingd
 from monai.utils import ensure_tuple_rep
 
 from monai_lung.errors import InputError
-from monai_lung.grid import Grid, Outside, resample
+from monai_lung.grid import Box, Grid, Outside, resample
 from monai_lung.model import LPS_RAS
 from monai_lung.transforms.lung_grid import MARGIN_MM, lung_grid
 
@@ -95,8 +95,16 @@ class AveragedSpacingd(Spacingd):
             info = self.pop_transform(items[key])
             x, y, z = info["orig_size"]
             back = Grid((int(x), int(y), int(z)), np.asarray(info["extra_info"]["affine_lps"], float))
-            items[key] = _moved(items[key], grid_of(items[key]), back, 0.0)
+            source = grid_of(items[key])
+            items[key] = _emptied(_moved(items[key], source, back, "border"), back.reach(source))
         return items
+
+
+def _emptied(image: MetaTensor, box: Box) -> MetaTensor:
+    """`image` (C, X, Y, Z) with 0 outside of a box."""
+    inside = torch.zeros(image.shape[1:], dtype=torch.bool)
+    inside[box] = True
+    return image.masked_fill(~inside, 0)  # type: ignore[return-value]
 
 
 def grid_of(image: torch.Tensor) -> Grid:

@@ -37,10 +37,11 @@ def lung_grid(
     Raises:
         LungsNotFoundError: `lungs` is empty.
     """
-    margin = np.ceil(margin_mm / ct.spacing_mm).astype(int)
-    box = bounding_box(np.asarray(lungs) > 0, margin.tolist())
-    if box is None:
+    inside = np.asarray(lungs) > 0
+    if not inside.any():
         raise LungsNotFoundError("no lungs to look for nodules in")
+    margin = np.ceil(margin_mm / ct.spacing_mm).astype(int)
+    box = bounding_box(inside, margin.tolist())
     axes = ct.patient_axes
     grid = ct.part(box).covering(spacing_mm, axes=axes)
     shape = np.maximum(grid.shape, at_least)

@@ -22,6 +22,7 @@ from monai_lung.workflow.cases import image_of
 from monai_lung.workflow.finding import LungSlidingWindowInferer
 from monai_lung.workflow.rating import SplitNodulesd
 
+LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 MODULES = (
     "monai_lung.io.json_text",
     "monai_lung.training.draws",
@@ -65,7 +66,7 @@ def test_the_chain_shows_the_network_what_the_function_shows_it(flips, order) ->
     image, inside, grid = find_image(ct, lungs, settings)
     chain = Compose(
         [
-            Orientationd(["image", "inside"], axcodes="LPS"),
+            Orientationd(["image", "inside"], axcodes="LPS", labels=LABELS),
             Lambdad("inside", lambda labels: labels > 0),
             AveragedSpacingd(
                 ["image", "inside"],
@@ -131,7 +132,7 @@ def test_a_copy_of_the_items_stays_as_it_was() -> None:
     ct, lungs = stored((), (0, 1, 2))
     labels = MetaTensor(torch.from_numpy(lungs.labels)[None], affine=image_of(ct).affine)
     items = CopyItemsd(["image"], names=["own"])({"image": image_of(ct), "lungs": labels})
-    out = AveragedSpacingd("image", (2, 2, 2), mask_key="lungs")(items)
+    out = AveragedSpacingd("image", (2, 2, 2), mask_key="lungs", margin_mm=1)(items)
     assert torch.equal(out["own"].as_tensor()[0], torch.from_numpy(ct.hu))
     wide = resample(ct.hu, ct.grid, ct.grid.covering((2, 2, 2)))
     assert out["image"].shape[1] < wide.shape[0]
