@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, ConcatItemsd, CopyItemsd, Transform
+from monai.transforms import Compose, ConcatItemsd, CopyItemsd, EnsureTyped, Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -211,6 +211,7 @@ class RateDataset(DrawnDataset):
             CopyItemsd("image", names="soft"),
             LungWindowd("image"),
             SoftWindowd("soft"),
+            EnsureTyped(["image", "soft", "mask"], track_meta=False),
             ConcatItemsd(["image", "soft", "mask"], "image"),
         ]
         super().__init__(nodules_and_others(donors, others), Compose(steps), seed=seed)
