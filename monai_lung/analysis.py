@@ -161,13 +161,14 @@ class Analyzer:
         networks = self.networks
         with _timed("lungs", timing, progress):
             lungs = segment_lungs(ct.hu, ct.affine_lps)
+            lungs = described(ct, lungs)
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
         with _timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs)
         with _timed("measure", timing, progress):
             return measured_nodules(ct, lungs, outlines, ratings, networks.rate_settings.least_nodule)
 
@@ -222,6 +223,13 @@ class Analyzer:
         elif prior.study_date == found.ct.study_date:
             warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
         return list(growths), prior, tuple(warnings)
+
+
+def described(ct: CT, lungs: Lungs) -> Lungs:
+    """The lungs of a CT with what a report says of them beside their volumes."""
+    from monai_lung.clinical.low_attenuation import low_attenuation_percent
+
+    return replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
 
 
 def measured_nodules(

@@ -29,6 +29,8 @@ TARGETS = (
     "texture",
 )
 """The rating network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
+REGION_CHANNELS, NEAR_CHANNELS, WIDE_CHANNELS = 3, 4, 5
+"""Channels of what the rating network sees: of one look, or of the near and the wide one of two."""
 SLICE_TARGETS = TARGETS[1:]
 """Outputs of the network on slices, logits: the ratings alone."""
 
@@ -87,7 +89,8 @@ class DelineateSettings:
 class RateSettings:
     """Grids and thresholds of the networks that rate, and the calibration of the malignancy.
 
-    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; the other sees `slices` slices
+    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; where `wide_spacing_mm` is
+    given it sees as many voxels of that size around it as well (`inference.looks`). The other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
     sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
     sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
@@ -105,6 +108,7 @@ class RateSettings:
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
+    wide_spacing_mm: tuple[float, float, float] | None = None
     slice_mm: float = 0.75
     slice_pixels: int = 48
     slices: int = 5
@@ -117,6 +121,8 @@ class RateSettings:
             ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.region)
+        if self.wide_spacing_mm is not None:
+            check_grid(self.wide_spacing_mm, self.region)
         check_grid((self.slice_mm,) * 3, (self.slice_pixels,) * 3)
         check_number("slices", self.slices, 1, 64)
         if not isinstance(self.slices, int):
@@ -133,6 +139,11 @@ class RateSettings:
         high, standard, low = (self.operating_point(n).min_nodule_probability for n in get_args(Sensitivity))
         if not high <= standard <= low:
             raise ValueError(f"operating_points: high {high}, standard {standard}, low {low} must not fall")
+
+    @property
+    def channels(self) -> int:
+        """Of what the network sees that says whether it's a nodule."""
+        return REGION_CHANNELS if self.wide_spacing_mm is None else NEAR_CHANNELS + WIDE_CHANNELS
 
     @property
     def least_nodule(self) -> float:
@@ -212,7 +223,7 @@ STAGES = {
             "model.pt",
             "rate_settings",
             RateSettings,
-            takes=lambda s: (1, 3, *s.region),
+            takes=lambda s: (1, s.channels, *s.region),
             gives=lambda s: (1, len(TARGETS)),
         ),
         Stage(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from monai_lung.clinical.axes import axial_axis
+from monai_lung.clinical.surroundings import filled_lung
 from monai_lung.model import CT, Lungs, Outline
 
 DENSE_HU = -300.0
@@ -36,18 +37,13 @@ def consolidation_ml(ct: CT, lungs: Lungs, outlines: Sequence[Outline] = ()) -> 
     """
     step = np.maximum(1, np.round(GRID_MM / np.array(ct.spacing_mm))).astype(int)
     coarse = tuple(slice(None, None, int(n)) for n in step)
-    dense = (ct.hu[coarse] > DENSE_HU) & _filled(lungs.labels[coarse] > 0, axial_axis(ct.affine_lps))
+    dense = (ct.hu[coarse] > DENSE_HU) & filled_lung(lungs.labels[coarse] > 0, axial_axis(ct.affine_lps))
     nodules = np.zeros(ct.hu.shape, bool)
     for outline in outlines:
         nodules[outline.box] |= outline.mask
     dense &= ~nodules[coarse]
     spacing = np.array(ct.spacing_mm) * step
     return float(_opened(dense, spacing).sum() * ct.voxel_mm3 * np.prod(step) / 1000)
-
-
-def _filled(lung: NDArray[np.bool_], across: int) -> NDArray[np.bool_]:
-    slices = np.moveaxis(lung, across, 0)
-    return np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in slices]), 0, across)
 
 
 def _opened(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -21,9 +21,10 @@ from monai_lung.errors import InputError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
+from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
-from monai_lung.model import CT, Lungs, Outline, Seed
+from monai_lung.model import Outline, Seed
 from monai_lung.training.draws import vary_hu
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
@@ -120,7 +121,7 @@ def _record(
     if hits:
         label = torch.stack(rating_targets(hits[0].donor.crop.row))
         label[0, 0] = hits[0].donor.agreement
-    near, wide = (looked_at(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
+    near, wide = (look(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
     diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
     return (
         near[0].astype(np.int16),
@@ -135,21 +136,6 @@ def _record(
         outline.seed.score,
         middle,
         diameter,
-    )
-
-
-def looked_at(
-    ct: CT, lungs: Lungs, outline: Outline, spacing_mm: Sequence[float], size: Sequence[int]
-) -> NDArray[np.float32]:
-    """HU, mask and lungs (3, *size) around an outline, along the patient, on voxels of `spacing_mm`."""
-    own = outline.grid(ct.grid)
-    target = Grid.around(outline.middle_mm(ct.grid), spacing_mm, size, own.patient_axes)
-    return np.stack(
-        [
-            resample(ct.hu, ct.grid, target),
-            resample(outline.mask, own, target, outside=0),
-            resample(lungs.labels > 0, ct.grid, target, outside=0),
-        ]
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from monai.transforms import Transform
 from torch import Tensor
@@ -17,13 +16,15 @@ from monai_lung.data.crops import CropRow, read_crop
 from monai_lung.definitions import settings
 from monai_lung.errors import MaskError, UsageError
 from monai_lung.inference.delineate import delineate_each
+from monai_lung.inference.looks import region
 from monai_lung.inference.networks import Delineator
-from monai_lung.inference.rate import around, mirrored_logits
+from monai_lung.inference.rate import mirrored_logits
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.labels import center_seed, outlines_of
-from monai_lung.model import CT, LPS_RAS, Outline
+from monai_lung.model import CT, Outline
 from monai_lung.stages import RateSettings
 from monai_lung.workflow.cases import ct_of, image_of, read_mask
+from monai_lung.workflow.delineating import lungs_of
 
 SMALLEST_BALL_MM = 4.0
 """Diameter of what is rated at a seed where the network outlines nothing."""
@@ -118,44 +119,49 @@ class OutlineCropd(Transform):
         return {**data, "ct": image_of(ct), "outline": outline or ball(ct), "outlined": outline is not None}
 
 
-class CropAroundNoduled(Transform):
-    """The surroundings of an outlined nodule on a network's grid, along the patient's axes, its middle in the middle.
+class NoduleLooksd(Transform):
+    """What the network sees that says whether an outline is a nodule: its surroundings on the network's own grid.
+
+    The grid runs along the patient's axes, the outline's middle in its middle; where its voxels are larger than the
+    CT's, they are means. Channels are the lung window, the soft-tissue window and the mask; with `wide_spacing_mm` in
+    the settings also a slab, and a look from afar with the lungs (`inference.looks`).
 
     Args:
+        rate_settings: as in the bundle's config.
         image_key: of the CT, int16 HU (1, X, Y, Z), a MetaTensor.
         outline_key: of the nodule, a `monai_lung.model.Outline`.
-        pixdim: voxel size in mm; where that is larger than the CT's, voxels are averaged.
-        roi_size: voxels along each axis.
-        output_keys: of the HU and of the mask, shares 0...1, each float32 (1, *roi_size) with its affine.
+        lungs_key: of the lungs (1, X, Y, Z), for the look from afar; where there are none it is empty.
+        output_key: of float32 (channels, *region).
+        bundle_root: named in errors.
 
     >>> labels = torch.zeros(1, 20, 20, 20, dtype=torch.int64)
     >>> labels[0, 8:12, 8:12, 8:12] = 1
     >>> ct = MetaTensor(torch.full((1, 20, 20, 20), -800.0), affine=torch.eye(4))
     >>> item, = SplitNodulesd()({"ct": ct, "mask": labels})
-    >>> near = CropAroundNoduled(pixdim=(1, 1, 2), roi_size=(8, 8, 4))(item)
-    >>> tuple(near["image"].shape), float(near["mask"].sum())
-    ((1, 8, 8, 4), 32.0)
+    >>> settings = {"spacing_mm": [1, 1, 2], "region": [8, 8, 4], "slope": 1, "offset": 0, "spread": 0, "min_nodule": 0}
+    >>> near = NoduleLooksd(settings)(item)["image"]
+    >>> tuple(near.shape), float(near[2].sum())
+    ((3, 8, 8, 4), 32.0)
     """
 
     def __init__(
         self,
-        pixdim: Sequence[float],
-        roi_size: Sequence[int],
+        rate_settings: Mapping[str, Any],
         image_key: str = "ct",
         outline_key: str = "outline",
-        output_keys: Sequence[str] = ("image", "mask"),
+        lungs_key: str = "lungs",
+        output_key: str = "image",
+        bundle_root: Path | str = "",
     ) -> None:
-        self.pixdim, self.roi_size = tuple(pixdim), tuple(roi_size)
-        self.image_key, self.outline_key = image_key, outline_key
-        self.output_keys = list(output_keys)
+        self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
+        self.image_key, self.outline_key, self.lungs_key = image_key, outline_key, lungs_key
+        self.output_key = output_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the two."""
+        """Add what the network sees."""
         ct = ct_of(data[self.image_key][0], data[self.image_key].affine)
-        hu, mask, grid = around(ct, data[self.outline_key], self.pixdim, self.roi_size)
-        affine = torch.from_numpy(LPS_RAS @ grid.affine_lps)
-        images = (MetaTensor(torch.from_numpy(values)[None], affine=affine) for values in (hu, mask))
-        return {**data, **dict(zip(self.output_keys, images, strict=True))}
+        lungs = lungs_of(data[self.lungs_key], ct.voxel_mm3) if self.lungs_key in data else None
+        return {**data, self.output_key: region(ct, data[self.outline_key], self.settings, lungs)}
 
 
 class NoduleSlicesd(Transform):
@@ -163,7 +169,7 @@ class NoduleSlicesd(Transform):
 
     Args:
         rate_settings: as in the bundle's config.
-        image_key, outline_key: as `CropAroundNoduled`.
+        image_key, outline_key: as `NoduleLooksd`.
         output_key: of float32 (3, pixels, pixels, slices): lung window, soft-tissue window, mask.
         bundle_root: named in errors.
 

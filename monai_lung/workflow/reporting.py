@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
-from monai_lung.analysis import Analyzer, Options, measured_nodules, write
+from monai_lung.analysis import Analyzer, Options, described, measured_nodules, write
 from monai_lung.definitions import settings
 from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater
@@ -84,9 +84,10 @@ class RateNodulesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Outlines to nodules, rated and measured."""
         items = dict(data)
-        ct, lungs = items[self.source_key], items[self.lungs_key]
+        ct = items[self.source_key]
+        lungs = described(ct, items[self.lungs_key])
         for key in self.key_iterator(items):
-            ratings = rate(ct, items[key], self.rater)
+            ratings = rate(ct, items[key], self.rater, lungs)
             items[key] = measured_nodules(ct, lungs, items[key], ratings, self.rater.rate_settings.least_nodule)
         return items
 
