@@ -9,13 +9,17 @@ from typing import Any
 
 from monai_lung.version import __version__
 
-__all__ = ["__version__", "analyze", "read_ct"]
-
-_LAZY = {"analyze": "monai_lung.analysis", "read_ct": "monai_lung.io"}
+_LAZY = {
+    "analyze": "monai_lung.analysis",
+    "find_nodules": "monai_lung.alone",
+    "read_ct": "monai_lung.io",
+    "segment_lungs": "monai_lung.alone",
+}
+__all__ = ["__version__", "analyze", "find_nodules", "read_ct", "segment_lungs"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `analyze` and `read_ct` on first use: `import monai_lung` must not cost seconds."""
+    """Import the functions on first use: `import monai_lung` must not cost seconds."""
     if name in _LAZY:
         import importlib
 

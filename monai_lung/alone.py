@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from monai_lung.inference.networks import Finder
 
 
-def segment_lungs(image: Any, affine_lps: NDArray[np.float64] | None = None) -> Lungs:
+def segment_lungs(source: Any, affine_lps: NDArray[np.float64] | None = None) -> Lungs:
     """The right and the left lung of a chest CT, on its own grid. No network is loaded.
 
     Args:
-        image: a path, a case of `io.find_cases`, a `CT`, a MetaTensor, a SimpleITK or nibabel image; or an array
+        source: a path, a case of `io.find_cases`, a `CT`, a MetaTensor, a SimpleITK or nibabel image; or an array
             (X, Y, Z) in HU with `affine_lps`.
         affine_lps: (4, 4), voxel index to LPS mm; for an array.
 
@@ -30,12 +30,12 @@ def segment_lungs(image: Any, affine_lps: NDArray[np.float64] | None = None) -> 
     """
     from monai_lung.transforms.lungs import segment_lungs as segment
 
-    ct = _ct_of(image, affine_lps)
+    ct = _ct_of(source, affine_lps)
     return segment(ct.hu, ct.affine_lps)
 
 
 def find_nodules(
-    image: Any,
+    source: Any,
     affine_lps: NDArray[np.float64] | None = None,
     *,
     finder: Finder | None = None,
@@ -46,7 +46,7 @@ def find_nodules(
     Nothing is delineated or rated: `analyze` does that, and leaves out what is no nodule.
 
     Args:
-        image: as for `segment_lungs`.
+        source: as for `segment_lungs`.
         affine_lps: (4, 4), voxel index to LPS mm; for an array.
         finder: of `inference.networks.load_finder`, for many CTs or a network of one's own; by default what ships.
         device: auto, cpu or cuda, to load it on.
@@ -61,14 +61,18 @@ def find_nodules(
     from monai_lung.inference.networks import choose_device, load_finder
     from monai_lung.transforms.lungs import segment_lungs as segment
 
-    ct = _ct_of(image, affine_lps)
+    ct = _ct_of(source, affine_lps)
     lungs = segment(ct.hu, ct.affine_lps)
     return find(ct, lungs, finder or load_finder(choose_device(device)))
 
 
-def _ct_of(image: Any, affine_lps: NDArray[np.float64] | None) -> CT:
-    from monai_lung.io import Case, as_ct, read_ct
+def _ct_of(source: Any, affine_lps: NDArray[np.float64] | None) -> CT:
+    from monai_lung.io import Case, read_ct
 
-    if isinstance(image, Case | Path | str):
-        return read_ct(image)
-    return as_ct(image, affine_lps)
+    if isinstance(source, CT):
+        return source
+    if isinstance(source, Case | Path | str):
+        return read_ct(source)
+    from monai_lung.io import as_ct
+
+    return as_ct(source, affine_lps)
