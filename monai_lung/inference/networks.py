@@ -131,6 +131,6 @@ def _load(
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
     """`network` ready to run on `device`, its weights in the layout that convolutions are fastest in."""
     dimensions = {p.dim() for p in network.parameters()} & {4, 5}
-    layouts = {(4,): torch.channels_last, (5,): torch.channels_last_3d}
+    layouts: dict[tuple[int, ...], torch.memory_format] = {(4,): torch.channels_last, (5,): torch.channels_last_3d}
     layout = layouts.get(tuple(dimensions), torch.preserve_format)  # of both kinds: as it is
     return network.eval().to(device=device, memory_format=layout)  # type: ignore[call-overload]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
@@ -37,6 +38,8 @@ class CaseDataset(Dataset):
 class CaseEvaluator(SupervisedEvaluator):
     """MONAI's `SupervisedEvaluator` for one case after the other, each as its dataset gives it, without a batch.
 
+    Arguments are MONAI's. The inferer is called with the image and, as `inside`, the item of that name.
+
     A case that fails, wherever, is logged and passed over; when all are done, the run ends with an error that lists
     them. An error that would hit every case (weights, configs, the call itself) ends the run at once. Handlers of a
     case find what its transforms have made of it in `engine.state.output`, or None.
@@ -44,18 +47,25 @@ class CaseEvaluator(SupervisedEvaluator):
     Its data loader needs `batch_size` null and a `collate_fn` that gives its argument back.
     """
 
-    def __init__(self, *args: Any, postprocessing: Callable[[Any], Any], **kwargs: Any) -> None:
-        super().__init__(*args, decollate=False, **kwargs)
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: Iterable[Any],
+        network: torch.nn.Module,
+        *,
+        postprocessing: Callable[[Any], Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(device, val_data_loader, network, **{**kwargs, "decollate": False})
         self.post = postprocessing
         self.failed: list[str] = []
         self.add_event_handler(Events.STARTED, lambda: self.failed.clear())
         self.add_event_handler(Events.COMPLETED, self._check)
 
     def _iteration(self, engine: Engine, batchdata: Any) -> Any:
-        """A case: the inferer, then the transforms after it."""
+        """What the inferer and the transforms after it make of a case; None where one fails."""
         case = str(batchdata["case"])
-        engine.state.output = self.tried(case, lambda: batchdata if "error" in batchdata else self._infer(batchdata))
-        return engine.state.output
+        return self.tried(case, lambda: batchdata if "error" in batchdata else self._infer(batchdata))
 
     def tried(self, case: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """What `run` gives; None where it fails, which is logged, and the case counts as failed."""

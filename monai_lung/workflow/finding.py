@@ -56,8 +56,9 @@ class LungSlidingWindowInferer(SlidingWindowInferer):
         **kwargs: Any,
     ) -> None:
         super().__init__(roi_size, sw_batch_size, overlap, mode, **kwargs)
+        self._window, self._overlap = tuple(int(n) for n in roi_size), float(overlap)
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: Tensor,
         network: Callable[..., Any],
@@ -79,7 +80,7 @@ class LungSlidingWindowInferer(SlidingWindowInferer):
         if inside is None:
             return super().__call__(inputs, network, *args, **kwargs)
         looks = [
-            slide(image[None], where[0], network, tuple(self.roi_size), float(self.overlap), self.sw_batch_size)
+            slide(image[None], where[0], network, self._window, self._overlap, self.sw_batch_size)
             for image, where in zip(inputs, inside.to("cpu"), strict=True)
         ]
         logits = torch.stack(looks)[:, None]

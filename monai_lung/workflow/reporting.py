@@ -39,7 +39,13 @@ class LoadCTd(LoadImaged):
 
     def __init__(self, keys: KeysCollection, source_key: str = "source", allow_gaps: bool = False) -> None:
         self.ct_reader, self.source_key = CTReader(allow_gaps=allow_gaps), source_key
-        super().__init__(keys, self.ct_reader, dtype="int16", ensure_channel_first=True, expanduser=False)
+        super().__init__(
+            keys,
+            self.ct_reader,  # type: ignore[arg-type]  # MONAI takes a reader, its annotation doesn't say so
+            dtype="int16",
+            ensure_channel_first=True,
+            expanduser=False,
+        )
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         """Read the items.
