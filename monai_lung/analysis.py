@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,18 @@ from monai_lung.errors import (
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Growth, Lungs, OperatingPoint, Person, Prior, Report, Sensitivity
+from monai_lung.model import (
+    CT,
+    Growth,
+    Lungs,
+    OperatingPoint,
+    Outline,
+    Person,
+    Prior,
+    Rating,
+    Report,
+    Sensitivity,
+)
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
@@ -65,7 +76,7 @@ class Options:
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
         segmentation_dir, classification_dir: other bundles than the installed ones.
-        trust_config: let those bundles' configs build any class.
+        trust_bundle: let those bundles' networks be of any class: their code runs.
     """
 
     device: str = "auto"
@@ -78,7 +89,7 @@ class Options:
     series_uid: str | None = None
     segmentation_dir: Path | None = None
     classification_dir: Path | None = None
-    trust_config: bool = False
+    trust_bundle: bool = False
 
 
 def analyze(source: Source, options: Options | None = None) -> Report:
@@ -99,11 +110,16 @@ def analyze(source: Source, options: Options | None = None) -> Report:
 
 
 class Analyzer:
-    """Analyses one CT after the other with networks that are loaded once, at the first."""
+    """Analyses one CT after the other with networks that are loaded once, at the first.
 
-    def __init__(self, options: Options | None = None) -> None:
+    Args:
+        options: see `Options`.
+        networks: to take instead of those that the options name.
+    """
+
+    def __init__(self, options: Options | None = None, networks: Networks | None = None) -> None:
         self.options = options or Options()
-        self._networks: Networks | None = None
+        self._networks = networks
         self._loading: Future[Networks] | None = None
 
     @property
@@ -126,7 +142,7 @@ class Analyzer:
             self.options.device,
             segmentation_dir=self.options.segmentation_dir,
             classification_dir=self.options.classification_dir,
-            trust_config=self.options.trust_config,
+            trust_bundle=self.options.trust_bundle,
         )
 
     def _load_aside(self) -> None:
@@ -138,9 +154,7 @@ class Analyzer:
 
     def against(self, prior: Path) -> Analyzer:
         """An analyzer with the same networks and options that compares with an earlier examination."""
-        other = Analyzer(replace(self.options, prior=prior))
-        other._networks = self.networks
-        return other
+        return Analyzer(replace(self.options, prior=prior), self.networks)
 
     def analyze(self, source: Source, progress: Progress | None = None, *, lungs: Lungs | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
@@ -207,8 +221,6 @@ class Analyzer:
         lungs: Lungs | None = None,
     ) -> Found:
         """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
-        from monai_lung.clinical.low_attenuation import low_attenuation_percent
-        from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate
         from monai_lung.transforms.lungs import segment_lungs
 
@@ -224,17 +236,9 @@ class Analyzer:
             outlines = delineate(ct, seeds, networks, lungs)
         with timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks, lungs)
-        kept = [
-            (o, r)
-            for o, r in zip(outlines, ratings, strict=True)
-            if r.nodule_probability >= networks.rate_settings.least_nodule
-        ]
         with timed("measure", timing, progress):
-            lungs = replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
-            rows = [(o, r, measure(o, ct, lungs)) for o, r in kept]
-        rows = [row for row in rows if row[2].equivalent_diameter_mm >= SMALLEST_MM]
-        rows.sort(key=lambda row: (-row[2].volume_mm3, row[2].center_mm))
-        return Found(ct, lungs, tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[1] for r in rows))
+            lungs = described(ct, lungs)
+            return measured_nodules(ct, lungs, outlines, ratings, networks.rate_settings.least_nodule)
 
     def read(self, source: Source) -> CT:
         """The CT of a source of `analyze`, its lungs unseen; errors as `io.read_ct` and `io.as_ct`."""
@@ -300,6 +304,26 @@ class Analyzer:
         elif prior.study_date == found.ct.study_date:
             warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
         return list(growths), prior, tuple(warnings)
+
+
+def described(ct: CT, lungs: Lungs) -> Lungs:
+    """The lungs of a CT with what a report says of them beside their volumes."""
+    from monai_lung.clinical.low_attenuation import low_attenuation_percent
+
+    return replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
+
+
+def measured_nodules(
+    ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], least: float
+) -> Found:
+    """The outlines that may be nodules, measured: `SMALLEST_MM` or more across, a probability of `least` or more."""
+    from monai_lung.clinical.measurements import measure
+
+    rated = zip(outlines, ratings, strict=True)
+    rows = [(o, measure(o, ct, lungs), r) for o, r in rated if r.nodule_probability >= least]
+    rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
+    rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
+    return Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))
 
 
 def software() -> dict[str, str]:

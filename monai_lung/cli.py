@@ -28,6 +28,7 @@ from monai_lung.service.cli import serve
 from monai_lung.terminal import (
     PROGRAM,
     GivenPath,
+    bundle_options,
     case_progress,
     count_progress,
     note,
@@ -155,8 +156,8 @@ class _Batch:
 @click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
 @sensitivity_option
 @guideline_option
-@click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
 @person_options
+@bundle_options
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common

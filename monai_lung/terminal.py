@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +18,6 @@ import click
 from monai_lung.report.formats import FORMATS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from monai_lung.model import Series
 
 PROGRAM = "monai-lung"
@@ -49,6 +48,31 @@ class GivenPath(click.Path):
         if value == "":
             self.fail("the path is empty; is a variable of the shell not set?", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options for networks of one's own; the command gets them by the names that `analysis.Options` has for them."""
+    folder = GivenPath(path_type=Path, resolve_path=True)
+    trust = click.option(
+        "--trust-bundle", is_flag=True, help="Let a bundle's networks be of any class: their code runs."
+    )
+    for kind, what in (("classification", "networks that rate"), ("segmentation", "networks that find and delineate")):
+        command = click.option(
+            f"--{kind}-bundle",
+            f"{kind}_dir",
+            metavar="DIR",
+            type=folder,
+            callback=_checked_bundle,
+            help=f"Folder with other {what} than the installed.",
+        )(trust(command) if kind == "classification" else command)
+    return command
+
+
+def _checked_bundle(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a folder that is no bundle as wrong usage."""
+    if value is not None and not (value / "configs" / "inference.json").is_file():
+        raise click.BadParameter(f"{value} is no bundle: it has no configs/inference.json", context, parameter)
+    return value
 
 
 def set_up_logging(level: int) -> None:

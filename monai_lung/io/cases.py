@@ -52,6 +52,10 @@ class Case:
             return self.path.absolute()
         return Path(os.path.commonpath([file.absolute() for file in files]))
 
+    def __str__(self) -> str:
+        """Its name: a log of MONAI's may show it."""
+        return self.name
+
     def named(self, name: str) -> Case:
         """The case under another name, and its other series with it."""
         return replace(self, name=name, others=tuple(replace(other, name=name) for other in self.others))

@@ -30,6 +30,7 @@ def make_analysis(config: Config) -> Analysis:
 
     Raises:
         WeightsError: weights are missing or damaged.
+        ConfigError: a bundle asks for code that isn't trusted.
         UsageError: the device isn't there.
     """
     settings = config.analysis
@@ -39,6 +40,9 @@ def make_analysis(config: Config) -> Analysis:
             allow_gaps=settings.allow_gaps,
             sensitivity=settings.sensitivity,
             person=make_person(vars(settings.person)),
+            segmentation_dir=settings.segmentation_bundle,
+            classification_dir=settings.classification_bundle,
+            trust_bundle=settings.trust_bundle,
         )
     )
     _ = analyzer.networks  # loaded now rather than at the first study

@@ -25,7 +25,7 @@ from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
 from monai_lung.model import Outline, Seed
-from monai_lung.training.datasets import vary_hu
+from monai_lung.training.draws import vary_hu
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
