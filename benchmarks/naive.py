@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.child import Job, Run, synchronize
@@ -54,15 +53,15 @@ def window_grid(job: Job) -> Run:
 
 def _prepared(job: Job) -> tuple[Any, torch.Tensor, Any]:
     """The network in plain layout and the whole CT on its grid; making both isn't timed."""
+    from monai_lung.grid import resample
     from monai_lung.inference import load_networks
-    from monai_lung.inference.find import resize
     from monai_lung.io import read_ct
     from monai_lung.transforms.window import windowed
 
     networks = load_networks(job.device)
     ct = read_ct(job.path)
     settings = networks.find_settings
-    size = np.rint(np.array(ct.hu.shape) * ct.spacing_mm / np.array(settings.spacing_mm)).astype(int)
-    image = windowed(resize(ct.hu, size))[None, None].contiguous().to(job.device)
+    grid = ct.grid.covering(settings.spacing_mm)
+    image = windowed(torch.from_numpy(resample(ct.hu, ct.grid, grid)))[None, None].to(job.device)
     plain: Any = networks.find
     return plain.to(memory_format=torch.contiguous_format), image, settings

@@ -25,13 +25,12 @@ def own(job: Job) -> Run:
 
 def own_resampled(job: Job) -> Run:
     """`read_ct`, then the whole volume on the finding network's grid, as the finding stage resamples its part of it."""
-    from monai_lung.inference.find import resize
+    from monai_lung.grid import resample
     from monai_lung.io import read_ct
 
     def run() -> None:
         ct = read_ct(job.path)
-        size = np.rint(np.array(ct.hu.shape) * ct.spacing_mm / np.array(SPACING_MM)).astype(int)
-        resize(ct.hu, size)
+        resample(ct.hu, ct.grid, ct.grid.covering(SPACING_MM))
 
     return run
 

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monai_lung.cli_options import person_from, person_options, sensitivity_option
+from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
 from monai_lung.service.cli import serve
 from monai_lung.terminal import (
     PROGRAM,
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PATH = GivenPath(path_type=Path)
-_FORMATS = "json,nifti,seg,sr,html,figure,csv"
+_FORMATS_HELP = f"Of {','.join(FORMATS)}, or all. Default: {','.join(DEFAULT_FORMATS)}."
 _DEVICES = click.Choice(["auto", "cpu", "cuda"])
 
 
@@ -123,7 +126,8 @@ def cli() -> None:
 
 cli.add_command(lidc)
 cli.add_command(serve)
-for _command in (serve, *lidc.commands.values()):
+cli.add_command(revise)
+for _command in (serve, revise, *lidc.commands.values()):
     _common(_command)
 
 
@@ -140,19 +144,16 @@ class _Batch:
 @cli.command()
 @click.argument("inputs", metavar="CT...", type=_PATH, nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=_PATH, required=True, help="Results go to OUT/<case>/.")
-@click.option("--format", "formats", metavar="LIST", help=f"Of {_FORMATS}, or all. Default: json,nifti,html.")
+@click.option("--format", "formats", metavar="LIST", help=_FORMATS_HELP)
 @click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
 @click.option("--prior", metavar="PATH", type=_PATH, help="Earlier CT, or its result, of the same patient.")
 @click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
-@click.option("--force", is_flag=True, help="Compare with the prior even if it is another patient's.")
+@click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
+@sensitivity_option
 @click.option("--trust-config", is_flag=True, help="Let a bundle's config build any class: it runs as code.")
-@click.option("--age", type=click.IntRange(0, 120), help="Of the patient, in years; for the guidelines.")
-@click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Of the patient.")
-@click.option("--emphysema/--no-emphysema", default=None, help="Known of the patient.")
-@click.option("--family-history/--no-family-history", default=None, help="Of lung cancer.")
-@click.option("--spiculation/--no-spiculation", default=None, help="Seen at the nodules.")
+@person_options
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
@@ -170,19 +171,17 @@ def analyze(
     CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. A case that the
     same version has finished from the same files isn't analysed again.
     """
-    from monai_lung.analysis import DEFAULT_FORMATS, check_formats, require_formats
     from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases
+    from monai_lung.engine.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
         inputs = tuple(path.absolute() for path in inputs)
         options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
-    wanted = check_formats(formats.split(",")) if formats else DEFAULT_FORMATS
-    require_formats(wanted)
+    wanted = require_formats(formats or DEFAULT_FORMATS)
     batch = _Batch()
-    cases = _cases(inputs, options["series_uid"], batch)
+    cases = settled(output, _cases(inputs, options["series_uid"], batch))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
     with contextlib.ExitStack() as stack:
         numbers = {case.name: n for n, case in enumerate(cases, start=1)}
@@ -227,15 +226,13 @@ def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> lis
 def _options(**values: Any) -> Any:
     """`analysis.Options` from the command's options."""
     from monai_lung.analysis import Options
-    from monai_lung.model import Person
 
-    sex = values.pop("sex")
-    known = {name: values.pop(name) for name in ("age", "emphysema", "family_history", "spiculation")}
+    person = person_from(values)
     if values["prior"] is not None:
         from monai_lung.io.paths import check_exists
 
         check_exists(values["prior"])
-    return Options(person=Person(sex=sex and sex.upper(), **known), **values)
+    return Options(person=person, **values)
 
 
 def _done(batch: _Batch, folder: Path, findings: dict[str, Any], as_json: bool) -> None:

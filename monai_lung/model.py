@@ -1,4 +1,4 @@
-"""The types that travel between the stages. This file imports nothing of the package.
+"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors`.
 
 Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
 row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.grid import Grid, bounding_box
+
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes homogeneous LPS coordinates to RAS, and back."""
 
@@ -25,6 +27,12 @@ Index = tuple[int, int, int]
 Texture = Literal["solid", "part-solid", "ground-glass"]
 Side = Literal["right", "left"]
 Third = Literal["upper", "middle", "lower"]
+BenignPattern = Literal["central", "diffuse", "popcorn", "laminated", "fat"]
+"""Calcification that is benign by its pattern, or fat (`clinical.composition` has the rules)."""
+Attachment = Literal["pleura", "diaphragm", "hilum", "vessel"]
+"""What a nodule touches. "hilum" stands for the mediastinum and the large vessels at the lung's root."""
+Sensitivity = Literal["high", "standard", "low"]
+Risk = Literal["low", "high"]
 
 RIGHT_LUNG, LEFT_LUNG = 1, 2
 """Labels of a lung mask."""
@@ -54,6 +62,8 @@ class Series:
     """Whether the scanner calls it derived rather than original."""
     region: Literal["chest", "elsewhere", ""] = ""
     """Of the body, as far as the headers say (`io.regions`)."""
+    number: int | None = None
+    """DICOM's series number, as a workstation lists it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class SourceSlice:
 
     `affine_lps` (4, 4) takes (column, row, 0, 1) of this instance to LPS mm; its third column is the slice normal
     of unit length. `frame` counts the frames of a multi-frame instance from 0, None for a single-frame one.
+    `sop_instance_uid` is "" where the instance has none of its own: none at all, or that of other slices too.
     """
 
     path: Path
@@ -70,6 +81,8 @@ class SourceSlice:
     shape: tuple[int, int]
     """Columns, rows."""
     frame: int | None = None
+    image_number: int | None = None
+    """DICOM's instance number: what a workstation calls the image."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class CT:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
         name: the case's name, safe in a path, nothing of the patient in it.
-        path: where it was read from.
+        path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
@@ -90,7 +103,7 @@ class CT:
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
         patient: name and ID, only for `--show-patient`; () where unknown.
-        sha256: of the volume file, which has no UID; "" for a DICOM series.
+        sha256: of the content of its files (`io.content`), "" for one that was made in memory.
     """
 
     hu: NDArray[np.int16]
@@ -114,17 +127,22 @@ class CT:
         return float(x), float(y), float(z)
 
     @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid.of(self.hu, self.affine_lps)
+
+    @property
     def voxel_mm3(self) -> float:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine_lps[:3, :3])))
 
     def to_world(self, index: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """LPS mm (..., 3) of (fractional) voxel indices (..., 3)."""
-        return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
+        return self.grid.to_world(index)
 
     def to_index(self, point_mm: NDArray[np.float64] | Point) -> NDArray[np.float64]:
         """Fractional voxel indices (..., 3) of points in LPS mm (..., 3)."""
-        return (np.asarray(point_mm, float) - self.affine_lps[:3, 3]) @ np.linalg.inv(self.affine_lps[:3, :3]).T
+        return self.grid.to_index(point_mm)
 
 
 @dataclass(frozen=True)
@@ -135,6 +153,8 @@ class Lungs:
     right_ml: float
     left_ml: float
     warnings: tuple[str, ...] = ()
+    low_attenuation_percent: tuple[float | None, float | None] | None = None
+    """Share of the right and the left lung below -950 HU; None where it wasn't measured."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +187,14 @@ class Outline:
         """The box as slices into an array on the CT's grid."""
         x, y, z = (slice(o, o + n) for o, n in zip(self.offset, self.mask.shape, strict=True))
         return x, y, z
+
+    def grid(self, ct: Grid) -> Grid:
+        """Where the voxels of `mask` lie, which are a part of the CT's grid."""
+        return ct.part(self.box)
+
+    def middle_mm(self, ct: Grid) -> NDArray[np.float64]:
+        """(3,) LPS mm of the middle of the smallest box around the mask."""
+        return self.grid(ct).part(bounding_box(self.mask)).center_mm
 
 
 @dataclass(frozen=True)
@@ -210,6 +238,20 @@ class Measurements:
     pleura_distance_mm: float
     """0 where the nodule touches the pleura."""
     axes_mm: tuple[Point, Point, Point, Point]
+    core_mean_hu: float | None = None
+    """Mean HU without the rim, whose voxels hold lung too; None where it wasn't measured."""
+    calcified_share: float = 0.0
+    """Share of the nodule's volume that is calcified, 0...1."""
+    fat_share: float = 0.0
+    """Share of the nodule's core that is fat, 0...1."""
+    benign_pattern: BenignPattern | None = None
+    bone: bool = False
+    """Part of a bone that the lung mask or the outline took in: an osteophyte, a rib. Not a nodule."""
+    attachment: tuple[Attachment, ...] = ()
+    juxtapleural_shape: bool = False
+    """Solid, at the pleura, smooth and flattened, as an intrapulmonary lymph node is. A suggestion to the reader."""
+    apex_distance_mm: float | None = None
+    """How far below the top of the lung on its side, along the patient's axis; None where the scan cuts the top off."""
 
 
 @dataclass(frozen=True)
@@ -231,17 +273,29 @@ class Advice:
     """Brock only: probability of cancer in 0...1."""
     probability_range: tuple[float, float] | None = None
     """Brock only, where an input is missing: the lowest and the highest that the known inputs allow."""
+    label: str = ""
+    """What a table shows in a few words, in place of a code of this package's own (F0 ... F11)."""
+    options: tuple[str, ...] = ()
+    """Where several rows of a guideline apply: what each asks for, the most urgent first."""
+    notes: tuple[str, ...] = ()
+    """What a reader must weigh beside the category, a sentence each."""
+
+
+GrowthStatus = Literal["new", "stable", "growing", "slow-growing", "shrinking", "not-covered", "same-day"]
 
 
 @dataclass(frozen=True)
 class Growth:
     """A nodule against an earlier examination.
 
-    `status` is that of `clinical_rules` ("new", "growing", "slow-growing", "stable", "shrinking"); `doubling_days` is
-    None where a date is missing or the volume did not grow.
+    `status` is the one verdict that every guideline uses (`clinical.growth_rates` says how it is reached): "new" means
+    that nothing was there to be measured, "not-covered" that the earlier scan doesn't reach the place, "same-day" that
+    both examinations have one date and growth can't be judged. `doubling_days` is None where a date is missing or the
+    volume did not grow. `prior_visible` says what the earlier CT shows at the mapped place; None where only an earlier
+    result's masks are left, and nobody could look.
     """
 
-    status: Literal["new", "stable", "growing", "slow-growing", "shrinking"]
+    status: GrowthStatus
     prior_center_mm: Point | None = None
     prior_volume_mm3: float | None = None
     prior_mean_diameter_mm: float | None = None
@@ -249,11 +303,34 @@ class Growth:
     doubling_days: float | None = None
     prior_date: datetime.date | None = None
     interval_days: int | None = None
+    prior_visible: bool | None = None
+    prior_detected: bool | None = None
+    """Whether the earlier examination's own analysis listed it; False: it was found by looking at the mapped place."""
+    mapped_mm: Point | None = None
+    """The nodule's place in the earlier examination's LPS mm, by the registration; also for what is new."""
+    prior_long_axis_mm: float | None = None
+    prior_short_axis_mm: float | None = None
+    prior_texture: Texture | None = None
+    prior_solid_mean_diameter_mm: float | None = None
+    """Of the solid part: 0 where there was none, None where it isn't known."""
+    mean_diameter_change_mm: float | None = None
+    solid_change_mm: float | None = None
+    """Change of the solid part's mean diameter; None for what is solid throughout in both, or not known."""
+    error_percent: float | None = None
+    """A change of volume up to this lies within the error of two measurements at these slice thicknesses."""
+    prior_category: str | None = None
+    """Its Lung-RADS category at the earlier examination, where that was said."""
+    prior_outline: Outline | None = None
+    """In the earlier CT; None with an earlier result's masks alone."""
 
 
 @dataclass(frozen=True)
 class Nodule:
-    """A nodule of the report. `id` is 1 for the largest; `tracking_uid` stays the same over a rerun."""
+    """A nodule of the report. `id` is 1 for the largest; `tracking_uid` stays the same over a rerun.
+
+    `series_number`, `image_number` and `sop_instance_uid` name the image on which its axes are measured; None and ""
+    where there is no DICOM series, or it doesn't say.
+    """
 
     id: int
     tracking_uid: str
@@ -263,17 +340,48 @@ class Nodule:
     guidelines: Mapping[str, Advice] = field(default_factory=dict)
     """Keys: fleischner_2017, lung_rads_2022, brock."""
     growth: Growth | None = None
+    series_number: int | None = None
+    image_number: int | None = None
+    sop_instance_uid: str = ""
+    set_aside: Literal["", "confidence", "bone"] = ""
+    """Why a candidate isn't reported: below the operating point's confidence, or bone. "" for what is reported."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """From which nodule probability on findings are reported and reach the guidelines; the rest are candidates."""
+
+    name: Sensitivity
+    min_nodule_probability: float
 
 
 @dataclass(frozen=True)
 class Person:
-    """What the person at the command line said of the patient; None is unknown."""
+    """What is known of the patient; None is unknown.
+
+    Attributes:
+        age: in years.
+        sex: "F" or "M".
+        emphysema, family_history, spiculation: for Brock.
+        risk: of lung cancer, the clinician's judgement (Fleischner, solid nodules).
+        known_cancer: a known primary cancer.
+        immunosuppressed: immune suppression.
+        screening: True for a screening examination, False for an incidental finding.
+        earlier_category: Lung-RADS category of the earlier examination.
+        sources: where a field comes from: "option" or "DICOM"; fields that are unknown aren't in it.
+    """
 
     age: int | None = None
     sex: Literal["F", "M"] | None = None
     emphysema: bool | None = None
     family_history: bool | None = None
     spiculation: bool | None = None
+    risk: Risk | None = None
+    known_cancer: bool | None = None
+    immunosuppressed: bool | None = None
+    screening: bool | None = None
+    earlier_category: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -287,6 +395,21 @@ class Prior:
     """Nodules that have no partner now: centre in the prior's LPS mm and volume in mm3."""
     residual_mm: float | None = None
     """Mean distance of the lungs' surfaces after registration."""
+    ct: CT | None = None
+    """The earlier CT itself, for views side by side; not written to any file."""
+    gone_now_mm: tuple[Point, ...] = ()
+    """Where the places of `gone` lie in this CT, in LPS mm; () where that wasn't worked out."""
+    gone_outlines: tuple[Outline, ...] = ()
+    """Outlines of `gone` in the earlier CT, in the same order; () with an earlier result."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reader decided on a finding, and when."""
+
+    nodule: int
+    decision: Literal["accepted", "rejected"]
+    at: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -294,7 +417,15 @@ class Report:
     """Everything an analysis found; `report/` writes it in each format.
 
     Attributes:
+        nodules: those reported at the operating point, the largest first.
         guidelines: advice for the whole examination (keys as in `Nodule.guidelines`).
+        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids go on after
+            those of the nodules.
+        operating_point: from which confidence on findings are reported.
+        deciding_nodule: id of the nodule that decides the examination's advice, None without one.
+        notes: what a reader should know before the list, a sentence each.
+        rejected: what a reader threw out: no guideline counts it; the ids are kept.
+        decisions: of a reader, the latest on each nodule.
         weights: network name to the sha256 of its weights.
         software: package name to version.
         timing_s: stage to seconds.
@@ -311,10 +442,19 @@ class Report:
     software: Mapping[str, str] = field(default_factory=dict)
     timing_s: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    candidates: tuple[Nodule, ...] = ()
+    operating_point: OperatingPoint | None = None
+    deciding_nodule: int | None = None
+    notes: tuple[str, ...] = ()
+    rejected: tuple[Nodule, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
-    def nodule_labels(self) -> NDArray[np.uint16]:
-        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap."""
+    def nodule_labels(self, nodules: tuple[Nodule, ...] | None = None) -> NDArray[np.uint16]:
+        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap.
+
+        `nodules` are others than those reported.
+        """
         labels = np.zeros(self.ct.hu.shape, np.uint16)
-        for nodule in sorted(self.nodules, key=lambda n: -n.id):
+        for nodule in sorted(self.nodules if nodules is None else nodules, key=lambda n: -n.id):
             labels[nodule.outline.box][nodule.outline.mask] = nodule.id
         return labels

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from monai_lung.clinical.growth import PriorExamination, PriorNodule
+from monai_lung.clinical.growth import Look, PriorExamination, PriorNodule
+from monai_lung.clinical.guidelines.nodule import LUNG_RADS_CATEGORIES
 from monai_lung.errors import MonaiLungError, PriorError
-from monai_lung.model import LPS_RAS, Lungs
+from monai_lung.model import LPS_RAS, Lungs, Point, Seed, Texture
 
 if TYPE_CHECKING:
-    from monai_lung.analysis import Found, Options
+    from monai_lung.advice import Found
+    from monai_lung.analysis import Options
+    from monai_lung.inference import Networks
 
 
 def read_prior(path: Path, options: Options) -> PriorExamination:
@@ -40,12 +44,44 @@ def read_prior(path: Path, options: Options) -> PriorExamination:
     from monai_lung.chest import read_chest
 
     ct, lungs = read_chest(path, allow_gaps=options.allow_gaps)
-    return PriorExamination(lungs, ct.affine_lps, (), ct.study_date, ct.patient_key, ct)
+    uid = ct.series.uid if ct.series else ""
+    return PriorExamination(
+        lungs, ct.affine_lps, (), ct.study_date, ct.patient_key, ct, series_uid=uid, sha256=ct.sha256
+    )
 
 
-def find_prior(earlier: PriorExamination, found: Found) -> PriorExamination:
-    """`earlier` with the lungs and nodules that were found in its CT."""
-    return replace(earlier, lungs=found.lungs, nodules=found.measurements)
+def find_prior(earlier: PriorExamination, reported: Found, candidates: Found) -> PriorExamination:
+    """`earlier` with the lungs, the nodules and the candidates that were found in its CT."""
+    nodules, others = (
+        [PriorNodule.of(m, o) for m, o in zip(found.measurements, found.outlines, strict=True)]
+        for found in (reported, candidates)
+    )
+    return replace(earlier, lungs=reported.lungs, nodules=nodules, candidates=others)
+
+
+def looking_at(found: Found, networks: Networks) -> Look:
+    """Looks at places of the earlier CT: delineates and measures what is there, however small.
+
+    What is seen counts if it lies in the lungs, and its nodule probability is half of what is kept elsewhere: that
+    there is a nodule today makes one more likely. A vessel beside the place doesn't reach that.
+    """
+    from monai_lung.clinical.measurements import measure
+    from monai_lung.inference import rate, within_lungs
+    from monai_lung.inference.delineate import delineate_each
+
+    ct, lungs = found.ct, found.lungs
+
+    def look(places: Sequence[Point], diameters_mm: Sequence[float]) -> list[PriorNodule | None]:
+        seeds = [Seed(place, 1.0, mm) for place, mm in zip(places, diameters_mm, strict=True)]
+        seen: list[PriorNodule | None] = []
+        for outline in delineate_each(ct, seeds, networks):
+            inside = within_lungs([outline], ct, lungs) if outline is not None else []
+            likely = inside and rate(ct, inside, networks)[0].nodule_probability
+            visible = bool(inside) and float(likely or 0.0) >= networks.rate_settings.least_nodule / 2
+            seen.append(PriorNodule.of(measure(inside[0], ct, lungs), inside[0]) if visible else None)
+        return seen
+
+    return look
 
 
 def _from_result(folder: Path) -> PriorExamination:
@@ -69,6 +105,9 @@ def _from_result(folder: Path) -> PriorExamination:
         tuple(_nodule(row) for row in content["nodules"]),
         datetime.date.fromisoformat(date) if date else None,
         content["input"].get("patient_key") or "",
+        candidates=tuple(_nodule(row) for row in content["candidates"]),
+        series_uid=content["input"].get("series_uid") or "",
+        sha256=content["input"].get("sha256") or "",
     )
 
 
@@ -77,4 +116,23 @@ def _nodule(row: dict[str, Any]) -> PriorNodule:
     volume_mm3, mean_diameter_mm = float(row["volume_mm3"]), float(row["mean_diameter_mm"])
     if not (math.isfinite(x + y + z) and 0 < volume_mm3 < math.inf and 0 < mean_diameter_mm < math.inf):
         raise ValueError(f"a nodule of {volume_mm3} mm3 and {mean_diameter_mm} mm at {x}, {y}, {z}")
-    return PriorNodule((x, y, z), volume_mm3, mean_diameter_mm)
+    texture = row.get("texture")
+    if texture not in (None, *get_args(Texture)):
+        raise ValueError(f"a nodule of texture {texture!r}")
+    part_mm = row.get("solid_mean_diameter_mm")
+    return PriorNodule(
+        (x, y, z),
+        volume_mm3,
+        mean_diameter_mm,
+        row.get("long_axis_mm"),
+        row.get("short_axis_mm"),
+        texture,
+        None if part_mm is None else float(part_mm),
+        _category(row),
+    )
+
+
+def _category(row: dict[str, Any]) -> str | None:
+    """The Lung-RADS category that the earlier result gave a nodule; None for what can't step down."""
+    category = row.get("guidelines", {}).get("lung_rads_2022", {}).get("category")
+    return category if category in LUNG_RADS_CATEGORIES else None

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_lung import analysis
+from monai_lung import advice, analysis
 from monai_lung.clinical.growth_rates import percent_volume_change
 from monai_lung.errors import ConfigError, InputError, MaskError, MonaiLungError, PriorError, UsageError, WeightsError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
 from monai_lung.prior import read_prior
+from monai_lung.report.formats import noted
 from monai_lung.weights import load_weights, save_weights
 
 
@@ -22,21 +23,15 @@ def report(**of_the_ct: object) -> Report:
     return Report(dataclasses.replace(ct, **of_the_ct), Lungs(np.ones((4, 4, 4), np.uint8), 3000, 2800), (), {})
 
 
-def test_sr_brings_the_seg_that_it_refers_to():
-    assert analysis.check_formats(["sr"]) == ("seg", "sr")
-    assert analysis.check_formats(["seg", "json"]) == ("json", "seg")
-    assert analysis.check_formats(["sr", "all"]) == analysis.FORMATS
-
-
 def test_a_volume_gets_no_dicom_objects_and_says_so_wherever_it_is_shown(tmp_path):
     volume = report()
     folder = analysis.write(volume, tmp_path, ["json", "sr"])
     assert [p.name for p in folder.iterdir()] == ["findings.json"]
-    shown = analysis.noted(volume, ["json", "sr"]).warnings
+    shown = noted(volume, ["json", "sr"]).warnings
     assert "SEG and SR" in shown[-1]
-    assert analysis.noted(analysis.noted(volume, ["sr"]), ["sr"]).warnings == shown
+    assert noted(noted(volume, ["sr"]), ["sr"]).warnings == shown
     assert tuple(json.loads((folder / "findings.json").read_text())["input"]["warnings"])[-1:] == shown
-    assert analysis.noted(volume, ["json"]) is volume
+    assert noted(volume, ["json"]) is volume
 
 
 def test_dicom_objects_that_fail_fail_the_case(tmp_path):
@@ -47,11 +42,11 @@ def test_dicom_objects_that_fail_fail_the_case(tmp_path):
 
 
 def test_a_measurement_that_can_not_be_fails_the_case_alone():
-    with pytest.raises(InputError, match="one: a measurement") as caught, analysis._measured(report().ct):
+    with pytest.raises(InputError, match="one: a measurement") as caught, advice.measured(report().ct):
         percent_volume_change(0.0, 5.0)
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="age"):
-        analysis._advised(analysis.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
+        advice.reported(advice.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from monai_lung.cli import run
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
 from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
-from monai_lung.report import files
-from monai_lung.terminal import table
+from monai_lung.report.findings import to_dict
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
+from monai_lung.terminal import report_text, table
 
 
 @pytest.fixture
@@ -88,8 +89,8 @@ def one_line(error: str) -> str:
 def test_help_names_every_format(capsys):
     assert run(["analyze", "--help"]) == 0
     text = capsys.readouterr().out.replace("\n", "").replace(" ", "")
-    assert ",".join(analysis.FORMATS) in text
-    assert ",".join(analysis.DEFAULT_FORMATS) in text
+    assert ",".join(FORMATS) in text
+    assert ",".join(DEFAULT_FORMATS) in text
 
 
 def test_help_imports_nothing_heavy():
@@ -260,14 +261,14 @@ def test_read_only_output_is_1(volumes, tmp_path, analyzer, capsys):
 
 
 def test_interrupt_is_130_and_keeps_finished_cases_only(volumes, tmp_path, analyzer, capsys, monkeypatch):
-    wrote = files.WRITERS["json"]
+    wrote = FORMATS["json"].write
 
     def interrupted(result: Report, folder: Path, show_patient: bool) -> None:
         wrote(result, folder, show_patient)
         if result.ct.name == "two":
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(files.WRITERS, "json", interrupted)
+    monkeypatch.setitem(FORMATS, "json", dataclasses.replace(FORMATS["json"], write=interrupted))
     assert run(["analyze", *map(str, volumes), "-o", str(tmp_path / "out"), "--format", "json"]) == 130
     assert "interrupted" in one_line(capsys.readouterr().err)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["one"]
@@ -313,7 +314,14 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         "--device",
         "cpu",
         "--allow-gaps",
-        "--force",
+        "--allow-other-patient",
+        "--sensitivity",
+        "high",
+        "--risk",
+        "low",
+        "--incidental",
+        "--earlier-category",
+        "4a",
         "--format",
         "json",
     ]
@@ -327,7 +335,12 @@ def test_options_reach_the_analysis(volumes, tmp_path, analyzer):
         False,
         None,
     )
-    assert (options.device, options.allow_gaps, options.force, options.prior) == ("cpu", True, True, volumes[1])
+    assert (person.risk, person.screening, person.earlier_category) == ("low", False, "4A")
+    assert person.sources["risk"] == "option"
+    assert "spiculation" not in person.sources
+    assert options.sensitivity == "high"
+    assert (options.device, options.allow_gaps, options.allow_other_patient) == ("cpu", True, True)
+    assert options.prior == volumes[1]
 
 
 def test_a_format_whose_library_is_missing_stops_before_any_work(volumes, tmp_path, analyzer, capsys, monkeypatch):
@@ -353,5 +366,44 @@ def test_main_exits_with_the_code(monkeypatch):
     assert left.value.code == 2
 
 
+def test_text_names_what_decides_before_the_rest(make_findings, tmp_path):
+    """The deciding nodule, then Lung-RADS, then Fleischner, then the rows, the most urgent first."""
+    content = make_findings
+    text = report_text(content, tmp_path)
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    lead = ["Nodule 12 decides: ground-glass", "Lung-RADS v2022 4B", "Fleischner 2017 n/a"]
+    order = [*lead, "\n12  right", "\n11  right"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places)
+    assert "image 54" in text
+    assert "1 more below the operating point, not counted" in text
+    assert "Note: Consider infection." in text
+
+
+@pytest.fixture
+def make_findings():
+    """Findings of two nodules: the second decides though the first ranks higher."""
+    content = to_dict(report("one"))
+    row = content["nodules"][0]
+    change = {"status": "growing", "volume_change_percent": 60.0}
+    second = {**row, "id": 12, "image_number": 54, "growth": change}
+    higher = {**row["guidelines"], "lung_rads_2022": {**row["guidelines"]["lung_rads_2022"], "category": "4X"}}
+    content["nodules"] = [{**row, "guidelines": higher, "growth": {**change, "status": "stable"}}, second]
+    content |= {"deciding_nodule": 12, "candidates": [row], "notes": ["Consider infection."], "prior": {}}
+    content["guidelines"]["lung_rads_2022"]["modifier"] = ""
+    return content
+
+
 def test_table_aligns():
     assert table(("a", "n"), [("x", 1), ("long", 22)], "lr") == "a      n\nx      1\nlong  22"
+
+
+def test_the_options_offer_what_the_model_knows():
+    from typing import get_args
+
+    from monai_lung import cli_options, model
+    from monai_lung.clinical.guidelines.nodule import LUNG_RADS_CATEGORIES
+
+    assert get_args(model.Sensitivity) == cli_options._SENSITIVITIES
+    assert get_args(model.Risk) == cli_options._RISKS
+    assert LUNG_RADS_CATEGORIES == cli_options._CATEGORIES

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from monai_lung.clinical.axes import axial_axis
+from monai_lung.clinical.surroundings import box_around, filled_lung, mask_in
 from monai_lung.errors import MaskError
 from monai_lung.model import CT, LEFT_LUNG, RIGHT_LUNG, Lungs, Outline, Point, Side, Third
 
@@ -48,15 +49,36 @@ def third(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> Third:
 
     Thirds of height, not lobes: a lung mask knows no fissures.
     """
+    place = height_in_lung(center_mm, side, ct, lungs)
+    return "upper" if place > 2 / 3 else "middle" if place > 1 / 3 else "lower"
+
+
+def height_in_lung(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> float:
+    """Place between the base (0) and the top (1) of the lung on that side, along the patient's foot-head axis."""
+    low, high = _base_and_top(side, ct, lungs)
+    return (center_mm[2] - low) / max(high - low, 1e-6)
+
+
+def apex_distance(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> float | None:
+    """How far below the top of the lung on that side, mm; None where the scan cuts the top off."""
+    across = axial_axis(ct.affine_lps)
+    upwards = ct.affine_lps[2, across] > 0
+    label = RIGHT_LUNG if side == "right" else LEFT_LUNG
+    last = np.take(lungs.labels, -1 if upwards else 0, axis=across)
+    if (last == label).any() or not (lungs.labels == label).any():
+        return None
+    return _base_and_top(side, ct, lungs)[1] - center_mm[2]
+
+
+def _base_and_top(side: Side, ct: CT, lungs: Lungs) -> tuple[float, float]:
+    """Heights of the lowest and the highest voxel of a lung, LPS mm."""
     label = RIGHT_LUNG if side == "right" else LEFT_LUNG
     sampled, step = _sampled(lungs.labels)
     index = np.argwhere(sampled == label) * step
     if not len(index):  # one lung only, and the nodule on the other side of nothing
         index = np.argwhere(sampled) * step
     heights = ct.to_world(index.astype(np.float64))[:, 2]
-    low, high = float(heights.min()), float(heights.max())
-    place = (center_mm[2] - low) / max(high - low, 1e-6)
-    return "upper" if place > 2 / 3 else "middle" if place > 1 / 3 else "lower"
+    return float(heights.min()), float(heights.max())
 
 
 def pleura_distance(outline: Outline, ct: CT, lungs: Lungs) -> float:
@@ -67,9 +89,9 @@ def pleura_distance(outline: Outline, ct: CT, lungs: Lungs) -> float:
     vessels are such a border too, so that there the figure is a lower bound.
     """
     for margin_mm in PLEURA_SEARCH_MM:
-        box = _box_around(outline, ct, margin_mm)
-        nodule = _mask_in(outline, box)
-        outside = ~_filled(lungs.labels[box] > 0, axial_axis(ct.affine_lps))
+        box = box_around(outline, ct, margin_mm)
+        nodule = mask_in(outline, box)
+        outside = ~filled_lung(lungs.labels[box] > 0, axial_axis(ct.affine_lps))
         if (outside & nodule).any():
             return 0.0
         if not outside.any():
@@ -84,28 +106,6 @@ def _sampled(labels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.i
     step = np.maximum(1, np.array(labels.shape) // SAMPLES)
     sampled = labels[:: step[0], :: step[1], :: step[2]]
     return (sampled, step) if sampled.any() else (labels, np.ones(3, np.int64))
-
-
-def _box_around(outline: Outline, ct: CT, margin_mm: float) -> tuple[slice, slice, slice]:
-    margin = np.ceil(margin_mm / np.array(ct.spacing_mm)).astype(int)
-    start = np.maximum(np.array(outline.offset) - margin, 0)
-    stop = np.minimum(np.array(outline.offset) + outline.mask.shape + margin, ct.hu.shape)
-    return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
-
-
-def _mask_in(outline: Outline, box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
-    """The outline's mask on a larger box of the CT."""
-    mask = np.zeros([s.stop - s.start for s in box], bool)
-    start = [o - s.start for o, s in zip(outline.offset, box, strict=True)]
-    mask[tuple(slice(o, o + n) for o, n in zip(start, outline.mask.shape, strict=True))] = outline.mask
-    return mask
-
-
-def _filled(lung: NDArray[np.bool_], across: int) -> NDArray[np.bool_]:
-    """The lung with the holes within each axial slice filled."""
-    slices = np.moveaxis(lung, across, 0)
-    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in slices])
-    return np.moveaxis(filled, 0, across)
 
 
 def _gap(nodule: NDArray[np.bool_], outside: NDArray[np.bool_], spacing_mm: Point) -> float:

@@ -42,9 +42,14 @@ def core_percentile(hu: NDArray[np.int16], mask: NDArray[np.bool_], across: int,
         across: the array axis across the slices: the rim is taken off within the slices only, where voxels are fine.
         percentile: which.
     """
+    return float(np.percentile(hu[core(mask, across)], percentile))
+
+
+def core(mask: NDArray[np.bool_], across: int) -> NDArray[np.bool_]:
+    """A mask (x, y, z) without its rim within the slices, whose voxels hold lung too; the mask where little is left."""
     cross = np.take(ndimage.generate_binary_structure(3, 1), [1], axis=across)
-    core = ndimage.binary_erosion(mask, cross)
-    return float(np.percentile(hu[core if np.count_nonzero(core) >= CORE_VOXELS else mask], percentile))
+    inner = np.asarray(ndimage.binary_erosion(mask, cross))
+    return inner if np.count_nonzero(inner) >= CORE_VOXELS else mask
 
 
 def solid_part(

@@ -1,4 +1,4 @@
-"""Whole lungs to set nodules into: scans on the finding network's grid, with what is known of their own nodules."""
+"""Whole lungs to set nodules into: scans on their own grid, with what is known of their own nodules."""
 
 from __future__ import annotations
 
@@ -8,89 +8,89 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
-from monai_lung.errors import InputError, UsageError
+from monai_lung.errors import InputError, LungsNotFoundError, UsageError
+from monai_lung.grid import Grid, bounding_box
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Lungs, Point
 
-Box = tuple[Point, Point]
+KnownBox = tuple[Point, Point]
 """Opposite corners in LPS mm."""
-_ARRAYS = ("hu", "depth_mm", "known", "spacing_mm", "hard", "hard_coarse")
+_ARRAYS = ("hu", "depth_mm", "known", "affine_lps", "hard_mm", "hard_coarse_mm")
+_MARGIN_MM, _KNOWN_MARGIN_MM = 20.0, 4.0
+
+
+def _no_places() -> NDArray[np.float64]:
+    return np.zeros((0, 3))
 
 
 @dataclass(frozen=True)
 class Background:
-    """A scan on a regular grid.
+    """A scan, cut to its lungs.
 
     Attributes:
         hu: int16 (X, Y, Z).
         depth_mm: uint8 (X, Y, Z), distance to the lungs' border inside them, at least 1; 0 outside.
         known: bool (X, Y, Z), at and around nodules that someone marked: neither nodule nor background.
-        spacing_mm: of the grid.
-        hard: int (n, 3), voxels where a trained network found what nobody marked (`training.mining`).
-        hard_coarse: the same on the grid of `halved`.
+        affine_lps: (4, 4), of these arrays.
+        hard_mm: (n, 3) LPS mm, places where a trained network found what nobody marked (`training.mining`).
+        hard_coarse_mm: the same of the look for masses.
     """
 
     name: str
     hu: NDArray[np.int16]
     depth_mm: NDArray[np.uint8]
     known: NDArray[np.bool_]
-    spacing_mm: NDArray[np.float64]
-    hard: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
-    hard_coarse: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    affine_lps: NDArray[np.float64]
+    hard_mm: NDArray[np.float64] = field(default_factory=_no_places)
+    hard_coarse_mm: NDArray[np.float64] = field(default_factory=_no_places)
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return Grid.of(self.hu, self.affine_lps)
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """(3,) of its voxels."""
+        return self.grid.spacing_mm
+
+    @property
+    def ct(self) -> CT:
+        """The scan as the stages of the analysis take it."""
+        return CT(self.hu, self.affine_lps, self.name, Path(self.name))
+
+    @property
+    def lungs(self) -> Lungs:
+        """Its lungs, both labelled 1."""
+        return Lungs((self.depth_mm > 0).astype(np.uint8), 0.0, 0.0)
 
 
-def make_background(
-    ct: CT, lungs: Lungs, known: Iterable[Box], spacing_mm: Sequence[float], *, name: str | None = None
-) -> Background:
-    """`ct` resampled to `spacing_mm` along its own axes and cut to the lungs with 20 mm around them.
+def make_background(ct: CT, lungs: Lungs, known: Iterable[KnownBox], *, name: str | None = None) -> Background:
+    """`ct` cut to the lungs with 20 mm around them.
 
     `known` are boxes around marked nodules; they are kept out of the loss with 4 mm around them.
+
+    Raises:
+        LungsNotFoundError: the mask is empty.
     """
-    target = np.asarray(spacing_mm, float)
-    inside = np.argwhere(lungs.labels > 0)
-    margin = np.ceil(20 / np.array(ct.spacing_mm)).astype(int)
-    low = np.maximum(inside.min(0) - margin, 0)
-    high = np.minimum(inside.max(0) + margin + 1, ct.hu.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    marked = np.zeros(ct.hu.shape, bool)
+    grid = ct.grid
+    if not lungs.labels.any():
+        raise LungsNotFoundError(f"{name or ct.name}: no lungs, so it can't be a background")
+    box = bounding_box(lungs.labels > 0, np.ceil(_MARGIN_MM / grid.spacing_mm).astype(int).tolist())
+    part, inside = grid.part(box), lungs.labels[box] > 0
+    marked = np.zeros(part.shape, bool)
     for corners in known:
-        index = ct.to_index(np.array(corners))
-        pad = 4 / np.array(ct.spacing_mm)
-        a = np.maximum(np.floor(index.min(0) - pad), 0).astype(int)
-        b = np.maximum(np.ceil(index.max(0) + pad) + 1, 0).astype(int)
-        marked[tuple(slice(i, j) for i, j in zip(a, b, strict=True))] = True
-    size = [round(n * s / t) for n, s, t in zip(high - low, ct.spacing_mm, target, strict=True)]
-
-    def resize(array: NDArray[np.generic]) -> NDArray[np.float32]:
-        tensor = torch.from_numpy(np.ascontiguousarray(array[box], np.float32))[None, None]
-        return functional.interpolate(tensor, size, mode="trilinear")[0, 0].numpy()
-
-    lung = resize(lungs.labels > 0) >= 0.5
-    depth = ndimage.distance_transform_edt(lung, sampling=target)
-    depth_mm = np.where(lung, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
-    return Background(name or ct.name, resize(ct.hu).round().astype(np.int16), depth_mm, resize(marked) > 0, target)
-
-
-def halved(background: Background) -> Background:
-    """`background` with voxels twice as large, each the mean of eight (its depth and marks: the largest)."""
-    hu = functional.avg_pool3d(torch.from_numpy(background.hu)[None].float(), 2)[0].round()
-    depth, known = (
-        functional.max_pool3d(torch.from_numpy(a)[None].float(), 2)[0].numpy()
-        for a in (background.depth_mm, background.known)
-    )
-    return Background(
-        background.name,
-        hu.numpy().astype(np.int16),
-        depth.astype(np.uint8),
-        known > 0,
-        background.spacing_mm * 2,
-        background.hard_coarse,
-    )
+        index = part.to_index(np.array(corners))
+        pad = _KNOWN_MARGIN_MM / part.spacing_mm
+        low = np.maximum(np.floor(index.min(0) - pad), 0).astype(int)
+        high = np.maximum(np.ceil(index.max(0) + pad) + 1, 0).astype(int)
+        marked[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+    depth = ndimage.distance_transform_edt(inside, sampling=part.spacing_mm)
+    depth_mm = np.where(inside, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
+    return Background(name or ct.name, np.asfortranarray(ct.hu[box]), depth_mm, marked, part.affine_lps)
 
 
 def save_background(background: Background, folder: Path) -> Path:

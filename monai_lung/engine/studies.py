@@ -1,9 +1,8 @@
 """Many studies through the analysis, on any engine; what an earlier run has finished is not done again.
 
-A result is finished where its `findings.json` says that the same version and weights made it of the same input for the
-same person, is younger than every file of that input, and the files of every format asked for lie beside it. The input
-is the same where series and number of slices are, or, of a volume file, its SHA-256. With a prior a case is always
-analysed.
+A result is finished where its `findings.json` says that the same version and weights made it of the same content
+(`io.content`) for the same person, and the files of every format asked for lie beside it. With a prior a case is always
+analysed. A result of other content is never replaced: the case gets another name (`report.place`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,16 @@ from monai_lung import analysis
 from monai_lung.engine.options import Engine
 from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
+from monai_lung.io.content import contents
 from monai_lung.io.output import check_folder
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
+from monai_lung.report.place import own_name
 from monai_lung.weights import declared_weights
 
 if TYPE_CHECKING:
     from monai_lung.engine.cluster import Needs
     from monai_lung.io import Case
+    from monai_lung.model import Person
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +40,6 @@ Watch = Callable[["Case"], AbstractContextManager[analysis.Progress | None]]
 
 GPU_SHARE = 0.25
 """Of a GPU for a worker: reading, lungs and measuring run on the CPU meanwhile."""
-_FILES = {
-    "json": ("findings.json",),
-    "nifti": ("lungs.nii.gz", "nodules.nii.gz"),
-    "seg": ("seg.dcm",),
-    "sr": ("sr.dcm",),
-    "html": ("report.html",),
-    "figure": ("figure.png",),
-    "csv": ("nodules.csv",),
-}
 
 
 @dataclass(frozen=True)
@@ -55,13 +49,13 @@ class Job:
     Attributes:
         out: results go to `out/<case>/`.
         options: of the analysis.
-        formats: as `analysis.check_formats` gives them.
+        formats: as `report.formats.check_formats` gives them.
         show_patient: put the patient's name and ID into the results.
     """
 
     out: Path
     options: analysis.Options
-    formats: Collection[str] = analysis.DEFAULT_FORMATS
+    formats: Collection[str] = DEFAULT_FORMATS
     show_patient: bool = False
 
     @cached_property
@@ -77,44 +71,36 @@ class Job:
             return False
         try:
             found = findings.read(folder / "findings.json")
-            made_ns = (folder / "findings.json").stat().st_mtime_ns
-            if max(path.stat().st_mtime_ns for path in _files(case)) >= made_ns:
-                return False
             return (
                 all(found[key] == value for key, value in self._maker.items())
+                and _same_person(found["person"], self.options.person)
+                and (found["operating_point"] or {}).get("name", "standard") == self.options.sensitivity
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
-                and any(_same_input(found["input"], one) for one in (case, *case.others))
-                and all((folder / name).is_file() for name in self._names(case))
+                and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
+                and found["input"]["sha256"] in contents(case)
             )
         except (InputError, OSError, KeyError, TypeError):
             return False
 
-    def _names(self, case: Case) -> list[str]:
-        """The files that a result of `case` has."""
-        left_out = () if case.series else ("seg", "sr")
-        return [name for f in self.formats if f not in left_out for name in _FILES[f]]
 
-
-def _files(case: Case) -> list[Path]:
-    """The files that a case is read from; an archive itself, not what was unpacked of it."""
-    if case.series is None or case.path.suffix.lower() == ".zip":
-        return [case.path]
-    unpacked = case.path.is_file() and case.path.parent not in case.series.files[0].parents
-    return [case.path] if unpacked else list(case.series.files)
-
-
-def _same_input(found: Findings, case: Case) -> bool:
-    if case.series is None:
-        from monai_lung.io.volumes import volume_sha256
-
-        return found.get("sha256", "") == volume_sha256(case.path) != ""
-    return (found["series_uid"], found["slices"]) == (case.series.uid, case.series.n_slices)
+def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
+    """The cases under the names that their results have in `out`: none takes the place of another input's result."""
+    taken: set[str] = set()
+    result = []
+    for case in cases:
+        try:
+            name = own_name(out, case.name, partial(contents, case), taken)
+        except InputError:  # whoever reads the case will say so
+            name = case.name
+        taken.add(name.lower())
+        result.append(replace(case, name=name))
+    return result
 
 
 def maker(options: analysis.Options) -> Findings:
-    """What findings say of who made them and for whom: `software`, `weights` and `person`.
+    """What findings say of who made them: `software` and `weights`.
 
     Raises:
         WeightsError: the bundles aren't there.
@@ -122,8 +108,16 @@ def maker(options: analysis.Options) -> Findings:
     return {
         "software": analysis.software(),
         "weights": declared_weights(options.segmentation_dir, options.classification_dir),
-        "person": asdict(options.person),
     }
+
+
+def _same_person(found: Findings, person: Person) -> bool:
+    """Whether findings were made with what the user says of the patient; what DICOM says is the input's own."""
+    for name, value in vars(person).items():
+        own = value is None and found["sources"].get(name) == "DICOM"
+        if name != "sources" and not own and found[name] != value:
+            return False
+    return True
 
 
 class Study:
@@ -141,7 +135,7 @@ class Study:
 
         job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
-            report = analysis.noted(self.analyzer.analyze(case, progress), job.formats)
+            report = noted(self.analyzer.analyze(case, progress), job.formats)
             analysis.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
 
@@ -193,6 +187,8 @@ def analyze_cases(
 ) -> Generator[tuple[Case, Result[Findings]], None, None]:
     """Analyse the cases that aren't finished; every case with its findings or its error, in the order of `cases`.
 
+    The cases come back under the names that their results have (`settled`).
+
     Args:
         job: what to make of each.
         cases: with distinct names, and absolute paths for a cluster.
@@ -207,6 +203,7 @@ def analyze_cases(
     """
     from monai_lung.report import findings
 
+    cases = settled(job.out, cases)
     done = {n for n, case in enumerate(cases) if job.finished(case)}
     waiting = [case for n, case in enumerate(cases) if n not in done]
     if done:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import DelineateSettings, Delineator
-from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
-from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.model import CT, Lungs, Outline, Seed
 from monai_lung.transforms.window import windowed
 
@@ -58,15 +57,10 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
                 found, touches = patch.outline(probability)
                 outlines[n] = found or outlines[n]
                 if found and touches and look + 1 < LOOKS:
-                    scales[n], centers[n] = scales[n] * 1.5, _middle_mm(found, ct)
+                    scales[n], centers[n] = scales[n] * 1.5, found.middle_mm(ct.grid)
                     again.append(n)
         waiting = again
     return outlines
-
-
-def _middle_mm(outline: Outline, ct: CT) -> NDArray[np.float64]:
-    """The middle of the box around an outline, in LPS mm."""
-    return np.asarray(ct.to_world(np.array(outline.offset) + (np.array(outline.mask.shape) - 1) / 2))
 
 
 def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
@@ -97,53 +91,32 @@ class Patch:
     def __init__(
         self, ct: CT, seed: Seed, scale: float, settings: DelineateSettings, center_mm: NDArray[np.float64]
     ) -> None:
-        self.seed, self.settings = seed, settings
-        self.orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-        self.affine = self.orientation.turn_affine(ct.affine_lps)
-        self.shape = self.orientation.turn(ct.hu).shape
+        self.seed, self.ct = seed, ct.grid
         spacing = np.array(settings.spacing_mm) * scale
-        axes = unit_axes(self.affine)
-        self.patch_affine = patch_affine(center_mm, axes, tuple(spacing), settings.patch)
-        hu = sample(self.orientation.turn(ct.hu), self.affine, self.patch_affine, settings.patch, border=True)
-        self.image = windowed(hu)
+        self.grid = Grid.around(center_mm, spacing.tolist(), settings.patch, self.ct.patient_axes)
+        self.image = windowed(torch.from_numpy(resample(ct.hu, self.ct, self.grid)))
 
     def outline(self, probability: Tensor) -> tuple[Outline | None, bool]:
         """The seed's nodule on the CT's own grid, and whether it touches the patch's border.
 
         `probability` is the network's, on the patch's grid.
         """
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.settings.patch], indexing="ij")).reshape(3, -1)
-        to_ct = np.linalg.inv(self.affine) @ self.patch_affine
-        reach = to_ct[:3, :3] @ corners + to_ct[:3, 3:]
-        low = np.clip(np.ceil(reach.min(1) - 1e-6), 0, None).astype(int)
-        high = np.minimum(np.floor(reach.max(1) + 1e-6).astype(int) + 1, self.shape)
-        if (high <= low).any():
+        box = self.ct.reach(self.grid, -0.5)
+        own = self.ct.part(box)
+        if 0 in own.shape:
             return None, False
-        box_affine = self.affine.copy()
-        box_affine[:3, 3] = self.affine[:3, :3] @ low + self.affine[:3, 3]
-        native = sample(probability, self.patch_affine, box_affine, tuple(high - low), border=True).numpy()
-        center = np.linalg.inv(box_affine) @ [*self.seed.center_mm, 1]
-        mask = component_at(native >= BORDER, center[:3], np.linalg.norm(self.affine[:3, :3], axis=0))
+        native = resample(probability.numpy(), self.grid, own)
+        mask = component_at(native >= BORDER, own.to_index(self.seed.center_mm), own.spacing_mm)
         if not mask.any():
             return None, False
         touches = any(
-            (low[axis] > 0 and mask.take(0, axis).any())
-            or (high[axis] < self.shape[axis] and mask.take(-1, axis).any())
-            for axis in range(3)
+            (part.start > 0 and mask.take(0, axis).any()) or (part.stop < length and mask.take(-1, axis).any())
+            for axis, (part, length) in enumerate(zip(box, self.ct.shape, strict=True))
         )
         native = np.where((native >= BORDER) & ~mask, 0, native)
-        return self._tight(mask, native, low), touches
-
-    def _tight(self, mask: NDArray[np.bool_], probability: NDArray[np.float32], low: NDArray[np.int64]) -> Outline:
-        """The box of the mask with two voxels around it, turned back to the CT's own axes."""
-        index = np.argwhere(mask)
-        first = np.maximum(index.min(0) - 2, 0)
-        last = index.max(0) + 3
-        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        offset = tuple(int(v) for v in low + first)
-        own_mask, own_offset = self.orientation.turn_back(mask[box], (offset[0], offset[1], offset[2]))
-        own_probability, _ = self.orientation.turn_back(probability[box], (offset[0], offset[1], offset[2]))
-        return Outline(own_mask, own_probability.astype(np.float32), own_offset, self.seed)
+        tight = bounding_box(mask, 2)
+        offset = tuple(part.start + inner.start for part, inner in zip(box, tight, strict=True))
+        return Outline(mask[tight], native[tight], (offset[0], offset[1], offset[2]), self.seed), touches
 
 
 def component_at(

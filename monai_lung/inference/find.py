@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from monai_lung.errors import LungsNotFoundError
+from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Finder, FindSettings
-from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.model import CT, Lungs, Point, Seed
 from monai_lung.transforms.window import windowed
 
+OUTSIDE_HU = -1024.0
+"""Beyond the field of view."""
 MARGIN_MM = 12.0
 """Around the lungs, so that the network sees what the pleura lies on."""
 _BATCH = 4
@@ -37,12 +39,17 @@ def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], 
     """
     settings = networks.find_settings
     seeds = seeds_of(*probability_map(ct, lungs, networks, settings, progress=progress), settings)
-    x, y, z = settings.spacing_mm
-    coarse = replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
+    coarse = coarse_look(settings)
     for mass in seeds_of(*probability_map(ct, lungs, networks, coarse), coarse):
         if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in seeds):
             seeds.append(mass)
     return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
+
+
+def coarse_look(settings: FindSettings) -> FindSettings:
+    """`settings` of the look for masses: voxels twice as large."""
+    x, y, z = settings.spacing_mm
+    return replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
 
 
 def _same(mass: Seed, seed: Seed) -> bool:
@@ -58,47 +65,45 @@ def probability_map(
     settings: FindSettings,
     *,
     progress: Callable[[float], None] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid's LPS affine."""
-    image, inside, affine = find_grid(ct, lungs, settings)
+) -> tuple[NDArray[np.float32], Grid]:
+    """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid."""
+    image, inside, grid = find_image(ct, lungs, settings)
 
     def slide(batch: int) -> Tensor:
         inferer = LungWindowInferer(inside, settings.window, settings.overlap, batch=batch, progress=progress)
         with torch.inference_mode(), fast_precision(networks.device):
             return torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
 
-    return torch.where(inside, sparingly(slide, _BATCH, networks.device), 0).numpy(), affine
+    return torch.where(inside, sparingly(slide, _BATCH, networks.device), 0).numpy(), grid
 
 
-def find_grid(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """The lungs on the finding network's grid.
+def find_image(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, Grid]:
+    """What the network sees: float32 (1, 1, X, Y, Z), windowed; where it is asked, bool (X, Y, Z); and their grid."""
+    grid = find_grid(ct.grid, lungs.labels, settings)
+    image = windowed(torch.from_numpy(resample(ct.hu, ct.grid, grid, outside=OUTSIDE_HU)))
+    inside = torch.from_numpy(resample(lungs.labels > 0, ct.grid, grid, outside=0) > 0.25)
+    return image[None, None], wider(inside), grid
 
-    Returns:
-        image: float32 (1, 1, X, Y, Z), windowed to 0...1, at least a window large.
-        inside: bool (X, Y, Z), the lungs, a voxel wider.
-        affine: (4, 4), index of these to LPS mm.
+
+def find_grid(ct: Grid, lungs: NDArray[np.uint8], settings: FindSettings) -> Grid:
+    """The finding network's grid: along the patient, over the lungs with `MARGIN_MM` around them, at least a window.
+
+    Args:
+        ct: grid of the CT.
+        lungs: labels (X, Y, Z) on it, not empty.
+        settings: of the network.
+
+    Raises:
+        LungsNotFoundError: the labels are empty.
     """
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    hu, labels = orientation.turn(ct.hu), orientation.turn(lungs.labels)
-    affine = orientation.turn_affine(ct.affine_lps)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    margin = np.ceil(MARGIN_MM / spacing).astype(int)
-    low, high = _bounds(labels > 0)
-    low = np.maximum(low - margin, 0)
-    high = np.minimum(high + margin, hu.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    size = np.maximum(np.rint((high - low) * spacing / settings.spacing_mm), 1).astype(int)
-    image = resize(hu[box], size)
-    inside = wider(resize(labels[box] > 0, size) > 0.25)
-    image = windowed(image)
-    short = [max(0, w - n) for w, n in zip(settings.window, image.shape, strict=True)]
-    pad = [0, short[2], 0, short[1], 0, short[0]]
-    step = (high - low) / size
-    grid = np.eye(4)
-    grid[:3, :3] = affine[:3, :3] * step
-    grid[:3, 3] = affine[:3, :3] @ (low + step / 2 - 0.5) + affine[:3, 3]
-    image = functional.pad(image[None, None], pad, mode="constant", value=0)
-    return image, functional.pad(inside, pad), grid
+    if not lungs.any():
+        raise LungsNotFoundError("no lungs to look for nodules in")
+    margin = np.ceil(MARGIN_MM / ct.spacing_mm).astype(int)
+    box = bounding_box(lungs > 0, margin.tolist())
+    axes = ct.patient_axes
+    grid = ct.part(box).covering(settings.spacing_mm, axes=axes)
+    shape = np.maximum(grid.shape, settings.window)
+    return Grid.around(grid.center_mm, settings.spacing_mm, shape.tolist(), axes)
 
 
 def wider(mask: Tensor) -> Tensor:
@@ -111,23 +116,9 @@ def wider(mask: Tensor) -> Tensor:
     return mask
 
 
-def resize(array: NDArray[np.generic], size: NDArray[np.int64]) -> Tensor:
-    """`array` (X, Y, Z) to `size`: averaged along an axis that gets much coarser, linear elsewhere. float32."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
-    now = [int(n) for n in tensor.shape[2:]]
-    target = [int(n) for n in size]
-    pooled = [t if n >= 1.5 * t else n for n, t in zip(now, target, strict=True)]
-    if pooled != now:
-        tensor = functional.adaptive_avg_pool3d(tensor, (pooled[0], pooled[1], pooled[2]))
-    if pooled != target:
-        tensor = functional.interpolate(tensor, target, mode="trilinear", align_corners=False)
-    return tensor[0, 0]
-
-
-def seeds_of(probability: NDArray[np.float32], affine: NDArray[np.float64], settings: FindSettings) -> list[Seed]:
+def seeds_of(probability: NDArray[np.float32], grid: Grid, settings: FindSettings) -> list[Seed]:
     """Connected components above the threshold as seeds, best first; ties by position, so that order is fixed."""
     labels = cc3d.connected_components(probability >= settings.threshold, connectivity=26)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     seeds = []
     for n, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], start=1):
         here = labels[box] == n
@@ -137,17 +128,9 @@ def seeds_of(probability: NDArray[np.float32], affine: NDArray[np.float64], sett
             continue
         index = np.argwhere(here)
         center = (index * weight[here][:, None]).sum(0) / weight.sum() + [s.start for s in box]
-        extent = (index.max(0) - index.min(0) + 1) * spacing
-        world = affine[:3, :3] @ center + affine[:3, 3]
-        seeds.append(Seed(_point(world), score, float(extent.max())))
+        extent = (index.max(0) - index.min(0) + 1) * grid.spacing_mm
+        seeds.append(Seed(_point(grid.to_world(center)), score, float(extent.max())))
     return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lowest index and one past the highest where `mask` is, (3,) each."""
-    others = ((1, 2), (0, 2), (0, 1))
-    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in others]
-    return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
 
 
 def _point(world: NDArray[np.float64]) -> Point:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from monai_lung import networks
 from monai_lung.errors import ConfigError, UsageError
 from monai_lung.inference.limits import check_grid, check_number, check_open
+from monai_lung.model import OperatingPoint, Sensitivity
 from monai_lung.weights import bundle_dir, load_weights
 
 Settings = TypeVar("Settings")
@@ -75,12 +76,16 @@ class DelineateSettings:
 class RateSettings:
     """Grids and thresholds of the networks that rate, and the calibration of the malignancy.
 
-    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; the other sees `slices` slices
+    One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; where `wide_spacing_mm` is
+    given it sees as many voxels of that size around it as well (`inference.looks`). Its logit y is calibrated to
+    sigmoid(nodule_slope y + nodule_offset), the nodule probability. The other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
     sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
     sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
     `transforms.rating.SURE` is then 0 or 1. With `spread` nine of ten such intervals hold the mean rating
-    (`training.calibration.fit_readers`). Below `min_nodule` a seed is called no nodule.
+    (`training.calibration.fit_readers`). `operating_points` has the nodule probability from which on findings are
+    reported, for each sensitivity ("high", "standard", "low"); one that isn't there is `min_nodule`. What is rated
+    below all of them is dropped, what lies between is a candidate.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -91,9 +96,13 @@ class RateSettings:
     min_nodule: float
     reader_slope: float = 1.0
     reader_offset: float = 0.0
+    wide_spacing_mm: tuple[float, float, float] | None = None
+    nodule_slope: float = 1.0
+    nodule_offset: float = 0.0
     slice_mm: float = 0.75
     slice_pixels: int = 48
     slices: int = 5
+    operating_points: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
@@ -102,14 +111,39 @@ class RateSettings:
             ValueError: a value is out of range.
         """
         check_grid(self.spacing_mm, self.region)
+        if self.wide_spacing_mm is not None:
+            check_grid(self.wide_spacing_mm, self.region)
         check_grid((self.slice_mm,) * 3, (self.slice_pixels,) * 3)
         check_number("slices", self.slices, 1, 64)
         if not isinstance(self.slices, int):
             raise ValueError(f"slices is {self.slices!r}, a whole number is needed")
-        for name in ("slope", "offset", "reader_slope", "reader_offset"):
+        for name in ("slope", "offset", "reader_slope", "reader_offset", "nodule_slope", "nodule_offset"):
             check_number(name, getattr(self, name))
         check_number("spread", self.spread, 0)
         check_number("min_nodule", self.min_nodule, 0, 1)
+        unknown = set(self.operating_points) - set(get_args(Sensitivity))
+        if unknown:
+            raise ValueError(f"operating_points: {', '.join(sorted(unknown))} is unknown")
+        for name, probability in self.operating_points.items():
+            check_number(f"operating_points.{name}", probability, 0, 1)
+        high, standard, low = (self.operating_point(n).min_nodule_probability for n in get_args(Sensitivity))
+        if not high <= standard <= low:
+            raise ValueError(f"operating_points: high {high}, standard {standard}, low {low} must not fall")
+
+    @property
+    def least_nodule(self) -> float:
+        """The lowest nodule probability of what is kept at all."""
+        return min(self.min_nodule, *self.operating_points.values(), 1.0)
+
+    def operating_point(self, name: Sensitivity) -> OperatingPoint:
+        """From which nodule probability on findings are reported.
+
+        Raises:
+            UsageError: there is no such sensitivity.
+        """
+        if name not in get_args(Sensitivity):
+            raise UsageError(f"sensitivity {name!r}: choose among {', '.join(get_args(Sensitivity))}")
+        return OperatingPoint(name, self.operating_points.get(name, self.min_nodule))
 
 
 @dataclass(frozen=True)

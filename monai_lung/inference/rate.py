@@ -9,29 +9,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from monai_lung.inference.looks import region
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Networks, RateSettings
-from monai_lung.inference.orient import Orientation
 from monai_lung.inference.precision import fast_precision
-from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.inference.slices import nodule_slices
-from monai_lung.model import CT, Outline, Rating
-from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS, region_channels
+from monai_lung.model import CT, Lungs, Outline, Rating
+from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS
 
 _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 
-def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
-    """The rating of each outline, in order."""
-    nodule, malignancy = rate_logits(ct, outlines, networks), malignancy_logits(ct, outlines, networks)
+def rate(ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None) -> list[Rating]:
+    """The rating of each outline, in order; where they lie in the lungs counts if these are given."""
+    nodule, malignancy = rate_logits(ct, outlines, networks, lungs), malignancy_logits(ct, outlines, networks)
     return [calibrate(row, x, networks.rate_settings) for row, x in zip(nodule, malignancy, strict=True)]
 
 
-def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+def rate_logits(
+    ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None
+) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
     settings = networks.rate_settings
-    rows = _logits(lambda outline: region(ct, outline, settings), outlines, networks.rate, networks.device)
+    rows = _logits(lambda outline: region(ct, outline, settings, lungs), outlines, networks.rate, networks.device)
     return rows.reshape(len(outlines), len(TARGETS))
 
 
@@ -64,29 +65,13 @@ def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
         return torch.stack([network(regions.flip(m) if m else regions).float() for m in _MIRRORS]).mean(0)
 
 
-def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
-    """What the network sees: float32 (3, *region), centred on the middle of the outline's box."""
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    affine = orientation.turn_affine(ct.affine_lps)
-    index = np.argwhere(outline.mask)
-    center = ct.to_world((index.min(0) + index.max(0)) / 2 + outline.offset)
-    target = patch_affine(center, unit_axes(affine), settings.spacing_mm, settings.region)
-    hu = sample(orientation.turn(ct.hu), affine, target, settings.region, border=True)
-    own = ct.affine_lps.copy()
-    own[:3, 3] = ct.to_world(np.asarray(outline.offset, float))
-    # one empty voxel around the box: sampling fades to 0 there, not beyond
-    mask = np.pad(outline.mask, 1)
-    own[:3, 3] -= own[:3, :3].sum(1)
-    return region_channels(hu, sample(mask, own, target, settings.region, border=True))
-
-
 def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSettings) -> Rating:
     """Logits (T,) and the malignancy's logit to calibrated probabilities with an interval (`RateSettings` says how)."""
     probability = _sigmoid(settings.slope * malignancy + settings.offset)
     rated = settings.reader_slope * malignancy + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
     low, high = min(low, probability), max(high, probability)
-    nodule = _sigmoid(logits[TARGETS.index("nodule")])
+    nodule = _sigmoid(settings.nodule_slope * logits[TARGETS.index("nodule")] + settings.nodule_offset)
     return Rating(nodule, probability, (0.0 if low < SURE else low, 1.0 if high > 1 - SURE else high))
 
 

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_lung.grid import Grid, resample
 from monai_lung.inference.networks import RateSettings
-from monai_lung.inference.orient import Orientation
-from monai_lung.inference.sampling import patch_affine, sample, unit_axes
 from monai_lung.model import CT, Outline
 from monai_lung.transforms.rating import slice_channels
 
@@ -20,23 +19,16 @@ def nodule_slices(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
     The slices are the CT's own, spread evenly over those that hold at least half of the mask's largest area; of a flat
     nodule some come more than once. The outline's mask holds at least a voxel.
     """
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    affine, hu = orientation.turn_affine(ct.affine_lps), orientation.turn(ct.hu)
-    box = np.pad(outline.mask, 1)  # sampling fades to 0 in the empty voxel around it
-    own = ct.affine_lps.copy()
-    own[:3, 3] = ct.to_world(np.asarray(outline.offset, float) - 1)
-    boxed = Orientation.of(own, box.shape)
-    mask, mask_affine = boxed.turn(box), boxed.turn_affine(own)
+    mask, own = outline.grid(ct.grid).turned(outline.mask)
     size = (settings.slice_pixels, settings.slice_pixels, 1)
-    spacing_mm = (settings.slice_mm, settings.slice_mm, 1.0)
+    spacing_mm = (settings.slice_mm, settings.slice_mm, own.spacing_mm[2])
     images, masks = [], []
     for k in central_slices(mask, settings.slices):
         marked = np.argwhere(mask[..., k])
-        middle = np.append((marked.min(0) + marked.max(0)) / 2, k)
-        center = mask_affine[:3, :3] @ middle + mask_affine[:3, 3]
-        target = patch_affine(center, unit_axes(affine), spacing_mm, size)
-        images.append(sample(hu, affine, target, size, border=True))
-        masks.append(sample(mask, mask_affine, target, size, border=True))
+        middle = own.to_world([*(marked.min(0) + marked.max(0)) / 2, k])
+        target = Grid.around(middle, spacing_mm, size, own.axes)
+        images.append(torch.from_numpy(resample(ct.hu, ct.grid, target)))
+        masks.append(torch.from_numpy(resample(mask, own, target, outside=0)))
     return slice_channels(torch.cat(images, -1), torch.cat(masks, -1), settings.slice_mm)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai_lung.io.cases import Case, distinct, find_cases
+    from monai_lung.io.content import content_sha256
     from monai_lung.io.image_reader import CTReader
     from monai_lung.io.output import replacing, replacing_folder, write_nifti
     from monai_lung.io.reader import read_ct
@@ -19,6 +20,7 @@ _HOME = {
     "CTReader": "image_reader",
     "Case": "cases",
     "choose": "series",
+    "content_sha256": "content",
     "discover": "series",
     "distinct": "cases",
     "find_cases": "cases",
@@ -31,6 +33,7 @@ __all__ = [
     "CTReader",
     "Case",
     "choose",
+    "content_sha256",
     "discover",
     "distinct",
     "find_cases",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monai_lung.errors import DecodeError, NoSeriesError
+from monai_lung.io.content import files_sha256
 from monai_lung.io.header import Header, read_headers
-from monai_lung.io.paths import check_exists, is_volume, shown, stem
+from monai_lung.io.paths import archive_of, check_exists, is_volume, shown, stem
 from monai_lung.io.series import Found, choose, passed_over, ranked, scan
 from monai_lung.model import Series
 
@@ -28,6 +30,7 @@ class Case:
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
         warnings: what discovery had to leave out, and what it passed over.
+        sha256: of the content (`io.content`) of a series in an archive, since what was unpacked may be gone; else "".
         others: the other series of the study that could be analysed, the best first: for where this one holds no lungs.
     """
 
@@ -36,7 +39,18 @@ class Case:
     series: Series | None = None
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
     warnings: tuple[str, ...] = ()
+    sha256: str = ""
     others: tuple[Case, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def source(self) -> Path:
+        """Where it came from, absolute: archive, volume file, or the folder of the series (its file, if it's one)."""
+        if self.series is None:
+            return archive_of(self.path) or self.path.absolute()
+        files = self.series.files
+        if self.sha256:  # of an archive
+            return self.path.absolute()
+        return Path(os.path.commonpath([file.absolute() for file in files]))
 
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
@@ -102,7 +116,7 @@ def _sources(case: Case) -> set[object]:
     """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
     if case.series is None:
         return {case.path.resolve()}
-    if case.path.is_file() and case.path.parent not in case.series.files[0].parents:
+    if case.sha256:  # of an archive
         return {(case.path.resolve(), case.series.uid)}
     return {file.resolve() for file in case.series.files}
 
@@ -148,6 +162,7 @@ def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, .
             one,
             found.headers[one.study_uid, one.uid],
             (*warnings, *passed_over(one, series[n + 1 :])),
+            files_sha256(one.files) if archive_of(one.files[0]) else "",
         )
         for n, one in enumerate(series)
     )

@@ -13,14 +13,24 @@ _HEADER_BYTES = 64 * 1024
 _DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*=)[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _SPACING = re.compile(rb"^\s*Element(?:Spacing|Size)\s*=[^\r\n]*-\s*[\d.]", re.IGNORECASE | re.MULTILINE)
 _PACKED = re.compile(rb"^\s*(?:encoding\s*:\s*(?!raw)|CompressedData\s*=\s*True)", re.IGNORECASE | re.MULTILINE)
-_SPACE = re.compile(rb"^space( dimension)?\s*:", re.IGNORECASE | re.MULTILINE)
+_SPACE = re.compile(
+    rb"^space\s*:\s*(RAS|LAS|LPS|(?:right|left)-anterior-superior|left-posterior-superior)\s*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Spaces of a NRRD that lie in the patient, and that its reader turns to LPS. It takes the vectors of others
+(scanner-xyz, 3D-right-handed, a mere dimension) for LPS as they are."""
+_MATRIX = re.compile(
+    rb"^\s*(?:(?:TransformMatrix|Rotation|Orientation)\s*=|AnatomicalOrientation\s*=\s*RAI\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
 class Voxels:
     """Where the voxels of a NRRD or MetaImage are, and what its header says of them.
 
-    `oriented` is False where it says nothing of how the image lies in the patient.
+    `oriented` is False where it says nothing of how the image lies in the patient, or only in a scanner or a space of
+    its own.
     """
 
     path: Path
@@ -54,7 +64,8 @@ def check_data_file(path: Path) -> Voxels:
             target = _checked(path, Path(name.strip().decode("utf-8", "surrogateescape")))
     if not nrrd and _SPACING.search(head):
         raise GeometryError(f"{shown(path)} has a negative voxel size: export it with its directions")
-    return Voxels(target, bool(_PACKED.search(head)), not nrrd or bool(_SPACE.search(head)), nrrd)
+    oriented = bool((_SPACE if nrrd else _MATRIX).search(head))
+    return Voxels(target, bool(_PACKED.search(head)), oriented, nrrd)
 
 
 def _checked(path: Path, name: Path) -> Path:

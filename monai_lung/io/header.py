@@ -34,14 +34,19 @@ _MAX_INFLATION = 200
 _inflating = threading.Lock()
 """pydicom holds an inflated file several times over: one at a time."""
 _PER_FRAME, _SHARED, _FRAMES, _LOOKUP_TABLE = 0x52009230, 0x52009229, 0x00280008, 0x00283000
+_PARTS = 0x00209163
+"""In-concatenation Total Number."""
 _ACQUISITION = (0x00200012, 0x00200100, 0x00209241, 0x00181060, 0x00080032)
 """Acquisition number, temporal position, cardiac phase, trigger time, acquisition time."""
+_NUMBERS = (0x00200011, 0x00200013)
+"""Series and instance number."""
 _TAGS = (
     *(0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080021, 0x00080022, 0x00080060, 0x0008103E),
-    *(0x00100020, 0x00180050, 0x00181210, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
+    *(0x00100020, 0x00180050, 0x00181210, 0x0020000D, 0x0020000E, *_NUMBERS),
+    *(0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
-    *(_PER_FRAME, 0x00180015),
+    *(_PARTS, _PER_FRAME, 0x00180015),
 )
 
 
@@ -53,7 +58,8 @@ class Header:
     `spacing_mm` the distance of rows, then of columns (as DICOM has it). None is missing, or not to be understood.
     `pixel_offset` is where uncompressed pixels of this slice start in the file, -1 where pydicom has to decode them;
     `pixel_bytes` is 0 where the file has no pixel data. `padding` is the stored value outside the field of view,
-    `padding_limit` the other end of a range of such values. `patient_id` only tells patients apart.
+    `padding_limit` the other end of a range of such values. `parts` is how many files the multi-frame image was split
+    into. `patient_id` only tells patients apart.
     """
 
     path: Path
@@ -90,8 +96,11 @@ class Header:
     frame: int | None = None
     padding: int | None = None
     padding_limit: int | None = None
+    parts: int = 1
     patient_id: str = field(default="", repr=False)
     body_part: str = ""
+    series_number: int | None = None
+    image_number: int | None = None
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -264,8 +273,11 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         pixel_bytes=length,
         padding=_integer(data, 0x00280120),
         padding_limit=_integer(data, 0x00280121),
+        parts=_integer(data, _PARTS) or 1,
         patient_id=_text(data, 0x00100020),
         body_part=_text(data, 0x00180015),
+        series_number=_whole(data, _NUMBERS[0]),
+        image_number=_whole(data, _NUMBERS[1]),
     )
 
 
@@ -343,6 +355,12 @@ def _numbers(data: Dataset, tag: int, count: int) -> tuple[float, ...] | None:
 def _number(data: Dataset, tag: int) -> float | None:
     values = _numbers(data, tag, 1)
     return values[0] if values else None
+
+
+def _whole(data: Dataset, tag: int) -> int | None:
+    """A whole number written as text (VR IS), in whichever encoding."""
+    number = _number(data, tag)
+    return None if number is None else int(number)
 
 
 def _date(text: str) -> datetime.date | None:

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,8 @@ _mine: set[Path] = set()
 """Temporary paths that this process is using."""
 _MARKS = ("findings.json", "votes.nii.gz", "truth/nodules.json")
 """What tells a result, a scan prepared for training and a phantom from a folder of the user's."""
-_RESULTS = {
-    *("findings.json", "error.json", "lungs.nii.gz", "nodules.nii.gz", "seg.dcm", "sr.dcm"),
-    *("report.html", "figure.png", "nodules.csv"),
-}
+_ERROR = "error.json"
+"""Says of a case why there is no result."""
 _REASONS = {
     errno.ENOSPC: "no space left on the device: free some and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
@@ -106,12 +104,16 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path | str) -> Iterator[Path]:
+def replacing_folder(path: Path | str, ours: Collection[str] = ()) -> Iterator[Path]:
     """A temporary folder that takes the place of the folder `path`, with all that was in it, when the block ends well.
 
     When the block fails, the temporary folder is removed and what was at `path` stays. Of two processes that write the
     same folder each writes its own; the one that ends last stays, whole. Only an empty folder, or one that this package
     wrote, is replaced: another may be the user's, the input's own even.
+
+    Args:
+        path: of the folder.
+        ours: names of files that this package writes there: a folder that holds nothing else is its own.
 
     Raises:
         OutputError: no space, read-only, no permission, or a file or a folder with other files is in the way.
@@ -122,7 +124,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         with _reported(path):
             if path.exists() and not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            _check_ours(path)
+            _check_ours(path, ours)
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             temporary.mkdir()
@@ -156,13 +158,13 @@ def check_folder(path: Path | str) -> None:
         raise OutputError(f"{shown(Path(path))} can't be written: {reason}") from error
 
 
-def _check_ours(path: Path) -> None:
+def _check_ours(path: Path, ours: Collection[str]) -> None:
     """Refuse to replace a folder that this package didn't write."""
     try:
         names = set(os.listdir(path))
     except FileNotFoundError:
         return
-    if not names <= _RESULTS and not any((path / mark).is_file() for mark in _MARKS):
+    if not names <= {*ours, _ERROR} and not any((path / mark).is_file() for mark in _MARKS):
         raise OutputError(f"{shown(path)} holds other files; give another output folder")
 
 

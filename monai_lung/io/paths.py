@@ -133,6 +133,11 @@ def unzip(path: Path) -> Path:
     return Path(holder.name)
 
 
+def archive_of(file: Path) -> Path | None:
+    """The archive that a file was unpacked from by `unzip`, None for any other file."""
+    return next((key[0] for key, holder in _unzipped.items() if Path(holder.name) in file.parents), None)
+
+
 def forget_unzipped(path: Path) -> None:
     """Remove what was unpacked of an archive, if anything; `unzip` would do it again."""
     for key in [key for key in _unzipped if key[0] == path.absolute()]:

@@ -36,6 +36,8 @@ _JPEG = (
     "1.2.840.10008.1.2.4.9",
     "1.2.840.10008.1.2.4.20",
 )
+HU_TYPES = ("", "HU", "US", "HU_MOD")
+"""Rescale types of HU: "US" is unspecified, and scanners write "HU_MOD" for modified HU."""
 _MAX_SIDE, _MAX_FRAMES = 65535, 4096
 _LONGEST_HEADER = 64 * 1024**2
 _PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom", "pillow", "gdcm")
@@ -52,14 +54,15 @@ def in_parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[An
 def read_pixels(headers: Sequence[Header]) -> NDArray[np.int16]:
     """HU of slices of one size: int16 (n, rows, columns), clipped at -1024.
 
-    Each slice has its own rescale; where it has none, its values are taken as they are.
+    Each slice has its own rescale; where none has one, their values are taken as they are.
 
     Raises:
         DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing.
-        NotCTError: a slice has more than one value a pixel or an impossible rescale.
+        NotCTError: a slice has more than one value a pixel or an impossible rescale, or only some have a rescale.
     """
     for header in headers:
         _check(header)
+    _check_rescales(headers)
     hu = np.empty((len(headers), headers[0].rows, headers[0].columns), np.int16)
     packed = defaultdict(list)
     direct = []
@@ -135,8 +138,19 @@ def _check(header: Header) -> None:
         raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
     if header.slope == 0 or abs(header.slope or 1) > 1e6 or abs(header.intercept or 0) > 1e6:
         raise NotCTError(f"{where} has an impossible rescale ({header.slope}, {header.intercept})")
+    if header.rescale_type not in HU_TYPES:
+        raise NotCTError(f"{where} has values of the type {header.rescale_type}, not HU")
     if not header.pixel_bytes:
         raise DecodeError(f"{where} has no pixel data, it may be cut off: fetch the file again")
+
+
+def _check_rescales(headers: Sequence[Header]) -> None:
+    """Refuse slices of which only some have a rescale: the others would be off by its intercept, lung or a mass."""
+    for name, values in {"slope": [h.slope for h in headers], "intercept": [h.intercept for h in headers]}.items():
+        lacking = [h.path for h, value in zip(headers, values, strict=True) if value is None]
+        if 0 < len(lacking) < len(headers):
+            where = f"{len(lacking)} of {len(headers)} slices (first {shown(lacking[0])})"
+            raise NotCTError(f"{where} lack the rescale {name} that the others have: send the series again")
 
 
 def _read_stored(header: Header) -> NDArray[Any]:

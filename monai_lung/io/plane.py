@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +29,25 @@ def axes(header: Header) -> tuple[NDArray[np.float64], NDArray[np.float64], NDAr
     return row, column, np.cross(row, column)
 
 
-def source_slice(header: Header) -> SourceSlice:
-    """The instance behind a slice, with its own affine."""
+def source_slices(headers: Sequence[Header]) -> tuple[SourceSlice, ...]:
+    """The instances behind slices, in their order; a SOPInstanceUID that names more than one of them names none."""
+    files: dict[str, set[Path]] = defaultdict(set)
+    for header in headers:
+        files[header.sop_uid].add(header.path)
+    frames = Counter((h.sop_uid, h.frame) for h in headers)
+    own = {uid for uid, paths in files.items() if len(paths) == 1}
+    return tuple(_source_slice(h, h.sop_uid in own and frames[h.sop_uid, h.frame] == 1) for h in headers)
+
+
+def _source_slice(header: Header, named: bool) -> SourceSlice:
+    """The instance behind a slice, with its own affine; without its UID where it isn't `named` by it."""
     row, column, normal = axes(header)
     pixel_y, pixel_x = header.spacing_mm or (0.0, 0.0)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal
     affine[:3, 3] = header.position
-    return SourceSlice(header.path, header.sop_uid, affine, (header.columns, header.rows), header.frame)
+    uid, size = header.sop_uid if named else "", (header.columns, header.rows)
+    return SourceSlice(header.path, uid, affine, size, header.frame, header.image_number)
 
 
 def along_normal(headers: Sequence[Header]) -> NDArray[np.float64]:

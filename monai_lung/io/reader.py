@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from monai_lung.errors import DecodeError, InputError, UsageError
 from monai_lung.io.cases import Case, find_cases
 from monai_lung.io.charset import guessed, undeclared
+from monai_lung.io.content import content_sha256
 from monai_lung.io.geometry import Layout, lay_out
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
 from monai_lung.io.pixels import check_hu, read_pixels
-from monai_lung.io.plane import source_slice
+from monai_lung.io.plane import source_slices
 from monai_lung.io.series import headers_of
-from monai_lung.model import CT
+from monai_lung.model import CT, SourceSlice
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -84,12 +85,12 @@ def refusal(case: Case, allow_gaps: bool = False) -> str:
 
 
 def _read_volume(case: Case) -> CT:
-    from monai_lung.io.volumes import read_volume, volume_sha256
+    from monai_lung.io.volumes import read_volume
 
     hu, affine, warnings = read_volume(case.path)
     check_hu(hu, shown(case.path))
-    digest = volume_sha256(case.path)
-    return CT(hu, affine, case.name, case.path, warnings=case.warnings + warnings, sha256=digest)
+    digest = content_sha256(case)
+    return CT(hu, affine, case.name, case.source, warnings=case.warnings + warnings, sha256=digest)
 
 
 def _read_series(case: Case, allow_gaps: bool) -> CT:
@@ -102,31 +103,47 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
 
         grid = resample(grid, layout)
     check_hu(grid, f"series {series.uid}")
-    first = layout.headers[0]
+    first, slices = layout.headers[0], source_slices(layout.headers)
     patient_key, patient = _patient(first)
     return CT(
         hu=grid.transpose(2, 1, 0),
         affine_lps=layout.affine_lps,
         name=case.name,
-        path=case.path,
+        path=case.source,
         series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
         frame_of_reference_uid=first.frame_of_reference_uid,
-        slices=tuple(source_slice(h) for h in layout.headers),
+        slices=slices,
         resampled=layout.resampled,
-        warnings=case.warnings + _value_warnings(layout.headers) + layout.warnings,
+        warnings=case.warnings + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
         study_date=series.study_date,
         patient_key=patient_key,
         patient=patient,
+        sha256=content_sha256(case),
     )
 
 
 def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
     found = []
-    if any(h.slope is None or h.intercept is None for h in headers):
+    slope, intercept = headers[0].slope, headers[0].intercept  # all have one, or none has
+    if slope is None and intercept is None:
         found.append("Slices without a rescale: their stored values were taken as HU.")
+    elif slope is None or intercept is None:
+        what = "slope: 1" if slope is None else "intercept: 0"
+        found.append(f"Slices without a rescale {what} was taken.")
+    parts, files = headers[0].parts, len({h.path for h in headers})
+    if parts > files:
+        found.append(f"Only {files} of the {parts} files of this image are there: a part of the chest may be missing.")
     if any(h.lossy for h in headers):
         found.append("The images were compressed with loss: small and faint nodules may have changed.")
     return tuple(found)
+
+
+def _name_warnings(slices: tuple[SourceSlice, ...]) -> tuple[str, ...]:
+    nameless = sum(not one.sop_instance_uid for one in slices)
+    if not nameless:
+        return ()
+    what = f"{nameless} of {len(slices)} slices have no SOPInstanceUID, or share it with others"
+    return (f"{what}: DICOM SEG and SR name them by UIDs made from their places, which no archive knows.",)
 
 
 def _patient(header: Header) -> tuple[str, tuple[str, ...]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.grid import Grid
+from monai_lung.grid import resample as resample_grid
 from monai_lung.io.geometry import Layout
 from monai_lung.io.pixels import MIN_HU, in_parallel
 
@@ -40,9 +42,9 @@ def resample(slices: NDArray[np.int16], layout: Layout) -> NDArray[np.int16]:
 
 def _shifted(image: NDArray[np.int16], layout: Layout, n: int) -> NDArray[np.float32]:
     """Source slice n on the grid's plane: float32 (rows, columns)."""
-    from scipy.ndimage import shift
-
-    plane = np.full((layout.shape[1], layout.shape[0]), MIN_HU, np.float32)
-    plane[: image.shape[0], : image.shape[1]] = image
+    columns, rows, _ = layout.shape
     x, y = layout.shifts[n]
-    return shift(plane, (y, x), order=1, cval=MIN_HU) if x or y else plane
+    source = Grid((image.shape[0], image.shape[1], 1), np.eye(4))
+    affine = np.eye(4)
+    affine[:2, 3] = -y, -x
+    return resample_grid(image[..., None], source, Grid((rows, columns, 1), affine), outside=MIN_HU)[..., 0]

@@ -13,7 +13,7 @@ from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io.header import Header, read_headers
 from monai_lung.io.kernels import sharpness
 from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip, volumes_among
-from monai_lung.io.pixels import in_parallel
+from monai_lung.io.pixels import HU_TYPES, in_parallel
 from monai_lung.io.plane import MIN_SLICES, along_normal, has_geometry, is_axial
 from monai_lung.io.regions import Region, regions
 from monai_lung.model import Series
@@ -147,8 +147,10 @@ def scan(path: Path) -> Found:
         files = list_files(folder)
         if own:  # [] for a DICOMDIR, which stands for its whole folder
             only = own[0].series_uid
-            files = [path] if own[0].frame is not None else [file for file in files if file.parent == folder]
+            files = [file for file in files if file.parent == folder]
     headers, unreadable = _read_all([file for file in files if not is_volume(file)])
+    if only and own[0].frame is not None:
+        headers = _with_its_parts(path, [h for h in headers if h.series_uid == only])
     groups: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in headers:
         if only in ("", header.series_uid):
@@ -157,6 +159,20 @@ def scan(path: Path) -> Found:
     where = regions(kept)
     series = _in_order({key: _describe(group, where[key]) for key, group in kept.items()})
     return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)))
+
+
+def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:
+    """The frames of a multi-frame file, and of the files that go on where it ends.
+
+    A series of multi-frame objects may be one volume in parts, or several volumes (phases, say) in a file each: a file
+    that has most of its frames at the places of this one is another volume.
+    """
+    places = {h.position for h in headers if h.path == path}
+    files: dict[Path, list[bool]] = defaultdict(list)
+    for header in headers:
+        files[header.path].append(header.position in places)
+    other = {file for file, same in files.items() if file != path and 2 * sum(same) > len(same)}
+    return [h for h in headers if h.path not in other]
 
 
 def _read_all(files: list[Path]) -> tuple[list[Header], tuple[str, ...]]:
@@ -243,6 +259,7 @@ def _describe(headers: Sequence[Header], region: Region) -> Series:
         n_slices=n_slices,
         derived=first.image_type[0] == "DERIVED",
         region=region,
+        number=first.series_number,
     )
 
 
@@ -260,7 +277,7 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
         return f"derived: {', '.join(sorted(kinds & _REFORMATS)).lower()}"
     if first.samples != 1:
         return "colour picture"
-    if first.rescale_type not in ("", "HU", "US", "HU_MOD"):
+    if first.rescale_type not in HU_TYPES:
         return f"values are {first.rescale_type}, not HU"
     if not placed:
         return "slices without position, orientation or pixel spacing"

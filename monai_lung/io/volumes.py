@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import tempfile
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _MAX_NAN_SHARE = 0.01
 _MAX_STORED_BYTES = 2 * 1024**3
 _MM = (0.05, 20.0)
 _AFFINE_MM = 0.5
-"""sform and qform that differ by less say the same, but for rounding."""
+"""sform and qform that put no corner further apart than this say the same, but for rounding."""
 _NO_ORIENTATION = "The file says nothing of the patient's orientation: left and right may be exchanged."
 
 
@@ -58,21 +58,13 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     return hu, affine, warnings + turned + grid_warnings(affine)
 
 
-def volume_sha256(path: Path) -> str:
-    """SHA-256 of a volume file; "" for a header whose voxels lie in another file (.nhdr, .mhd)."""
-    if path.suffix.lower() in (".nhdr", ".mhd"):
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
     import nibabel
 
     with nibabel.imageglobals.LoggingOutputSuppressor():  # the error says it
         image: Any = nibabel.load(path, keep_file_open=True)
     shape = _check_shape(path, image.shape)
-    warnings = _header_warnings(path, image.header)
+    warnings = _header_warnings(path, image.header, shape)
     hu = np.empty(shape[::-1], np.int16).T
     with gzip.open(path) if path.name.lower().endswith(".gz") else nullcontext() as packed:
         if packed is not None:
@@ -85,7 +77,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
 
 
-def _header_warnings(path: Path, header: Any) -> tuple[str, ...]:
+def _header_warnings(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[str, ...]:
     """What a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
@@ -93,9 +85,13 @@ def _header_warnings(path: Path, header: Any) -> tuple[str, ...]:
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
         return (_NO_ORIENTATION,)
-    if sform is not None and qform is not None and np.abs(sform - qform).max() > _AFFINE_MM:
-        return ("The file's sform and qform contradict each other: the sform was taken.",)
-    return ()
+    if sform is None or qform is None:
+        return ()
+    corners = np.array(list(product(*((0, n - 1) for n in shape), (1,))))
+    apart = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
+    if apart <= _AFFINE_MM:
+        return ()
+    return (f"The file's sform and qform contradict each other by up to {apart:.1f} mm: the sform was taken.",)
 
 
 def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:

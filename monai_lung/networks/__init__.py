@@ -3,5 +3,6 @@
 from monai_lung.networks.nodule_resnet import NoduleResNet50
 from monai_lung.networks.res_unet import ResidualUnit, ResUNet3d
 from monai_lung.networks.slice_resnet import SliceResNet
+from monai_lung.networks.two_looks import TwoLooksResNet
 
-__all__ = ["NoduleResNet50", "ResUNet3d", "ResidualUnit", "SliceResNet"]
+__all__ = ["NoduleResNet50", "ResUNet3d", "ResidualUnit", "SliceResNet", "TwoLooksResNet"]

@@ -69,10 +69,11 @@ class SizeCode(NamedTuple):
     derivation: Code | None = None
 
 
+LONG_AXIS, SHORT_AXIS = Code("103339001", "SCT", "Long axis"), Code("103340004", "SCT", "Short axis")
 SIZES = (
     SizeCode("volume_mm3", VOLUME, MM3),
-    SizeCode("long_axis_mm", Code("103339001", "SCT", "Long axis"), MM),
-    SizeCode("short_axis_mm", Code("103340004", "SCT", "Short axis"), MM),
+    SizeCode("long_axis_mm", LONG_AXIS, MM),
+    SizeCode("short_axis_mm", SHORT_AXIS, MM),
     SizeCode("mean_diameter_mm", DIAMETER, MM, MEAN),
     SizeCode("max_diameter_3d_mm", Code("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh"), MM),
     SizeCode("mean_hu", Code("112181", "DCM", "Mean Attenuation Coefficient"), HU),

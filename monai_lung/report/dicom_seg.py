@@ -89,7 +89,7 @@ def build(report: Report) -> Segmentation:
     segments = _segments(report, planes)
     version = algorithm_version(report)
     headers = source_headers(ct)
-    stand_ins = [_stand_in(source, header) for source, header in zip(ct.slices, headers, strict=True)]
+    stand_ins = [_stand_in(header, k) for k, header in enumerate(headers)]
     seg = highdicom.seg.Segmentation(
         source_images=stand_ins,
         pixel_array=_scaffold(segments, planes),
@@ -262,14 +262,13 @@ def _source_of(item: Dataset) -> str:
     return str(item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
 
 
-def _stand_in(source: SourceSlice, header: Dataset) -> Dataset:
-    """A slice as a single-frame CT instance of its own, which highdicom takes whatever the slice was stored as."""
+def _stand_in(header: Dataset, k: int) -> Dataset:
+    """Slice k as a single-frame CT instance of its own, which highdicom takes whatever the slice was stored as."""
     from pydicom.uid import CTImageStorage
 
     stand_in = nameless(header)
     stand_in.add_new("SOPClassUID", "UI", CTImageStorage)  # new elements: those of the header are shared
-    if source.frame is not None:
-        stand_in.add_new("SOPInstanceUID", "UI", derived_uid("frame", header.SOPInstanceUID, str(source.frame)))
+    stand_in.add_new("SOPInstanceUID", "UI", derived_uid("plane", header.SeriesInstanceUID, str(k)))
     return stand_in
 
 

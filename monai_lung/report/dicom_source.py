@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import uuid
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,20 @@ def source_headers(ct: CT) -> list[Dataset]:
     with config.disable_value_validation():  # its warnings quote what they find odd, a patient's name for one
         first = _read(ct.slices[0])
         shared = _shared(ct, first)
-        return [_header(ct, source, shared, first) for source in ct.slices]
+        uids = _instance_uids(ct)
+        return [_header(ct, source, shared, first, uid) for source, uid in zip(ct.slices, uids, strict=True)]
+
+
+def _instance_uids(ct: CT) -> list[str]:
+    """SOP Instance UID of each slice; where it has none of its own, one made from where its file's first slice lies.
+
+    Never from the file's name: files in folders of their own may all have the same.
+    """
+    uids: dict[Path, str] = {}
+    for source in ct.slices:
+        place = " ".join(f"{v:.3f}" for v in source.affine_lps[:3, 3])
+        uids.setdefault(source.path, derived_uid("instance", source_series_uid(ct), place))
+    return [source.sop_instance_uid or uids[source.path] for source in ct.slices]
 
 
 def nameless(header: Dataset) -> Dataset:
@@ -183,7 +197,7 @@ def _shared(ct: CT, first: Dataset) -> Dataset:
     return shared
 
 
-def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset) -> Dataset:
+def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset, uid: str) -> Dataset:
     """One instance: the shared part, its identity and its own geometry."""
     import numpy as np
     from pydicom.dataset import Dataset
@@ -193,7 +207,7 @@ def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset) -> Dat
     header = Dataset()
     header.update(shared)
     header.SOPClassUID = _text(first, "SOPClassUID", 64) or CTImageStorage
-    header.SOPInstanceUID = source.sop_instance_uid or derived_uid("instance", str(source.path.name))
+    header.SOPInstanceUID = uid
     header.Columns, header.Rows = source.shape
     spacing = np.linalg.norm(source.affine_lps[:3, :2], axis=0)
     axes = source.affine_lps[:3, :2] / spacing

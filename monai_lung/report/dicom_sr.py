@@ -1,8 +1,10 @@
 """DICOM Structured Report: Comprehensive 3D SR after TID 1500, a measurement group (TID 1411) for each nodule.
 
-Each group points at its nodule's segment of the Segmentation and carries the same tracking UID. One more group
-(TID 1501) holds what is said of the whole examination: lung volumes, the number of nodules, guideline categories. It
-is there without nodules too, so that such a report is complete and says so.
+Each group points at its nodule's segment of the Segmentation and carries the same tracking UID. A second group of the
+nodule (TID 1501, the same tracking UID) has its axes with their end points in the patient's coordinates (SCOORD3D): a
+volume's group may have none, and many viewers draw coordinates alone. One more group (TID 1501) holds what is said of
+the whole examination: lung volumes, the number of nodules, inferred from their centres, guideline categories. It is
+there without nodules too, so that such a report is complete and says so.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from monai_lung.errors import InputError
-from monai_lung.model import Advice, Nodule, Report
+from monai_lung.model import Advice, Nodule, Point, Report
 from monai_lung.report import codes, findings, wording
 from monai_lung.report.dicom_source import (
     CHARACTER_SET,
@@ -31,11 +35,12 @@ from monai_lung.report.dicom_source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from highdicom.sr import (
         AlgorithmIdentification,
         Comprehensive3DSR,
+        CoordinatesForMeasurement3D,
         Measurement,
         MeasurementsAndQualitativeEvaluations,
         ObservationContext,
@@ -80,6 +85,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
         procedure_reported=codes.CT_PROCEDURE,
         imaging_measurements=[
             *(_nodule_group(report, nodule, seg, segment_numbers[nodule.tracking_uid]) for nodule in report.nodules),
+            *(_axes_group(report, nodule) for nodule in report.nodules if report.ct.frame_of_reference_uid),
             _examination_group(report),
         ],
     )
@@ -184,6 +190,29 @@ def _nodule_group(
     )
 
 
+def _axes_group(report: Report, nodule: Nodule) -> MeasurementsAndQualitativeEvaluations:
+    """The axes of one nodule, and where they lie (TID 1501)."""
+    from highdicom import sr
+
+    m = nodule.measurements
+    lines = (
+        (codes.LONG_AXIS, m.long_axis_mm, m.axes_mm[:2]),
+        (codes.SHORT_AXIS, m.short_axis_mm, m.axes_mm[2:]),
+    )
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=nodule.tracking_uid, identifier=f"Nodule {nodule.id}"),
+        finding_category=codes.ABNORMAL_STRUCTURE,
+        finding_type=codes.NODULE,
+        algorithm_id=_algorithm(report),
+        measurements=[
+            sr.Measurement(
+                name, round(length_mm, 2), codes.MM, referenced_coordinates=_coordinates(report, "POLYLINE", ends)
+            )
+            for name, length_mm, ends in lines
+        ],
+    )
+
+
 def _nodule_numbers(nodule: Nodule) -> list[Measurement]:
     """Sizes, probabilities, growth."""
     from highdicom import sr
@@ -200,6 +229,16 @@ def _nodule_numbers(nodule: Nodule) -> list[Measurement]:
     ]
     numbers += [_number(name, value, unit) for name, value, unit in rest]
     return [number for number in numbers if isinstance(number, sr.Measurement)]
+
+
+def _coordinates(report: Report, kind: str, points_mm: Sequence[Point]) -> list[CoordinatesForMeasurement3D] | None:
+    """What a measurement was inferred from (TID 320), LPS mm; None without points, or a frame of reference for them."""
+    from highdicom import sr
+
+    frame = report.ct.frame_of_reference_uid
+    if not frame or not points_mm:
+        return None
+    return [sr.CoordinatesForMeasurement3D(kind, np.asarray(points_mm, float), frame)]
 
 
 def _number(name: Code, value: float | None, unit: Code, derivation: Code | None = None) -> Measurement | None:
@@ -251,6 +290,9 @@ def _examination_group(report: Report) -> MeasurementsAndQualitativeEvaluations:
         )
         for side, volume_ml in (("right", report.lungs.right_ml), ("left", report.lungs.left_ml))
     ]
+    centers_mm = [nodule.measurements.center_mm for nodule in report.nodules]
+    centers = _coordinates(report, "MULTIPOINT" if len(centers_mm) > 1 else "POINT", centers_mm)
+    number = sr.Measurement(codes.NUMBER_OF_LESIONS, len(report.nodules), codes.ONE, referenced_coordinates=centers)
     uid = derived_uid("examination", source_series_uid(report.ct))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid, identifier="Examination"),
@@ -258,7 +300,7 @@ def _examination_group(report: Report) -> MeasurementsAndQualitativeEvaluations:
         finding_type=codes.LUNG,
         algorithm_id=_algorithm(report),
         finding_sites=[sr.FindingSite(codes.LUNG, laterality=codes.BILATERAL)],
-        measurements=[*lungs, sr.Measurement(codes.NUMBER_OF_LESIONS, len(report.nodules), codes.ONE)],
+        measurements=[*lungs, number],
         qualitative_evaluations=_guideline_categories(report.guidelines),
     )
 
@@ -289,7 +331,7 @@ def _coding_schemes() -> list[Dataset]:
 
 
 def _digest(report: Report) -> str:
-    """Tells two results apart: all findings but how long they took."""
+    """Tells two results apart: all findings but how long they took and where the input lay."""
     content = findings.to_dict(report)
-    content.pop("timing_s")
+    del content["timing_s"], content["input"]["path"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 Lengths in mm (LPS for points), volumes in mm3 and ml, probabilities in 0 ... 1. The file is strict JSON (a number that
 isn't finite becomes null), its keys always come in the same order, and nothing in it names the patient unless that is
-asked for.
+asked for (of the input's path only what is known to be the name is left out).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import dataclasses
 import datetime
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,14 +21,19 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import Nodule, Report
+from monai_lung.model import CT, Lungs, Nodule, Prior, Report
 
-SCHEMA = "monai-lung/findings/1"
+SCHEMA = "monai-lung/findings/2"
+OLDER = ("monai-lung/findings/1",)
+"""Schemas that `read` takes as well: what version 2 added is filled in as unknown."""
 NOTICE = "research use; decision support, not a diagnosis"
 GUIDELINES = ("fleischner_2017", "lung_rads_2022", "brock")
 
 _DECIMALS = {"mm": 2, "mm3": 2, "hu": 1, "percentiles": 1, "ml": 1, "s": 3, "percent": 1, "days": 1}
 """Decimals by the unit that ends a field's name; 4 for probabilities and what has no unit."""
+
+_IN_MEMORY = ("prior_outline",)
+"""Fields with voxels: for views, not for JSON."""
 
 
 def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
@@ -43,8 +50,14 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "weights": dict(sorted(report.weights.items())),
         "input": _input(report, show_patient),
         "person": _fields(report.person),
-        "lungs": {"right_ml": _plain(report.lungs.right_ml, "ml"), "left_ml": _plain(report.lungs.left_ml, "ml")},
+        "lungs": _lungs(report.lungs),
+        "operating_point": report.operating_point and _fields(report.operating_point),
+        "notes": list(report.notes),
+        "deciding_nodule": report.deciding_nodule,
         "nodules": [_nodule(nodule) for nodule in report.nodules],
+        "candidates": [_candidate(nodule) for nodule in report.candidates],
+        "rejected": [_nodule(nodule) for nodule in report.rejected],
+        "decisions": [_fields(decision) for decision in report.decisions],
         "guidelines": _guidelines(report.guidelines),
     }
     if report.prior is not None:
@@ -52,24 +65,24 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
             "study_date": _plain(report.prior.study_date),
             "source": report.prior.source,
             "residual_mm": _plain(report.prior.residual_mm, "mm"),
-            "gone": [
-                {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3")}
-                for center, volume in report.prior.gone
-            ],
+            "gone": _gone(report.prior),
         }
     content["timing_s"] = {stage: _plain(seconds, "s") for stage, seconds in report.timing_s.items()}
     return content
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8."""
-    text = json.dumps(to_dict(report, show_patient), indent=1, ensure_ascii=False, allow_nan=False)
+    """Write `to_dict` as strict JSON in UTF-8; `prior.path` leads from the file's folder to the earlier CT."""
+    content = to_dict(report, show_patient)
+    if report.prior is not None and report.prior.ct is not None:
+        content["prior"]["path"] = _relative(report.prior.ct.path, Path(path).parent)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
     return path
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a `findings.json` of this or an earlier run.
+    """Read a `findings.json` of this or an earlier run; one of schema 1 comes back with what schema 2 added, unknown.
 
     Raises:
         InputError: it can't be read, or isn't a findings file of a version that is known.
@@ -79,7 +92,9 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as findings ({error}): give the findings.json of a result") from error
     schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
+    if schema in OLDER:
+        content = {"operating_point": None, "notes": [], "deciding_nodule": None, "candidates": [], **content}
+    elif schema != SCHEMA:
         raise InputError(f"{path}: its schema is {schema!r}, not {SCHEMA!r}: analyse the case again with this version")
     missing = [key for key in schema_of_findings()["required"] if key not in content]
     if missing:
@@ -127,6 +142,7 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
         "series_uid": series.uid if series else "",
         "study_uid": series.study_uid if series else "",
         "frame_of_reference_uid": ct.frame_of_reference_uid,
+        "path": _path(ct, show_patient),
         **({"sha256": ct.sha256} if ct.sha256 else {}),
         "study_date": _plain(ct.study_date),
         "patient_key": ct.patient_key,
@@ -139,19 +155,70 @@ def _input(report: Report, show_patient: bool) -> dict[str, Any]:
     }
 
 
+def _path(ct: CT, show_patient: bool) -> str:
+    """Where the CT was read from; folders that hold a part of the patient's name as "***" unless that is asked for.
+
+    A name that is (part of) the patient's ID is a pseudonym, as in public collections, and stays.
+    """
+    name, number = (*ct.patient, "", "")[:2]
+    parts = [p.casefold() for p in re.split(r"[\W_]+", name) if len(p) >= 3 and p.casefold() not in number.casefold()]
+    text = os.fsencode(ct.path.absolute()).decode("utf-8", "backslashreplace")
+    if show_patient or not parts:
+        return text
+    folders = text.split(os.sep)
+    return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
+def _lungs(lungs: Lungs) -> dict[str, Any]:
+    """Volumes, and the share below -950 HU where it was measured."""
+    right, left = lungs.low_attenuation_percent or (None, None)
+    return {
+        "right_ml": _plain(lungs.right_ml, "ml"),
+        "left_ml": _plain(lungs.left_ml, "ml"),
+        "right_low_attenuation_percent": _plain(right, "percent"),
+        "left_low_attenuation_percent": _plain(left, "percent"),
+    }
+
+
+def _gone(prior: Prior) -> list[dict[str, Any]]:
+    """The prior's nodules without a partner now, and where their places lie today."""
+    now = prior.gone_now_mm or (None,) * len(prior.gone)
+    return [
+        {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3"), "now_mm": _plain(place, "mm")}
+        for (center, volume), place in zip(prior.gone, now, strict=True)
+    ]
+
+
 def _nodule(nodule: Nodule) -> dict[str, Any]:
     """A nodule with its measurements side by side."""
-    rating = nodule.rating
-    content = {
-        "id": nodule.id,
-        "tracking_uid": nodule.tracking_uid,
-        **_fields(nodule.measurements),
-        **_fields(rating),
-        "guidelines": _guidelines(nodule.guidelines),
-    }
+    content = {**_place_and_size(nodule), **_fields(nodule.rating), "guidelines": _guidelines(nodule.guidelines)}
     if nodule.growth is not None:
         content["growth"] = _fields(nodule.growth)
     return content
+
+
+def _candidate(nodule: Nodule) -> dict[str, Any]:
+    """What isn't reported: no guideline and no malignancy, but why it was set aside."""
+    probability = _plain(nodule.rating.nodule_probability)
+    return {**_place_and_size(nodule), "nodule_probability": probability, "set_aside": nodule.set_aside}
+
+
+def _place_and_size(nodule: Nodule) -> dict[str, Any]:
+    """What names a finding, and its measurements."""
+    return {
+        "id": nodule.id,
+        "tracking_uid": nodule.tracking_uid,
+        "series_number": nodule.series_number,
+        "image_number": nodule.image_number,
+        "sop_instance_uid": nodule.sop_instance_uid,
+        **_fields(nodule.measurements),
+    }
+
+
+def _relative(target: Path, folder: Path) -> str:
+    """The way from a folder to the input; "" where there is none (another drive)."""
+    try:
+        return os.path.relpath(target, folder)
+    except ValueError:
+        return ""
 
 
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +228,8 @@ def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields(instance: Any) -> dict[str, Any]:
     """A dataclass's fields as plain values."""
-    return {f.name: _plain(getattr(instance, f.name), f.name) for f in dataclasses.fields(instance)}
+    names = [f.name for f in dataclasses.fields(instance) if f.name not in _IN_MEMORY]
+    return {name: _plain(getattr(instance, name), name) for name in names}
 
 
 def _plain(value: Any, name: str = "") -> Any:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.grid import Grid, resample
 from monai_lung.model import CT, Outline, Point, Report
-from monai_lung.report.aligned import along, stretch
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -28,8 +28,19 @@ EDGES: dict[Plane, tuple[str, str, str, str]] = {
 }
 """Patient's direction at the left, right, top and bottom edge of each plane."""
 
-LUNG_WINDOW_HU = (-1350.0, 150.0)
-MEDIASTINAL_WINDOW_HU = (-135.0, 215.0)
+
+@dataclass(frozen=True)
+class Preset:
+    """A window that readers know by name; both ends in HU."""
+
+    name: str
+    low: int
+    high: int
+
+
+PRESETS_HU = (Preset("Lung", -1350, 150), Preset("Soft tissue", -135, 215), Preset("Bone", -500, 1300))
+"""What pages offer, the first to start with."""
+LUNG_WINDOW_HU = (float(PRESETS_HU[0].low), float(PRESETS_HU[0].high))
 
 FINEST_MM, LARGEST = 0.65, 96
 """Spacing of a nodule's box where it's small enough, and about the most voxels along its side."""
@@ -80,21 +91,15 @@ class Box:
         return x, y, z
 
     def sample(self, values: NDArray[Any], affine_lps: NDArray[np.float64], *, outside: float) -> NDArray[np.float32]:
-        """Values (X, Y, Z) of a grid at the box's voxels, trilinear; `outside` beyond the grid. float32 (x, y, z)."""
-        from scipy import ndimage
+        """Values (X, Y, Z) of a grid at the box's voxels (`grid.resample`), float32 (x, y, z)."""
+        return resample(values, Grid.of(values, affine_lps), self.grid, outside=outside)
 
-        to_voxel = np.linalg.inv(affine_lps) @ self._affine()
-        axes = along(to_voxel, self.shape)
-        if axes is not None:
-            return stretch(values, to_voxel, self.shape, axes, outside=outside)
-        return ndimage.affine_transform(
-            values, to_voxel, output_shape=self.shape, output=np.float32, order=1, mode="constant", cval=outside
-        )
-
-    def _affine(self) -> NDArray[np.float64]:
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
         affine = np.diag([self.spacing_mm] * 3 + [1.0])
         affine[:3, 3] = self.first_mm
-        return affine
+        return Grid(self.shape, affine)
 
     def place(self, plane: Plane, point_mm: Point) -> tuple[float, float]:
         """Column and row (from the top) of a point in LPS mm on a picture of this box; pixel centres are integers."""

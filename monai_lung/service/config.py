@@ -15,8 +15,12 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from monai_lung.errors import ConfigError, UsageError
+from monai_lung.report.formats import FORMATS
 
-OBJECTS = ("seg", "sr", "report")
+IDENTIFIERS = ("name", "id", "birth_date", "accession_number")
+"""What can be printed on the report's pages, in this order."""
+OBJECTS = (*(name for name, entry in FORMATS.items() if entry.needs_dicom), "report")
+DEFAULT_OBJECTS = ("seg", "sr", "report")
 """What can be sent: the Segmentation, the Structured Report, the page as an encapsulated PDF or as a picture."""
 
 
@@ -107,7 +111,7 @@ class Destination:
         name: its name in logs, metrics and the queue; keep it when other keys change.
         url: DICOMweb root, https://pacs/dicom-web; results go to its /studies.
         user, password_file: HTTP basic authentication; token_file: a bearer token. Files are read at each sending.
-        objects: which of seg, sr, report it gets.
+        objects: which of seg, sr, key, report it gets; without a word all but key.
     """
 
     name: str
@@ -118,7 +122,7 @@ class Destination:
     user: str | None = None
     password_file: Path | None = None
     token_file: Path | None = None
-    objects: tuple[str, ...] = OBJECTS
+    objects: tuple[str, ...] = DEFAULT_OBJECTS
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
@@ -153,14 +157,18 @@ class AnalysisSettings:
         allow_gaps: interpolate missing slices rather than fail.
         attempts: how often a study is tried whose analysis crashes, runs out of memory or takes too long.
         timeout_s: the longest that one analysis may take.
+        report_shows: what identifies the patient on the report's pages, of name, id, birth_date, accession_number.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     allow_gaps: bool = False
     attempts: int = 3
     timeout_s: float = 1800.0
+    report_shows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        known = [name in IDENTIFIERS for name in self.report_shows]
+        _check(all(known), "report_shows", f"must be of {', '.join(IDENTIFIERS)}")
         _check(self.attempts >= 1, "attempts", "must be 1 or more")
         _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
 

@@ -25,6 +25,7 @@ class Metrics:
         name, registry = "monai_lung", self.registry
         self._received = client.Counter(f"{name}_instances_received", "Instances on the disk", registry=registry)
         self._repeated = client.Counter(f"{name}_instances_repeated", "Instances held already", registry=registry)
+        self._discarded = client.Counter(f"{name}_instances_discarded", "Taken, but no CT", registry=registry)
         self._refused = client.Counter(f"{name}_instances_refused", "By status", ["status"], registry=registry)
         self._rejected = client.Counter(
             f"{name}_associations_rejected", "Of connections and associations", ["reason"], registry=registry
@@ -54,6 +55,10 @@ class Metrics:
     def received(self, repeated: bool = False) -> None:
         """An instance was taken."""
         (self._repeated if repeated else self._received).inc()
+
+    def discarded(self) -> None:
+        """An instance that is no CT was taken and thrown away."""
+        self._discarded.inc()
 
     def refused(self, status: int) -> None:
         """An instance was refused with this DIMSE status."""

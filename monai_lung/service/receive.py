@@ -1,6 +1,7 @@
-"""The DICOM service: C-STORE of CT, C-ECHO, storage commitment; for known senders only.
+"""The DICOM service: C-STORE, C-ECHO, storage commitment; for known senders only.
 
-A sender hears of success when its instance is on the disk and the queue knows of it, both forced there.
+A sender of CT hears of success when its instance is on the disk and the queue knows of it, both forced there. Whatever
+else a study holds is taken and thrown away: a sender that is refused one object may not send the others.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import ssl
 import sys
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from monai_lung.errors import UsageError
 from monai_lung.service.config import Config, Sender, ServerTls
 from monai_lung.service.folders import FULL, Folders, place
+from monai_lung.service.kinds import CT_CLASSES, ct_contexts, take_the_rest
 from monai_lung.service.log import event, reason_of
 from monai_lung.service.metrics import Metrics
 from monai_lung.service.queue import Queue
@@ -37,17 +40,6 @@ if TYPE_CHECKING:
 
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 PROCESSING_FAILURE, INVALID_ARGUMENT = 0x0110, 0x0115
-CT_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-)
-_SYNTAXES = (  # in the order of preference where a sender leaves the choice: as stored, without loss, no work
-    *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"),
-    *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.90"),
-    *("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"),
-    *("1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"),
-)
 _NETWORK_S, _REQUEST_S, _HANDSHAKE_S, _RELEASE_S = 60, 30, 10, 20
 _UIDS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
@@ -57,6 +49,7 @@ class Receiver:
 
     def __init__(self, config: Config, queue: Queue, folders: Folders, metrics: Metrics) -> None:
         self._config, self._queue, self._folders, self._metrics = config, queue, folders, metrics
+        self._discarded: Counter[Association] = Counter()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -81,10 +74,7 @@ class Receiver:
         ae.require_called_aet = True
         ae.maximum_associations = own.max_associations
         ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = _REQUEST_S, _NETWORK_S, _NETWORK_S
-        for sop_class in CT_CLASSES:
-            ae.add_supported_context(sop_class, list(_SYNTAXES))
-        ae.add_supported_context(Verification)
-        ae.add_supported_context(StorageCommitmentPushModel)
+        ae.supported_contexts = [*ct_contexts(), *map(build_context, (Verification, StorageCommitmentPushModel))]
         handlers: list[Any] = [
             (evt.EVT_CONN_CLOSE, self._on_closed),
             (evt.EVT_REQUESTED, self._on_requested),
@@ -127,8 +117,10 @@ class Receiver:
             association.abort()
 
     def _on_closed(self, request: Any) -> None:
-        """Say so where a connection ends that never asked for an association: no DICOM, or nothing at all."""
-        requestor = request.assoc.requestor
+        """Say what was thrown away; and where no association was asked for: no DICOM, or nothing at all."""
+        requestor, discarded = request.assoc.requestor, self._discarded.pop(request.assoc, 0)
+        if discarded:
+            event("objects discarded", reason="no CT", objects=discarded)
         if requestor.primitive is None:
             self._metrics.rejected("no DICOM")
             event("connection closed", 30, reason="no association was asked for", address=requestor.address)
@@ -138,6 +130,7 @@ class Receiver:
         association = request.assoc
         title, address = association.requestor.primitive.calling_ae_title, association.requestor.address
         if any(s.ae_title == title and s.admits(address) for s in self._config.sender):
+            take_the_rest(association)
             return
         self._metrics.rejected("unknown AE title")
         event("association rejected", 30, reason="unknown AE title", sender=title, address=address)
@@ -146,6 +139,10 @@ class Receiver:
 
     def _on_store(self, request: Event) -> int:
         """C-STORE: the status to answer."""
+        if request.request.AffectedSOPClassUID not in CT_CLASSES:
+            self._discarded[request.assoc] += 1
+            self._metrics.discarded()
+            return SUCCESS
         try:
             status = self._store(request)
         except (OSError, sqlite3.Error) as error:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
-from monai_lung.io import Case, find_cases
+from monai_lung.io import find_cases
+from monai_lung.io.content import contents
+from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome
 from monai_lung.service.config import Config
-from monai_lung.service.document import write_document
+from monai_lung.service.document import DOCUMENT, write_document
 
-FORMATS = ("json", "seg", "sr", "html", "figure")
-FILES = {"seg": "seg.dcm", "sr": "sr.dcm", "report": "report.dcm"}
+_KEPT = tuple(name for name, entry in FORMATS.items() if entry.on_node)
+FILES = {**{name: entry.files[0] for name, entry in FORMATS.items() if entry.needs_dicom}, "report": DOCUMENT}
 """The file of each object that can be sent."""
 _NOT_A_CHEST_CT = (NoSeriesError, NotCTError, LungsNotFoundError)
 
@@ -32,12 +34,12 @@ def make_analysis(config: Config) -> Analysis:
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:
         try:
             (case,) = find_cases(source)
-            found = _fingerprint(case)
+            found = hashlib.sha256(" ".join(contents(case)).encode()).hexdigest()
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
             report = analyzer.analyze(case)
-            folder = write(report, out, FORMATS)
-            write_document(report, folder)
+            folder = write(report, out, _KEPT)
+            write_document(report, folder, config.analysis.report_shows)
             return Outcome("done", fingerprint=found, folder=folder)
         except _NOT_A_CHEST_CT as error:
             return Outcome("skipped", log.reason_of(error))
@@ -45,10 +47,3 @@ def make_analysis(config: Config) -> Analysis:
             return Outcome("failed", log.reason_of(error))
 
     return analysis
-
-
-def _fingerprint(case: Case) -> str:
-    """A digest of the files of all series that may be analysed."""
-    files = sorted(path for one in (case, *case.others) if one.series for path in one.series.files)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

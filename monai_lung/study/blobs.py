@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_lung.inference.find import find_grid
+from monai_lung.inference.find import find_image
 from monai_lung.inference.networks import FindSettings
 from monai_lung.model import CT, Lungs
 
@@ -33,7 +33,7 @@ def blobs(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[NDArray[np.floa
         settings: the finding network's, whose grid is replaced.
     """
     grid = replace(settings, spacing_mm=GRID_MM)
-    image, inside, affine = find_grid(ct, lungs, grid)
+    image, inside, seen = find_image(ct, lungs, grid)
     where = inside.numpy()
     best = np.zeros(where.shape, np.float32)
     radius = np.zeros(where.shape, np.float32)
@@ -51,7 +51,7 @@ def blobs(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[NDArray[np.floa
         if len(kept) == MOST:
             break
     found = np.array(kept, int).reshape(-1, 3)
-    return found @ affine[:3, :3].T + affine[:3, 3], best[tuple(found.T)].astype(np.float64)
+    return seen.to_world(found), best[tuple(found.T)].astype(np.float64)
 
 
 def _dots(image: NDArray[np.float32], where: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:

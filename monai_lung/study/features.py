@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_lung.inference.orient import Orientation
 from monai_lung.model import CT, Outline
 
 FEATURES = (
@@ -43,9 +42,7 @@ def nodule_features(ct: CT, outline: Outline) -> NDArray[np.float64]:
     Logarithms are of mm and mm2; `roundness` is perimeter over the root of the area, `height` the extent along z over
     the diameter of the sphere of the same volume; the rim is 1.5 mm wide around the nodule in its largest slice.
     """
-    orientation = Orientation.of(ct.affine_lps, ct.hu.shape)
-    hu, mask = _boxes(ct, outline, orientation)
-    sx, sy, sz = np.linalg.norm(orientation.turn_affine(ct.affine_lps)[:3, :3], axis=0)
+    hu, mask, (sx, sy, sz) = _boxes(ct, outline)
     diameter = (6 * mask.sum() * sx * sy * sz / np.pi) ** (1 / 3)
     largest = int(mask.sum((0, 1)).argmax())
     plane, plane_hu = mask[..., largest], hu[..., largest]
@@ -81,8 +78,10 @@ def nodule_features(ct: CT, outline: Outline) -> NDArray[np.float64]:
     )
 
 
-def _boxes(ct: CT, outline: Outline, orientation: Orientation) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """HU, clipped to the lung window, and mask around the nodule, canonical, with four voxels of margin.
+def _boxes(ct: CT, outline: Outline) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """HU, clipped to the lung window, and mask around the nodule, along the patient, with four voxels of margin.
+
+    And the size of the voxels (3,), mm.
 
     Beyond the image HU are those of its border.
     """
@@ -90,4 +89,5 @@ def _boxes(ct: CT, outline: Outline, orientation: Orientation) -> tuple[NDArray[
     high = low + np.array(outline.mask.shape) + 8
     index = np.ix_(*[np.clip(np.arange(a, b), 0, n - 1) for a, b, n in zip(low, high, ct.hu.shape, strict=True)])
     hu = np.clip(ct.hu[index].astype(np.float64), *_LIMITS_HU)
-    return orientation.turn(hu), orientation.turn(np.pad(outline.mask, 4))
+    turned, grid = outline.grid(ct.grid).padded(4).turned(hu)
+    return turned, outline.grid(ct.grid).turned(np.pad(outline.mask, 4))[0], grid.spacing_mm

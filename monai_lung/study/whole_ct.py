@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,11 +19,11 @@ from monai_lung.data.lidc.labels import texture_class
 from monai_lung.data.lidc.nodules import agreed_diameter_mm, marked_nodules
 from monai_lung.data.lidc.xml import marked_boxes
 from monai_lung.errors import InputError
+from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.delineate import LOOKS, delineate, within_lungs
 from monai_lung.inference.find import find
 from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import rate
-from monai_lung.inference.sampling import sample
 from monai_lung.io import read_ct
 from monai_lung.model import CT, Lungs
 from monai_lung.study.blobs import blobs
@@ -160,20 +161,15 @@ def _place(
 
 def _set_in(hu: NDArray[np.int16], ct: CT, crop: Crop, place: NDArray[np.float64]) -> None:
     """Blend the crop's nodule into `hu` (X, Y, Z), the middle of its mask at `place` (3,) mm."""
-    source = crop_ct(crop)
-    index = np.argwhere(marked(crop))
+    source = crop_ct(crop).grid
     affine = source.affine_lps.copy()
-    affine[:3, 3] += place - source.to_world((index.min(0) + index.max(0)) / 2)
-    corners = np.array(np.meshgrid(*[(-1.0, float(n)) for n in crop.hu.shape], indexing="ij")).reshape(3, -1).T
-    reach = ct.to_index(corners @ affine[:3, :3].T + affine[:3, 3])
-    low = np.maximum(np.floor(reach.min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(reach.max(0)).astype(int) + 1, hu.shape)
-    target = ct.affine_lps.copy()
-    target[:3, 3] = ct.to_world(low.astype(float))
-    size = tuple(int(n) for n in high - low)
-    alpha = feathered(sample(crop.share, affine, target, size, border=False)).numpy()
-    value = sample(crop.hu, affine, target, size, border=True).numpy()
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    affine[:3, 3] += place
+    affine[:3, 3] -= source.part(bounding_box(marked(crop))).center_mm
+    moved = Grid(source.shape, affine)
+    box = ct.grid.reach(moved, 1)
+    target = ct.grid.part(box)
+    alpha = feathered(torch.from_numpy(resample(crop.share, moved, target, outside=0))).numpy()
+    value = resample(crop.hu, moved, target)
     hu[box] = np.rint(hu[box] + alpha * (value - hu[box])).astype(np.int16)
 
 

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.crops import Crop, read_crop, read_table, select
 from monai_lung.errors import UsageError
-from monai_lung.training.synthesis import continue_in_z, random_frame, sample
+from monai_lung.grid import Grid, resample
+from monai_lung.training.synthesis import continue_in_z, random_frame
 from monai_lung.transforms.window import windowed
 
 log = logging.getLogger(__name__)
@@ -115,27 +115,15 @@ class DelineateDataset(Dataset[dict[str, Any]]):
             wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
             frame = random_frame(rng, scale=(0.8 * wide, 1.25 * wide), tilt_deg=12)
             shift = rng.uniform(-1, 1, 3) * self.jitter_mm
-        to_index = self._to_index(long.spacing_mm, long.origin_mm, frame, shift)
-        channels = sample(long.channels, to_index, self.size)
+        patch = Grid.around(shift, self.spacing_mm.tolist(), self.size, frame)
+        channels = torch.from_numpy(resample(long.channels.numpy(), long.grid, patch, outside=0))
         inside = channels[2:3]
-        hu = sample(long.channels[:1], to_index, self.size, padding="reflection")[0]
+        hu = torch.from_numpy(resample(long.channels[0].numpy(), long.grid, patch, outside="reflect"))
         if self.augment:
             hu = vary_hu(hu, rng)
         marked = channels[1:2] if self.target == "share" else (channels[1:2] >= 0.5).float()
         label = torch.cat([marked, (inside > 0.5).float()])
         return {"image": windowed(hu)[None], "label": label, "id": self.crops[index].row.id}
-
-    def _to_index(
-        self,
-        spacing_mm: NDArray[np.float64],
-        origin_mm: NDArray[np.float64],
-        frame: NDArray[np.float64],
-        shift: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """(3, 4): patch index -> mm about the nodule's centre -> index in the crop."""
-        step = frame @ np.diag(self.spacing_mm)
-        start = shift - step @ ((np.array(self.size) - 1) / 2)
-        return np.concatenate([step, (start - origin_mm)[:, None]], 1) / spacing_mm[:, None]
 
 
 def crop_dataset(folder: str, patients: Sequence[str], exclude: Sequence[str] = (), **options: Any) -> DelineateDataset:

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from monai_lung.data.backgrounds import Background, check_held_out, halved, read_backgrounds
+from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.slices import read_slices
-from monai_lung.errors import UsageError
+from monai_lung.grid import Grid, resample
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.synthesis import (
     Donor,
+    blend,
     continue_in_z,
     donor_of,
-    feathered,
+    outwards,
     random_frame,
     rounded,
-    sample,
     soft_box,
+    turned_to,
 )
 from monai_lung.transforms.window import windowed
 
@@ -39,29 +39,29 @@ FAINT_WEIGHT = 3.0
 """How much oftener than others a nodule is set in that isn't clearly solid: they are few, and missed."""
 NODULES = (0.2, 0.4, 0.25, 0.15)
 """Shares of the patches into which none, one, two, three nodules are set, where there is a place for them."""
-FADED_SHARE = 0.4
-"""Free solid nodules set in alone that are made see-through, as ground glass is."""
-FADED = (0.2, 0.8)
-"""How dense these are compared with what they were."""
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """A background and where patches of it are centred: flat indices into its voxels."""
+    """A background and where patches of it are centred: flat indices into its voxels, and hard places."""
 
     background: Background
     inside: NDArray[np.int64]
     dense: NDArray[np.int64]
-    hard: NDArray[np.int64]
 
     @classmethod
     def of(cls, b: Background) -> _Ground:
-        return cls(
-            b,
-            np.flatnonzero(b.depth_mm >= 2),
-            np.flatnonzero((b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known),
-            np.ravel_multi_index(tuple(b.hard.T), b.hu.shape),
-        )
+        dense = (b.depth_mm >= 3) & (b.hu > DENSE_HU) & ~b.known
+        return cls(b, np.flatnonzero(b.depth_mm >= 2), np.flatnonzero(dense))
+
+    def place(self, coarse: bool, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(3,) LPS mm: half of the time a hard place, if there are any, else a third of the time a dense voxel."""
+        b = self.background
+        hard = b.hard_coarse_mm if coarse else b.hard_mm
+        if rng.random() < 0.5 and len(hard):
+            return hard[rng.integers(len(hard))]
+        pool = self.dense if rng.random() < 1 / 3 and len(self.dense) else self.inside
+        return b.grid.to_world(np.array(np.unravel_index(rng.choice(pool), b.hu.shape)))
 
 
 class FindDataset(Dataset[dict[str, Any]]):
@@ -75,10 +75,11 @@ class FindDataset(Dataset[dict[str, Any]]):
     quarter of the items are of twice the voxel size, with large nodules grown to masses.
 
     Args:
-        backgrounds: scans on the network's grid.
+        backgrounds: scans on their own grids.
         donors: nodules to set in.
         size: voxels of a patch.
         samples: items of an epoch.
+        spacing_mm: of the network's grid.
         seed: items depend on it, on the index and on the epoch.
     """
 
@@ -89,17 +90,17 @@ class FindDataset(Dataset[dict[str, Any]]):
         size: Sequence[int],
         *,
         samples: int,
+        spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
         seed: int = 0,
     ) -> None:
-        self.backgrounds = list(backgrounds)
+        self.spacing_mm = np.asarray(spacing_mm, float)
         self.size = (int(size[0]), int(size[1]), int(size[2]))
         self.samples, self.seed = samples, seed
         self.donors = list(donors)
         weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
         self._often = weight / weight.sum()
         self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
-        self._grounds = [_Ground.of(b) for b in self.backgrounds]
-        self._coarse = [_Ground.of(halved(b)) for b in self.backgrounds]
+        self._grounds = [_Ground.of(b) for b in backgrounds]
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -114,34 +115,29 @@ class FindDataset(Dataset[dict[str, Any]]):
         """The item, drawn afresh."""
         rng = np.random.default_rng((self.seed, index, self._epoch))
         grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
-        ground = (self._coarse if grown > 1 else self._grounds)[rng.integers(len(self.backgrounds))]
-        hu, depth, known, spacing = self._context(ground, rng)
+        ground = self._grounds[rng.integers(len(self._grounds))]
+        hu, depth, known, spacing = self._context(ground, grown, rng)
         share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
         for _ in range(rng.choice(len(NODULES), p=NODULES)):
             hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
         image = windowed(vary_hu(hu, rng))[None]
         return {"image": image, "label": torch.stack([share, trust]), "id": ground.background.name}
 
-    def _context(self, ground: _Ground, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
+    def _context(
+        self, ground: _Ground, grown: float, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
         """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
-        b, pool = ground.background, ground.inside
-        if rng.random() < 0.5 and len(ground.hard):
-            pool = ground.hard
-        elif rng.random() < 1 / 3 and len(ground.dense):
-            pool = ground.dense
-        center = np.array(np.unravel_index(rng.choice(pool), b.hu.shape), float)
+        b = ground.background
         scale = rng.uniform(0.85, 1.2)
-        frame = random_frame(rng, scale=(scale, scale), tilt_deg=10)
-        center += rng.uniform(-0.25, 0.25, 3) * self.size
-        step = frame @ np.diag(b.spacing_mm) / b.spacing_mm[:, None]
-        half = np.abs(step) @ (np.array(self.size) / 2) + 2
-        low = np.clip(np.floor(center - half), 0, np.array(b.hu.shape) - 2).astype(int)
-        high = np.maximum(np.ceil(center + half).astype(int) + 1, low + 2)
-        box = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
-        start = center - low - step @ ((np.array(self.size) - 1) / 2)
-        channels = np.stack([b.hu[box], b.depth_mm[box], b.known[box]]).astype(np.float32)
-        patch = sample(torch.from_numpy(channels), np.c_[step, start], self.size, padding="border")
-        return patch[0], patch[1], patch[2], b.spacing_mm * scale
+        spacing = self.spacing_mm * grown * scale
+        frame = b.grid.patient_axes @ random_frame(rng, scale=(1, 1), tilt_deg=10)
+        center = ground.place(grown > 1, rng) + frame @ (rng.uniform(-0.25, 0.25, 3) * self.size * spacing)
+        patch = Grid.around(center, spacing.tolist(), self.size, frame)
+        hu = resample(b.hu, b.grid, patch)
+        box = b.grid.reach(patch, 2)
+        marks = np.stack([b.depth_mm[box], b.known[box]])
+        depth, known = resample(marks, b.grid.part(box), patch, average=False)
+        return torch.from_numpy(hu), torch.from_numpy(depth), torch.from_numpy(known), spacing
 
     def _set_in(
         self,
@@ -160,20 +156,9 @@ class FindDataset(Dataset[dict[str, Any]]):
         if place is None:
             return hu, share, trust
         nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
-        if donor.alone or rng.random() < 0.55:
-            alpha = feathered(nodule[1])
-            if donor.wall is not None:
-                value = torch.maximum(nodule[0], hu)
-            else:
-                faded = rng.uniform(*FADED) if donor.solid and rng.random() < FADED_SHARE else 1.0
-                value = hu + faded * (nodule[0] - hu)
-            seam = torch.zeros_like(alpha, dtype=torch.bool)
-        else:  # with its surroundings
-            alpha, value = nodule[3], nodule[0]
-            seam = ((alpha > 0.02) & (alpha < 0.95)) | ((alpha >= 0.95) & (nodule[2] < 0.5))
-        inside = alpha > 0.02
+        hu, inside, seam = blend(hu, nodule, donor, rng)
         return (
-            hu + alpha * (value - hu),
+            hu,
             torch.where(inside, nodule[1] * donor.agreement, share),
             torch.where(seam, torch.zeros_like(trust), trust),
         )
@@ -192,16 +177,19 @@ class FindDataset(Dataset[dict[str, Any]]):
         Channels: HU, share, trust, soft box.
         """
         long = continue_in_z(donor.crop, 8.0, rng)
-        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]])
+        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
         frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
         if donor.wall is not None:
-            frame = _turned(frame, donor.wall, _outwards(depth, place, spacing))
-        step = frame @ np.diag(spacing)
-        start = -step @ place - long.origin_mm
-        to_index = np.c_[step, start] / long.spacing_mm[:, None]
-        nodule = sample(channels, to_index, self.size)
-        nodule[0] = sample(channels[:1], to_index, self.size, padding="border")[0]
-        return nodule
+            frame = turned_to(frame, donor.wall, outwards(depth, place, spacing))
+        from_place = (frame * spacing) @ ((np.array(self.size) - 1) / 2 - place)
+        patch = Grid.around(from_place, spacing.tolist(), self.size, frame)
+        box = patch.reach(long.grid, 1)
+        nodule = np.zeros((4, *self.size), np.float32)
+        here = patch.part(box)
+        if 0 not in here.shape:
+            nodule[(slice(None), *box)] = resample(channels, long.grid, here, outside=0)
+            nodule[(0, *box)] = resample(channels[0], long.grid, here)
+        return torch.from_numpy(nodule)
 
 
 def _place(
@@ -221,28 +209,6 @@ def _place(
     return np.array(np.unravel_index(rng.choice(choices), depth.shape))
 
 
-def _outwards(
-    depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
-    around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
-    local = ndimage.uniform_filter(depth[around], 3)
-    if min(local.shape) < 2:
-        return np.array([1.0, 0.0])
-    slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]
-    return -slope / max(np.linalg.norm(slope), 1e-6)
-
-
-def _turned(
-    frame: NDArray[np.float64], wall: NDArray[np.float64], outwards: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """`frame` (patch mm -> crop mm) turned about the crop's z so that `outwards` in the patch is `wall` in the crop."""
-    now = frame[:2, :2] @ outwards
-    angle = np.arctan2(wall[1], wall[0]) - np.arctan2(now[1], now[0])
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ frame
-
-
 def find_dataset(
     backgrounds: str,
     folder: str,
@@ -254,7 +220,7 @@ def find_dataset(
     exclude: Sequence[str] = (),
     exclude_backgrounds: Sequence[str] = (),
     held_out: Sequence[str] = (),
-    spacing_mm: Sequence[float] | None = None,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
     seed: int = 0,
 ) -> FindDataset:
     """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
@@ -263,7 +229,7 @@ def find_dataset(
     left out: with them, grown to masses, a network called hearts and diaphragms nodules.
 
     Raises:
-        UsageError: a background has other voxels than `spacing_mm`, or is of a patient in `held_out`.
+        UsageError: a background is of a patient in `held_out`.
     """
     donors = [donor_of(crop) for crop in load_crops(folder, patients, exclude)]
     if slices:
@@ -273,10 +239,4 @@ def find_dataset(
         donors += [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM]
     scans = read_backgrounds(backgrounds, exclude_backgrounds)
     check_held_out(scans, held_out)
-    for scan in scans:
-        if spacing_mm is not None and not np.allclose(scan.spacing_mm, spacing_mm):
-            raise UsageError(
-                f"{backgrounds}: {scan.name} has voxels of {scan.spacing_mm} mm, the recipe wants {list(spacing_mm)}; "
-                "make the backgrounds anew for it"
-            )
-    return FindDataset(scans, donors, size, samples=samples, seed=seed)
+    return FindDataset(scans, donors, size, samples=samples, spacing_mm=spacing_mm, seed=seed)

@@ -5,51 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
-from monai_lung.data.backgrounds import Background, halved
-from monai_lung.inference.windows import LungWindowInferer
-from monai_lung.transforms.window import windowed
+from monai_lung.data.backgrounds import Background
+from monai_lung.inference.find import coarse_look, probability_map, seeds_of
+from monai_lung.inference.networks import Finder, FindSettings
 
 
 def mine(
-    background: Background, network: nn.Module, window: Sequence[int], *, threshold: float = 0.3, overlap: float = 0.125
+    background: Background,
+    network: nn.Module,
+    spacing_mm: Sequence[float],
+    window: Sequence[int],
+    *,
+    threshold: float = 0.3,
+    overlap: float = 0.125,
 ) -> Background:
-    """`background` with `hard` and `hard_coarse` set to the centres of what `network` finds beside the known nodules.
+    """`background` with `hard_mm` and `hard_coarse_mm` set to the centres of what `network` finds beside known nodules.
 
-    The coarse look sees voxels twice as large, as `inference.find` looks for masses.
+    It looks as `inference.find` does: at its own grid, and at voxels twice as large for masses.
 
     Args:
-        background: a scan on the network's grid.
+        background: a scan.
         network: (N, 1, X, Y, Z) windowed -> logits.
+        spacing_mm: of its grid.
         window: voxels of the sliding window.
         threshold: probability that makes a false positive worth training on.
         overlap: of the windows.
     """
-    fine, coarse = (
-        _false_positives(b, network.eval(), window, threshold, overlap) for b in (background, halved(background))
-    )
-    return replace(background, hard=fine, hard_coarse=coarse)
+    x, y, z = (float(s) for s in spacing_mm)
+    a, b, c = (int(n) for n in window)
+    settings = FindSettings((x, y, z), (a, b, c), overlap, threshold, threshold)
+    finder = Finder(network.eval(), settings, torch.device("cpu"))
+    fine, coarse = (_false_positives(background, finder, look) for look in (settings, coarse_look(settings)))
+    return replace(background, hard_mm=fine, hard_coarse_mm=coarse)
 
 
-def _false_positives(
-    background: Background, network: nn.Module, window: Sequence[int], threshold: float, overlap: float
-) -> NDArray[np.int64]:
-    """(n, 3) voxels of `background`."""
-    short = [max(0, w - n) for w, n in zip(window, background.hu.shape, strict=True)]
-    pad = [0, short[2], 0, short[1], 0, short[0]]
-    inside = torch.from_numpy(background.depth_mm > 0)
-    image = windowed(torch.from_numpy(background.hu.astype(np.float32)))
-    inferer = LungWindowInferer(functional.pad(inside, pad), window, overlap)
-    with torch.inference_mode():
-        logits = inferer(functional.pad(image, pad)[None, None], network)[0, 0]
-    x, y, z = background.hu.shape
-    found = (torch.sigmoid(logits[:x, :y, :z]) >= threshold).numpy() & (background.depth_mm > 0) & ~background.known
-    labels = cc3d.connected_components(found, connectivity=26)
-    centers = cc3d.statistics(labels)["centroids"][1:]
-    return np.rint(centers).astype(np.int64).reshape(-1, 3)
+def _false_positives(background: Background, finder: Finder, settings: FindSettings) -> NDArray[np.float64]:
+    """(n, 3) LPS mm."""
+    seeds = seeds_of(*probability_map(background.ct, background.lungs, finder, settings), settings)
+    places = np.array([seed.center_mm for seed in seeds]).reshape(-1, 3)
+    index = np.clip(np.rint(background.grid.to_index(places)).astype(int), 0, np.array(background.hu.shape) - 1)
+    return places[~background.known[tuple(index.T)]]

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.errors import InputError, UsageError
+from monai_lung.grid import Grid, resample
 from monai_lung.training.datasets import load_crops, vary_hu
 from monai_lung.training.structures import a_mask, airy, beside, cut_like_a_crop, middle, structure, thick
 from monai_lung.training.synthesis import (
@@ -23,7 +24,6 @@ from monai_lung.training.synthesis import (
     donor_of,
     feathered,
     random_frame,
-    sample,
     soft_box,
 )
 from monai_lung.transforms.rating import SURE, TARGETS, region_channels
@@ -133,33 +133,24 @@ class RateDataset(Dataset[dict[str, Any]]):
         which = rng.integers(len(self.backgrounds))
         b = self.backgrounds[which]
         at = np.array(np.unravel_index(rng.choice(self._dense[which]), b.hu.shape))
-        if len(b.hard) and rng.random() < 0.25:
-            at = b.hard[rng.integers(len(b.hard))]
+        if len(b.hard_mm) and rng.random() < 0.25:
+            at = densest(b.hu, b.grid.to_index(b.hard_mm[rng.integers(len(b.hard_mm))]))
         reach = np.ceil(np.array(self.size) * self.spacing_mm * 0.9 / b.spacing_mm).astype(int)
         low = np.clip(at - reach, 0, None)
-        part = tuple(slice(i, j) for i, j in zip(low, np.minimum(at + reach + 1, b.hu.shape), strict=True))
-        mask = structure(b.hu[part], (b.depth_mm[part] > 0) & ~b.known[part], at - low, b, rng)
+        x, y, z = (slice(i, j) for i, j in zip(low, np.minimum(at + reach + 1, b.hu.shape), strict=True))
+        hu, near = b.hu[x, y, z], b.grid.part((x, y, z))
+        mask = structure(hu, (b.depth_mm[x, y, z] > 0) & ~b.known[x, y, z], at - low, b, rng)
         if way == 1:
-            cut = cut_like_a_crop(b.hu[part], mask, b.spacing_mm, rng)
-            return self._in_crop(*cut, rng, ways=THROUGH)
-        to_index = self._grid(b.spacing_mm, middle(mask), rng)
-        return (
-            sample(torch.from_numpy(b.hu[part].astype(np.float32))[None], to_index, self.size, padding="border")[0],
-            sample(torch.from_numpy(mask.astype(np.float32))[None], to_index, self.size)[0],
-        )
+            return self._in_crop(*cut_like_a_crop(hu, mask, b.spacing_mm, rng), rng, ways=THROUGH)
+        region = self._region(near.to_world(middle(mask)), near.patient_axes, rng)
+        return _tensor(resample(hu, near, region)), _tensor(resample(mask, near, region, outside=0))
 
-    def _grid(
-        self, spacing_mm: NDArray[np.float64], center: NDArray[np.float64], rng: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """(3, 4) from the region's index to that of an image of voxels of `spacing_mm`, about the index `center`."""
+    def _region(self, center_mm: NDArray[np.float64], axes: NDArray[np.float64], rng: np.random.Generator) -> Grid:
+        """The network's grid about a point, turned, scaled and shifted."""
         frame, shift = np.eye(3), np.zeros(3)
         if self.augment:
             frame, shift = random_frame(rng, scale=(0.92, 1.08), tilt_deg=12), rng.uniform(-1.5, 1.5, 3)
-        step = frame @ np.diag(self.spacing_mm)
-        start = shift - step @ ((np.array(self.size) - 1) / 2)
-        to_index = np.c_[step, start] / spacing_mm[:, None]
-        to_index[:, 3] += center
-        return to_index
+        return Grid.around(center_mm + axes @ shift, self.spacing_mm.tolist(), self.size, axes @ frame)
 
     def _in_crop(
         self, crop: Crop, mask: NDArray[np.float32], rng: np.random.Generator, ways: tuple[float, ...] = WAYS
@@ -167,32 +158,41 @@ class RateDataset(Dataset[dict[str, Any]]):
         """HU and mask of the region around a crop's structure, continued beyond the crop."""
         long = continue_in_z(crop, self.spacing_mm[2] * self.size[2] / 2, rng, ways)
         extra = (long.channels.shape[3] - crop.hu.shape[2]) // 2
-        to_index = self._grid(long.spacing_mm, middle(mask > 0) + np.array([0, 0, extra]), rng)
-        hu = sample(long.channels[:1], to_index, self.size, padding="reflection")[0]
-        drawn = torch.nn.functional.pad(torch.from_numpy(mask), (extra, extra))
-        return hu, sample(drawn[None], to_index, self.size)[0]
+        region = self._region(long.grid.to_world(middle(mask > 0) + np.array([0, 0, extra])), np.eye(3), rng)
+        hu = resample(long.channels[0].numpy(), long.grid, region, outside="reflect")
+        drawn = np.pad(mask, ((0, 0), (0, 0), (extra, extra)))
+        return _tensor(hu), _tensor(resample(drawn, long.grid, region, outside=0))
 
     def _set_in(self, donor: Donor, mask: NDArray[np.float32], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """HU and mask of a region of a scan's lung with the donor's nodule in its middle."""
         which = rng.integers(len(self.backgrounds))
         b = self.backgrounds[which]
         place = np.array(np.unravel_index(rng.choice(self._deep[which]), b.hu.shape), float)
-        reach = np.ceil(np.array(self.size) * self.spacing_mm * 0.9 / b.spacing_mm)
-        low = np.clip(place - reach, 0, None).astype(int)
-        high = np.minimum(place + reach + 1, b.hu.shape).astype(int)
-        part = tuple(slice(i, j) for i, j in zip(low, high, strict=True))
-        lung = torch.from_numpy(b.hu[part].astype(np.float32))[None]
-        hu = sample(lung, self._grid(b.spacing_mm, place - low, rng), self.size, padding="border")[0]
+        lung = self._region(b.grid.to_world(place), b.grid.patient_axes, rng)
+        hu = _tensor(resample(b.hu, b.grid, lung))
         long = continue_in_z(donor.crop, 8.0, rng)
         extra = (long.channels.shape[3] - donor.crop.hu.shape[2]) // 2
-        drawn = torch.nn.functional.pad(torch.from_numpy(mask), (extra, extra))
-        box = soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)
-        to_index = self._grid(long.spacing_mm, -long.origin_mm / long.spacing_mm, rng)
-        value = sample(long.channels[:1], to_index, self.size, padding="border")[0]
-        share, alpha, drawn = sample(torch.stack([long.channels[1], box, drawn]), to_index, self.size)
+        drawn = np.pad(mask, ((0, 0), (0, 0), (extra, extra)))
+        box = soft_box(tuple(long.channels.shape[1:]), long.spacing_mm).numpy()
+        region = self._region(np.zeros(3), np.eye(3), rng)
+        value = _tensor(resample(long.channels[0].numpy(), long.grid, region))
+        set_in = np.stack([long.channels[1].numpy(), box, drawn])
+        share, alpha, shown = _tensor(resample(set_in, long.grid, region, outside=0))
         if rng.random() < 0.5:  # alone, not with its surroundings
             alpha = feathered(share)
-        return hu + alpha * (value - hu), drawn
+        return hu + alpha * (value - hu), shown
+
+
+def _tensor(values: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(values)
+
+
+def densest(hu: NDArray[np.int16], at: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The index (3,) of the densest voxel of `hu` (X, Y, Z) near the index `at`."""
+    near = np.clip(np.rint(at).astype(int), 0, np.array(hu.shape) - 1)
+    low = np.maximum(near - np.array([3, 3, 1]), 0)
+    part = hu[tuple(slice(a, b) for a, b in zip(low, near + np.array([4, 4, 2]), strict=True))]
+    return low + np.unravel_index(part.argmax(), part.shape)
 
 
 def rating_targets(row: CropRow) -> tuple[Tensor, Tensor]:

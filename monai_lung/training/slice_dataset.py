@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.data.slices import NoduleSlice, read_slices
 from monai_lung.errors import UsageError
+from monai_lung.grid import Grid, resample
 from monai_lung.inference.networks import RateSettings, settings
 from monai_lung.inference.slices import nodule_slices, wide_slices
 from monai_lung.model import CT, LPS_RAS, Outline, Seed
@@ -112,19 +112,16 @@ class SliceDataset(Dataset[dict[str, Any]]):
         turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
         long = np.exp(rng.uniform(-0.06, 0.06))
         scale = np.exp(rng.uniform(-0.08, 0.08)) * np.array([long, rng.choice((-1, 1)) / long])
-        step = turn * (scale * self.slice_mm) / nodule.spacing_mm[:, None]
         marked = np.argwhere(mask)
         middle = (marked.min(0) + marked.max(0)) / 2 + rng.uniform(-1.5, 1.5, 2) / nodule.spacing_mm
-        offsets = torch.arange(self.pixels, dtype=torch.float32) - (self.pixels - 1) / 2
-        plane = torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), -1)
-        index = plane @ torch.from_numpy(step.T).float() + torch.from_numpy(middle).float()
-        unit = 2 * index / (torch.tensor(hu.shape) - 1).clamp(min=1) - 1  # -1...1 over pixel centres
-        grid = unit.flip(-1)[None]
-        image, drawn = (torch.from_numpy(x.astype(np.float32))[None, None] for x in (hu, mask))
-        return (
-            functional.grid_sample(image, grid, padding_mode="border", align_corners=True)[0, 0],
-            functional.grid_sample(drawn, grid, padding_mode="zeros", align_corners=True)[0, 0],
+        own = Grid.of(hu[..., None], np.diag([*nodule.spacing_mm, 1.0, 1.0]))
+        axes = np.eye(3)
+        axes[:2, :2] = turn * scale
+        seen = Grid.around(
+            own.to_world([*middle, 0]), (self.slice_mm, self.slice_mm, 1.0), (self.pixels, self.pixels, 1), axes
         )
+        image, drawn = resample(hu[..., None], own, seen), resample(mask[..., None], own, seen, outside=0)
+        return torch.from_numpy(image[..., 0]), torch.from_numpy(drawn[..., 0])
 
 
 def slice_targets(row: CropRow) -> Tensor:

@@ -19,11 +19,18 @@ from torch.nn import functional
 
 from monai_lung.data.crops import Crop
 from monai_lung.data.slices import NoduleSlice
+from monai_lung.grid import Grid
 
 WAYS = (0.5, 0.3, 0.2)
 """How often a crop goes on with its last slice cleaned, with its last slice, and with plain parenchyma."""
 LUNG_HU = -850
 """Typical parenchyma, where nothing nearer tells."""
+ALONE_SHARE = 0.55
+"""Nodules set in by their readers' marks; the others come with their surroundings."""
+FADED_SHARE = 0.4
+"""Free solid nodules set in alone that are made to look like ground glass."""
+GROUND_GLASS_HU = (-750.0, -450.0)
+"""Mean density of these."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,14 @@ class LongCrop:
     channels: Tensor
     spacing_mm: NDArray[np.float64]
     origin_mm: NDArray[np.float64]
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie, in mm from the nodule's centre, along the crop's own axes."""
+        affine = np.diag([*self.spacing_mm, 1.0])
+        affine[:3, 3] = self.origin_mm
+        x, y, z = self.channels.shape[1:]
+        return Grid((x, y, z), affine)
 
 
 def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator, ways: tuple[float, ...] = WAYS) -> LongCrop:
@@ -161,6 +176,43 @@ def feathered(share: Tensor) -> Tensor:
     return torch.maximum(functional.avg_pool3d(solid[None], 3, 1, 1)[0], share)
 
 
+def blend(
+    hu: Tensor, nodule: Tensor, donor: Donor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A nodule in a lung: alone, by its readers' marks with a soft edge, or with its own surroundings.
+
+    Some of the free solid ones are made to look like ground glass.
+
+    Args:
+        hu: (X, Y, Z) of the lung.
+        nodule: (4, X, Y, Z) on the same grid: HU, readers' share, trust and soft box of a `LongCrop`.
+        donor: whose nodule it is.
+        rng: draws the way.
+
+    Returns:
+        HU; where the nodule was set in; and the seam, whose truth isn't known.
+    """
+    if donor.alone or rng.random() < ALONE_SHARE:
+        alpha = feathered(nodule[1])
+        if donor.wall is not None:
+            value = torch.maximum(nodule[0], hu)
+        else:
+            value = hu + _density(nodule, donor, rng) * (nodule[0] - hu)
+        seam = torch.zeros_like(alpha, dtype=torch.bool)
+    else:
+        alpha, value = nodule[3], nodule[0]
+        seam = ((alpha > 0.02) & (alpha < 0.95)) | ((alpha >= 0.95) & (nodule[2] < 0.5))
+    return hu + alpha * (value - hu), alpha > 0.02, seam
+
+
+def _density(nodule: Tensor, donor: Donor, rng: np.random.Generator) -> float:
+    """1, or for some solid nodules the share of their density that makes them ground glass."""
+    core = nodule[0][nodule[1] >= 0.5]
+    if not donor.solid or rng.random() >= FADED_SHARE or not len(core):
+        return 1.0
+    return float(np.clip((rng.uniform(*GROUND_GLASS_HU) - LUNG_HU) / max(float(core.mean()) - LUNG_HU, 50.0), 0.1, 1.0))
+
+
 def soft_box(shape: tuple[int, ...], spacing_mm: NDArray[np.float64]) -> Tensor:
     """1 inside a box of `shape` (X, Y, Z), falling to 0 over the outer 3 mm (5 mm in z)."""
     ramps = []
@@ -180,22 +232,23 @@ def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_d
     return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
 
 
-def sample(
-    channels: Tensor, to_index: NDArray[np.float64], shape: tuple[int, int, int], *, padding: str = "zeros"
-) -> Tensor:
-    """Trilinear resampling of `channels` (C, X, Y, Z) onto a grid of `shape`.
+def outwards(
+    depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
+    around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
+    local = ndimage.uniform_filter(depth[around], 3)
+    if min(local.shape) < 2:
+        return np.array([1.0, 0.0])
+    slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]
+    return -slope / max(np.linalg.norm(slope), 1e-6)
 
-    `to_index` (3, 4) takes the new grid's index (i, j, k, 1) to an index of `channels`. `padding` is that of
-    `torch.nn.functional.grid_sample`: zeros, border or reflection.
-    """
-    size = np.array(channels.shape[1:])
-    # grid_sample wants -1...1 over voxel centres (align_corners) and the axes in reverse order
-    scale = 2 / np.maximum(size - 1, 1)
-    unit = np.concatenate([to_index[:, :3] * scale[:, None], (to_index[:, 3] * scale - 1)[:, None]], axis=1)
-    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
-    rows = torch.from_numpy(unit).float()
-    points = [
-        (r[0] * i)[:, None, None] + (r[1] * j)[None, :, None] + (r[2] * k + r[3])[None, None, :] for r in rows.unbind(0)
-    ]
-    grid = torch.stack([points[2], points[1], points[0]], dim=-1)
-    return functional.grid_sample(channels[None].float(), grid[None], padding_mode=padding, align_corners=True)[0]
+
+def turned_to(
+    frame: NDArray[np.float64], wall: NDArray[np.float64], outwards: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`frame` (patch mm -> crop mm) turned about the crop's z so that `outwards` in the patch is `wall` in the crop."""
+    now = frame[:2, :2] @ outwards
+    angle = np.arctan2(wall[1], wall[0]) - np.arctan2(now[1], now[0])
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ frame

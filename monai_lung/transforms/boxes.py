@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from monai.transforms import CropForeground
-from monai.transforms.utils import generate_spatial_bounding_box
 
-from monai_lung.errors import MaskError
+from monai_lung.grid import bounding_box
 
 OUTSIDE_HU = -1024.0
 """What lies beyond an image: as dark as its padding."""
@@ -21,10 +20,8 @@ def box_of(mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         MaskError: nothing is.
     """
-    start, end = generate_spatial_bounding_box(mask)
-    if not all(stop > first for first, stop in zip(start, end, strict=True)):
-        raise MaskError("the mask is empty: nothing to cut out around")
-    return np.asarray(start), np.asarray(end)
+    box = bounding_box(np.any(np.asarray(mask) > 0, axis=0).astype(bool))
+    return np.array([s.start for s in box]), np.array([s.stop for s in box])
 
 
 class BoxCrop(CropForeground):

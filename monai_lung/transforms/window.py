@@ -6,6 +6,7 @@ from torch import Tensor
 
 LUNG_WINDOW_HU = (-1000.0, 400.0)
 SOFT_WINDOW_HU = (-160.0, 240.0)
+BONE_WINDOW_HU = (-200.0, 1000.0)
 
 
 def windowed(hu: Tensor, window_hu: tuple[float, float] = LUNG_WINDOW_HU) -> Tensor:

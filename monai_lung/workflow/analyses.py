@@ -10,11 +10,13 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Workflow
 
-from monai_lung.analysis import DEFAULT_FORMATS, STOPPING, Analyzer, Options, check_formats, require_formats, write
-from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.analysis import STOPPING, Analyzer, Options, write
+from monai_lung.errors import MonaiLungError
 from monai_lung.inference.networks import choose_device
 from monai_lung.io.paths import check_exists
-from monai_lung.model import Person
+from monai_lung.model import Sensitivity
+from monai_lung.person import make_person
+from monai_lung.report.formats import DEFAULT_FORMATS, require_formats
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +30,14 @@ class AnalysisEngine(Workflow):
     Args:
         data: items of `ct_items`.
         output_dir: where to.
-        formats: of `analysis.FORMATS`, a list or a text with commas; "all" is all of them.
+        formats: of `report.formats.FORMATS`, a list or a text with commas; "all" is all of them.
         device: auto, cpu or cuda.
         segmentation_dir, classification_dir: other bundles than the installed ones; "" for those.
         allow_gaps: interpolate missing slices rather than refuse them.
         person: fields of `Person` that are known of the patient.
         prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.
-        force: compare with the prior even if it's another patient's.
+        allow_other_patient: compare with the prior even if it's another patient's.
+        sensitivity: high, standard or low: from which confidence on findings are reported.
         show_patient: put the patient's name and ID into the results.
 
     Raises:
@@ -54,20 +57,21 @@ class AnalysisEngine(Workflow):
         allow_gaps: bool = False,
         person: Mapping[str, Any] | None = None,
         prior: Path | str = "",
-        force: bool = False,
+        allow_other_patient: bool = False,
+        sensitivity: Sensitivity = "standard",
         show_patient: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.formats = check_formats(formats.split(",") if isinstance(formats, str) else formats)
-        require_formats(self.formats)
+        self.formats = require_formats(formats)
         self.show_patient = show_patient
         if prior:
             check_exists(Path(prior))
         options = Options(
             device=device,
-            person=_person(person or {}),
+            person=make_person(person or {}),
             prior=Path(prior) if prior else None,
-            force=force,
+            allow_other_patient=allow_other_patient,
+            sensitivity=sensitivity,
             allow_gaps=allow_gaps,
             segmentation_dir=Path(segmentation_dir) if segmentation_dir else None,
             classification_dir=Path(classification_dir) if classification_dir else None,
@@ -104,10 +108,3 @@ class AnalysisEngine(Workflow):
         """Raise an error that lists the cases that failed."""
         if self.failed:
             raise MonaiLungError(f"{len(self.failed)} cases failed ({', '.join(self.failed)}); the log says why")
-
-
-def _person(fields: Mapping[str, Any]) -> Person:
-    try:
-        return Person(**fields)
-    except TypeError as error:
-        raise UsageError(f"person: {error}; its fields are those of monai_lung.model.Person") from error

@@ -206,7 +206,7 @@ def test_another_patient_is_refused_unless_forced(pair: Pair) -> None:
     after, lungs, nodules = pair[1]
     with pytest.raises(PriorError, match="another patient"):
         compare(nodules, after, lungs, prior_of(pair, patient_key="b"))
-    growth, _ = compare(nodules, after, lungs, prior_of(pair, patient_key="b"), force=True)
+    growth, _ = compare(nodules, after, lungs, prior_of(pair, patient_key="b"), allow_other_patient=True)
     assert growth[1].status == "growing"
 
 
@@ -216,7 +216,7 @@ def test_a_prior_that_is_later_is_refused_unless_forced(pair: Pair) -> None:
     later = prior_of(pair, study_date=datetime.date(2025, 1, 1))
     with pytest.raises(PriorError, match="later than this one"):
         compare(nodules, after, lungs, later)
-    growth, _ = compare(nodules, after, lungs, later, force=True)
+    growth, _ = compare(nodules, after, lungs, later, allow_other_patient=True)
     assert (growth[1].interval_days, growth[1].doubling_days) == (None, None)
 
 
@@ -230,11 +230,13 @@ def test_without_dates_there_is_no_doubling_time(pair: Pair) -> None:
 
 
 @pytest.mark.usefixtures("registered_once")
-def test_no_nodules_on_either_side(pair: Pair) -> None:
+def test_no_nodules_on_either_side(pair: Pair, aligned: Alignment) -> None:
     after, lungs, nodules = pair[1]
     growth, prior = compare([], after, lungs, prior_of(pair))
     assert growth == []
     assert len(prior.gone) == 4
+    there = aligned.to_moving(np.array(prior.gone_now_mm))
+    assert there == pytest.approx(np.array([center for center, _ in prior.gone]), abs=0.05), "the way back"
     growth, prior = compare(nodules, after, lungs, prior_of(pair, nodules=()))
     assert {g.status for g in growth} == {"new"}
     assert prior.gone == ()

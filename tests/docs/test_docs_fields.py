@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from pages import ROOT, tokens
 
-from monai_lung.analysis import FORMATS
 from monai_lung.report.findings import schema_of_findings
+from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
 
 FINDINGS = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
@@ -32,8 +33,11 @@ def test_every_field_of_the_findings_is_explained() -> None:
     assert not sorted(fields - code)
 
 
-def test_every_format_is_explained() -> None:
-    assert not [name for name in FORMATS if f"| `{name}` |" not in FINDINGS]
+def test_the_page_lists_each_format_with_its_files() -> None:
+    rows = re.findall(r"^\| \[(.+?)\]\(#[\w-]+\) \| `(\w+)` \|", FINDINGS, re.MULTILINE)
+    listed = {name: tuple(re.findall(r"`([^`]+)`", files)) for files, name in rows}
+    assert listed == {name: entry.files for name, entry in FORMATS.items()}
+    assert f"Without `--format` you get `{','.join(DEFAULT_FORMATS)}`" in FINDINGS
 
 
 def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,16 +66,13 @@ def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypat
     write_folds(Folds(0, 2, "patient", {"a": 0, "b": 1}), tmp_path / "folds.json")
     page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
     commands = [line for line in page.splitlines() if line.startswith("monai-lung lidc backgrounds")]
-    assert len(commands) == 2
+    assert len(commands) == 1
     monkeypatch.chdir(tmp_path)
     for command in commands:
         assert run(command.split()[1:]) == 0
-    for folder, spacing_mm in (("backgrounds", (1, 1, 2)), ("own-voxels", (3, 3, 4))):
-        (background,) = read_backgrounds(tmp_path / folder)  # not of the patient in fold 0
-        assert background.name == "b_s1"
-        np.testing.assert_allclose(background.spacing_mm, spacing_mm)
-        assert background.known.any()
-        where = np.argwhere(background.known).mean(0) * background.spacing_mm
-        marked = np.argwhere(votes).mean(0) * (3, 3, 4)
-        corner = np.maximum(np.argwhere(lungs).min(0) - np.ceil(np.array([20 / 3, 20 / 3, 5])), 0) * (3, 3, 4)
-        assert np.abs(where - (marked - corner)).max() < 3
+    (background,) = read_backgrounds(tmp_path / "backgrounds")  # not of the patient in fold 0
+    assert background.name == "b_s1"
+    np.testing.assert_allclose(background.spacing_mm, (3, 3, 4))
+    where = background.grid.to_world(np.argwhere(background.known)).mean(0)
+    marked = affine[:3] @ [*np.argwhere(votes).mean(0), 1]
+    assert np.abs(where - marked).max() < 3

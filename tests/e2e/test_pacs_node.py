@@ -205,6 +205,12 @@ def test_orthanc_sends_asks_for_commitment_and_gets_the_results(
         wait_for(node.settled)
         assert results_of(archive, study).keys() == RESULTS
         assert archive.count() == len(files) + 3
+        # the study holds the node's own SEG, SR and report now: it's taken as a whole, and nothing is done twice
+        sent = json.loads(archive.http("modalities/node/store", json.dumps([identifier]).encode())[1])
+        assert (sent["FailedInstancesCount"], sent["InstancesCount"]) == (0, len(files) + 3)
+        wait_for(lambda: node.events("objects discarded") == 1)
+        wait_for(node.settled)
+        assert node.events("analysis started") == 1
 
 
 def test_killed_in_a_transfer_in_an_analysis_and_in_sending(

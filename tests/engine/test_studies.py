@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -18,7 +19,7 @@ from monai_lung.cli import run
 from monai_lung.engine.options import Engine
 from monai_lung.engine.studies import DistantStudy, Job, analyze_cases, maker
 from monai_lung.errors import ConfigError, DecodeError, InputError, OutputError
-from monai_lung.io import find_cases, paths, read_ct, write_nifti
+from monai_lung.io import content_sha256, find_cases, paths, read_ct, write_nifti
 from monai_lung.model import Lungs, Person, Report
 
 
@@ -74,25 +75,107 @@ def test_a_finished_case_is_passed_over_with_the_same_findings(job, analysed, tm
     assert "1 of 2 cases are finished" in caplog.text
 
 
-def test_a_dicom_series_is_known_by_its_uid_and_slices(job, analysed, phantom_dir, tmp_path):
+def test_a_dicom_series_is_known_by_its_content(job, analysed, phantom_dir, tmp_path):
     folder = tmp_path / "dicom"
     shutil.copytree(phantom_dir / "dicom", folder)
     analyze(job, folder)
+    for number, file in enumerate(sorted(folder.rglob("*.dcm"))):
+        file.rename(folder / f"x{number}")
+        os.utime(folder / f"x{number}")
     analyze(job, folder)
     assert len(analysed) == 1
-    sorted(folder.rglob("*.dcm"))[-1].unlink()
+    sorted(folder.rglob("x*"))[-1].unlink()
     (case,) = find_cases(folder)
     assert not job.finished(case)
 
 
-def test_a_zip_is_as_old_as_the_archive_not_as_what_was_unpacked(job, analysed, phantom_dir, tmp_path):
+def anonymised(source: Path, folder: Path, name: str, slices: int) -> Path:
+    """The first slices of a series as another patient's, under the same UIDs."""
+    folder.mkdir(parents=True)
+    for file in sorted(source.rglob("*.dcm"))[:slices]:
+        data = pydicom.dcmread(file)
+        data.PatientName, data.PatientID = name, ""
+        data.save_as(folder / file.name)
+        os.utime(folder / file.name, (1e9, 1e9))
+    return folder
+
+
+@pytest.mark.parametrize("slices", [12, 14])
+def test_two_patients_with_equal_uids_never_get_one_anothers_findings(
+    job, analysed, phantom_dir, tmp_path, caplog, slices
+):
+    """matRad PR 273, dcm2niix issue 211: of as many slices the second got the first one's, else it replaced them."""
+    job = dataclasses.replace(job, show_patient=True)
+    one = anonymised(phantom_dir / "dicom", tmp_path / "p1", "One", 12)
+    two = anonymised(phantom_dir / "dicom", tmp_path / "p2", "Two", slices)
+    (first,) = analyze(job, one)
+    (second,) = analyze(job, two)
+    assert (first["input"]["patient"], second["input"]["patient"]) == (["One"], ["Two"])
+    assert first["input"]["series_uid"] == second["input"]["series_uid"]
+    assert (first["input"]["path"], second["input"]["path"]) == (str(one), str(two))
+    assert len(analysed) == 2
+    assert "holds the result of another input" in caplog.text
+    kept = [json.loads((job.out / found["input"]["case"] / "findings.json").read_text()) for found in (first, second)]
+    assert kept == [first, second]
+    assert analyze(job, two, one) == [second, first], "in another order, both are found again"
+    assert len(analysed) == 2
+
+
+def test_a_loop_over_files_of_one_name_keeps_every_result(analysed, tmp_path, capsys):
+    """`s0001/ct.nii.gz`, `s0002/ct.nii.gz`, a command each: the second replaced the first, whatever the format."""
+    for number in (1, 2):
+        path = volume(tmp_path / f"s000{number}" / "ct.nii.gz", number)
+        for _ in range(2):
+            assert run(["analyze", str(path), "-o", str(tmp_path / "out"), "--format", "nifti"]) == 0
+    assert len(analysed) == 2
+    paths = [json.loads((tmp_path / "out" / n / "findings.json").read_text())["input"]["path"] for n in ("ct", "ct-2")]
+    assert paths == [str(tmp_path / f"s000{n}" / "ct.nii.gz") for n in (1, 2)]
+    assert run(["summarize", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "cases.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["path"] for row in rows] == paths
+    assert len({row["sha256"] for row in rows}) == 2
+
+
+def test_a_program_that_writes_two_volumes_of_one_name_keeps_both(analysed, tmp_path):
+    folders = []
+    for number in (1, 2, 1):
+        (case,) = find_cases(volume(tmp_path / str(number) / "ct.nii.gz", number))
+        report = analysis.Analyzer(analysis.Options()).analyze(case)
+        folders.append(analysis.write(report, tmp_path / "out", ("json",)).name)
+    assert folders == ["ct", "ct-2", "ct"]
+
+
+def test_the_digest_of_a_volume_with_a_header_of_its_own_covers_its_voxels(tmp_path):
+    import SimpleITK as sitk
+
+    digests = []
+    for value in (1, 2):
+        image = sitk.GetImageFromArray(np.full((12, 16, 16), value, np.int16))
+        sitk.WriteImage(image, str(tmp_path / "ct.mhd"))
+        digests.append(content_sha256(find_cases(tmp_path / "ct.mhd")[0]))
+    assert digests[0] != digests[1]
+
+
+def test_the_path_of_an_input_is_that_of_its_own_files(job, analysed, phantom_dir, tmp_path):
+    """Not that of the folder with all studies, nor of what was unpacked for a while."""
+    anonymised(phantom_dir / "dicom", tmp_path / "all" / "a", "One", 12)
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
+        archive.write(volume(tmp_path / "v" / "ct.nii.gz"), "x/ct.nii.gz")
+    assert [f["input"]["path"] for f in analyze(job, tmp_path / "all", tmp_path / "ct.zip")] == [
+        str(tmp_path / "all" / "a"),
+        str(tmp_path / "ct.zip"),
+    ]
+
+
+def test_a_zip_that_is_unpacked_again_is_the_same(job, analysed, phantom_dir, tmp_path):
     path = tmp_path / "chest.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in (phantom_dir / "dicom").rglob("*.dcm"):
             archive.write(file, file.name)
     analyze(job, path)
-    os.utime(path, (1e9, 1e9))
-    analyze(job, path)  # another time stamp: unpacked again, later than the result
+    paths.forget_unzipped(path)
+    analyze(job, path)  # unpacked again, later than the result
     assert len(analysed) == 1
 
 
@@ -180,8 +263,10 @@ def test_with_a_prior_it_is_always_made_anew(job, analysed, tmp_path):
 def test_a_file_that_changed_is_analysed_again(job, analysed, tmp_path):
     path = volume(tmp_path / "in" / "one.nii.gz")
     analyze(job, path)
-    os.utime(path)  # newer than the result
+    os.utime(path)  # newer than the result, and the same
     analyze(job, path)
+    assert len(analysed) == 1
+    analyze(job, volume(path, 1))
     assert len(analysed) == 2
 
 

@@ -250,7 +250,7 @@ def series_uid_missing(chest: Chest, folder: Path) -> Path:
     return without(chest, folder, "SeriesInstanceUID")
 
 
-@kind("header")
+@kind("header", warned="40 of 40 slices have no SOPInstanceUID")
 def instance_uid_missing(chest: Chest, folder: Path) -> Path:
     """No SOPInstanceUID."""
 
@@ -326,6 +326,39 @@ def rescale_missing_of_hu(chest: Chest, folder: Path) -> Path:
     builder = chest.series(intercept=0)
     for data in builder.datasets:
         del data.RescaleSlope, data.RescaleIntercept
+    return builder.write(folder)
+
+
+@kind("header", refused="5 of 40 slices .*lack the rescale slope that the others have")
+def rescale_missing_of_some(chest: Chest, folder: Path) -> Path:
+    """Five slices have no rescale: a mass there would be taken for fat or lung."""
+    builder = chest.series()
+    for data in builder.datasets[18:23]:
+        del data.RescaleSlope, data.RescaleIntercept
+    return builder.write(folder)
+
+
+@kind("header", refused="5 of 40 slices .*lack the rescale intercept that the others have")
+def rescale_intercept_missing_of_some(chest: Chest, folder: Path) -> Path:
+    """Five slices have a rescale slope, and no intercept."""
+    builder = chest.series()
+    for data in builder.datasets[18:23]:
+        del data.RescaleIntercept
+    return builder.write(folder)
+
+
+@kind("header", warned="Slices without a rescale slope: 1 was taken")
+def rescale_slope_missing(chest: Chest, folder: Path) -> Path:
+    """All slices have a rescale intercept, and no slope."""
+    return changed(chest, folder, lambda d: delattr(d, "RescaleSlope"))
+
+
+@kind("header", refused="values of the type OD, not HU")
+def values_of_another_unit_in_some(chest: Chest, folder: Path) -> Path:
+    """RescaleType of two slices says optical density."""
+    builder = chest.series(RescaleType="HU")
+    for data in builder.datasets[20:22]:
+        data.RescaleType = "OD"
     return builder.write(folder)
 
 

@@ -65,10 +65,18 @@ def the_whole_series_twice(chest: Chest, folder: Path) -> Path:
     return folder
 
 
-@kind("series")
+@kind("series", warned="40 of 40 slices have no SOPInstanceUID, or share it")
 def one_instance_uid_for_all(chest: Chest, folder: Path) -> Path:
     """All slices share one SOPInstanceUID."""
     return changed(chest, folder, lambda d: setattr(d, "SOPInstanceUID", "1.2.3.4"))
+
+
+@kind("series", warned="2 of 40 slices have no SOPInstanceUID, or share it")
+def one_instance_uid_for_two(chest: Chest, folder: Path) -> Path:
+    """Two slices share a SOPInstanceUID."""
+    builder = chest.series()
+    builder.datasets[21].SOPInstanceUID = builder.datasets[20].SOPInstanceUID
+    return builder.write(folder)
 
 
 @kind("series", refused="mixes orientations")

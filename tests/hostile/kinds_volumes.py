@@ -175,6 +175,37 @@ def affines_disagree(chest: Chest, folder: Path) -> Path:
     return patched(path, 252, struct.pack("<2h6f", 1, 1, 0, 0, 1, 50, 50, 50))
 
 
+def turned_qform(chest: Chest, folder: Path, degrees: float) -> Path:
+    """A sound sform beside a qform that is turned about the patient's long axis."""
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    image = nibabel.Nifti1Image(chest.hu, None)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(chest.affine_ras, 1)
+    image.set_qform(turn @ chest.affine_ras, 1)
+    nibabel.save(image, folder / "ct.nii.gz")
+    return folder / "ct.nii.gz"
+
+
+@kind("volume", warned="sform and qform contradict each other by up to")
+def affines_5_degrees_apart(chest: Chest, folder: Path) -> Path:
+    """The two affines differ by a turn of 5 degrees, no element of them by much: the sform counts."""
+    return turned_qform(chest, folder, 5)
+
+
+@kind("volume", warned="sform and qform contradict each other by up to")
+def affines_15_degrees_apart(chest: Chest, folder: Path) -> Path:
+    """The two affines differ by a turn of 15 degrees: the sform counts."""
+    return turned_qform(chest, folder, 15)
+
+
+@kind("volume")
+def affines_that_round_differently(chest: Chest, folder: Path) -> Path:
+    """The two affines differ by a turn of 0.01 degrees: they say the same."""
+    return turned_qform(chest, folder, 0.01)
+
+
 @kind("volume", warned="left and right may be exchanged")
 def orientation_unknown(chest: Chest, folder: Path) -> Path:
     """Neither affine of the NIfTI header is valid."""
@@ -444,6 +475,47 @@ def nrrd_without_space(chest: Chest, folder: Path) -> Path:
     lines = [line for line in head.split(b"\n") if not line.startswith((b"space", b"kinds"))]
     path.write_bytes(b"\n".join([*lines, b"spacings: 5.2 5.2 7.5", b"axis mins: -187.2 -187.2 -150"]) + b"\n\n" + body)
     return path
+
+
+@kind("volume", warned="left and right may be exchanged")
+def nrrd_in_a_scanner(chest: Chest, folder: Path) -> Path:
+    """A NRRD whose space is scanner-xyz, which isn't the patient's: its vectors may mean anything."""
+    return text_header(chest, folder / "ct.nrrd", ("space: ", "space: scanner-xyz"))
+
+
+@kind("volume", warned="left and right may be exchanged")
+def nrrd_right_handed(chest: Chest, folder: Path) -> Path:
+    """A NRRD whose space is 3D-right-handed."""
+    return text_header(chest, folder / "ct.nrrd", ("space: ", "space: 3D-right-handed"))
+
+
+@kind("volume", warned="left and right may be exchanged")
+def nrrd_of_three_dimensions(chest: Chest, folder: Path) -> Path:
+    """A NRRD whose space has three dimensions and no name."""
+    return text_header(chest, folder / "ct.nrrd", ("space: ", "space dimension: 3"))
+
+
+@kind("volume")
+def nrrd_in_ras(chest: Chest, folder: Path) -> Path:
+    """A NRRD in RAS rather than LPS, as it should be."""
+    return text_header(
+        chest,
+        folder / "ct.nrrd",
+        ("space: ", "space: RAS"),
+        ("space directions:", "space directions: (-5.2,0,0) (0,-5.2,0) (0,0,7.5)"),
+        ("space origin:", "space origin: (184.6,184.6,-146.25)"),
+    )
+
+
+@kind("volume", warned="left and right may be exchanged")
+def metaimage_without_matrix(chest: Chest, folder: Path) -> Path:
+    """A MetaImage that says nothing of how it lies in the patient."""
+    return text_header(
+        chest,
+        folder / "ct.mha",
+        ("TransformMatrix", "Comment = none"),
+        ("AnatomicalOrientation", "Modality = MET_MOD_CT"),
+    )
 
 
 @kind("volume", refused="can't be read|no numbers|no chest CT|right angles")

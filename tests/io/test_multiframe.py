@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dicom_series import SeriesBuilder, assert_same_world, save
+from dicom_series import SeriesBuilder, assert_same_world, body_hu, save
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLSLossless
@@ -78,3 +78,43 @@ def test_a_long_header_is_read_whole(tmp_path):
         data.add_new(0x00091001, "OB", b"\1" * 100_000)
     builder.write(tmp_path)
     np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
+
+
+def in_parts(builder, folder, parts=3):
+    """The slices as a concatenation: one image in several files."""
+    count = len(builder.datasets) // parts
+    for part in range(parts):
+        data = enhanced(builder, range(part * count, (part + 1) * count))
+        data.SOPInstanceUID = f"1.2.3.{part + 1}"
+        data.ConcatenationUID, data.InConcatenationNumber, data.InConcatenationTotalNumber = "1.2.9", part + 1, parts
+        save(data, folder / f"{part}.dcm")
+    return folder
+
+
+def test_one_file_of_several_stands_for_all_of_them(tmp_path):
+    """OHIF issue 4388: a third of the chest was taken for all of it."""
+    builder = SeriesBuilder(body_hu(slices=30))
+    in_parts(builder, tmp_path)
+    for path in (tmp_path, tmp_path / "1.dcm"):
+        ct = read_ct(path)
+        assert_same_world(ct, builder)
+        assert len(ct.series.files) == 3
+        assert not any("files of this image" in w for w in ct.warnings)
+
+
+def test_a_part_alone_says_so(tmp_path):
+    in_parts(SeriesBuilder(body_hu(slices=30)), tmp_path)
+    (tmp_path / "2.dcm").unlink()
+    assert any("Only 2 of the 3 files of this image are there" in w for w in read_ct(tmp_path / "1.dcm").warnings)
+
+
+def test_one_file_of_two_phases_stands_for_itself(tmp_path):
+    """Each file of the series is a whole volume: the one that is named is read."""
+    builders = [SeriesBuilder(body_hu(seed=n)) for n in (1, 2)]
+    for number, builder in enumerate(builders):
+        data = enhanced(builder, range(12))
+        data.SeriesInstanceUID, data.SOPInstanceUID = "1.2.7", f"1.2.3.{number}"
+        data.StudyInstanceUID = data.FrameOfReferenceUID = "1.2.8"
+        save(data, tmp_path / f"{number}.dcm")
+    for number, builder in enumerate(builders):
+        np.testing.assert_array_equal(read_ct(tmp_path / f"{number}.dcm").hu, builder.hu)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_series import SeriesBuilder, assert_same_world, body_hu
+from dicom_series import SeriesBuilder, assert_same_world, body_hu, save
 from monai.data import PydicomReader
 from monai.transforms import Compose, LoadImage, LoadImaged, Orientationd, Spacingd
 
@@ -35,6 +35,17 @@ def test_what_a_ct_carries(tmp_path, monkeypatch):
         data.PatientID = ""
     builder.write(tmp_path)
     assert read_ct(tmp_path).patient_key == ""
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_series_and_images_have_the_numbers_that_a_workstation_lists(tmp_path, implicit):
+    builder = SeriesBuilder()
+    for number, data in enumerate(builder.datasets, start=41):
+        data.SeriesNumber, data.InstanceNumber = 12, number
+        save(data, tmp_path / f"{number}.dcm", "1.2.840.10008.1.2" if implicit else "")
+    ct = read_ct(tmp_path)
+    assert ct.series.number == 12
+    assert [s.image_number for s in ct.slices] == [d.InstanceNumber for d in builder.datasets]
 
 
 def test_a_case_made_by_hand_is_read(tmp_path):

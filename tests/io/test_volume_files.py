@@ -93,6 +93,34 @@ def test_missing_orientation_is_mentioned(tmp_path):
     assert any("left and right may be exchanged" in w for w in read_ct(tmp_path / "a.nii.gz").warnings)
 
 
+@pytest.mark.parametrize(("degrees", "apart"), [(5, "5.3"), (15, "15.8")])
+def test_affines_are_compared_at_the_corners(tmp_path, degrees, apart):
+    """fmriprep issue 819: no element of the two differs by half a millimetre, the far corner by many."""
+    angle = np.deg2rad(degrees)
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0, 0], [np.sin(angle), np.cos(angle), 0, 0], [0, 0, 1, 0], [0] * 4]
+    )
+    turn[3, 3] = 1
+    affine = RAS @ AFFINE_LPS
+    affine[:3, 3] = 0
+    image = nibabel.Nifti1Image(body_hu(80), None)
+    image.set_sform(affine, 1)
+    image.set_qform(turn @ affine, 1)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    ct = read_ct(tmp_path / "a.nii.gz")
+    assert any(f"contradict each other by up to {apart} mm" in w for w in ct.warnings)
+    np.testing.assert_allclose(ct.affine_lps, RAS @ affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["space: scanner-xyz", "space: 3D-right-handed", "space dimension: 3"])
+def test_a_space_that_is_not_the_patients_is_mentioned(tmp_path, space):
+    """ITK issue 5207: its vectors are taken for LPS, and the file may have meant RAS."""
+    path = itk(tmp_path / "a.nrrd", body_hu(), AFFINE_LPS)
+    assert not any("exchanged" in w for w in read_ct(path).warnings)
+    path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", space.encode()))
+    assert any("left and right may be exchanged" in w for w in read_ct(path).warnings)
+
+
 def test_four_dimensions(tmp_path):
     hu = body_hu()
     ct = read_ct(nifti(tmp_path / "one.nii.gz", hu[..., None], RAS @ AFFINE_LPS))

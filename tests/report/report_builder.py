@@ -314,7 +314,7 @@ def write_series(
             edit(d)
         path = folder / f"{(k * 7919) % 10007:06d}.dcm"
         d.save_as(path, enforce_file_format=True)
-        slices.append(SourceSlice(path, uid("instance", k), affine, (image.shape[0], image.shape[1])))
+        slices.append(SourceSlice(path, uid("instance", k), affine, image.shape, image_number=k + 1))
     series = Series(
         uid("series"),
         uid("study") if "StudyInstanceUID" in d else "",
@@ -327,6 +327,7 @@ def write_series(
         step_mm,
         (float(spacing[0]), float(spacing[1]), step_mm),
         datetime.date(2020, 5, 2),
+        number=3,
     )
     return series, uid("frame"), tuple(slices)
 
@@ -391,7 +392,7 @@ def build_report(
     none = Advice("Lung-RADS v2022", "1", "LDCT in 12 months", "no nodules")
     return Report(
         ct=ct,
-        lungs=Lungs(labels, ml[0], ml[1]),
+        lungs=Lungs(labels, ml[0], ml[1], low_attenuation_percent=(3.14, 7.2)),
         nodules=nodules,
         guidelines=dict(nodules[0].guidelines) if nodules else {"lung_rads_2022": none},
         person=person,

@@ -60,6 +60,53 @@ def test_every_voxel_is_where_it_was(make_report: MakeReport, tmp_path: Path, la
     assert len(masks) == 6
 
 
+def one_uid_for_all(d: Dataset) -> None:
+    d.SOPInstanceUID = "1.2.3.4"
+
+
+def one_uid_for_two(d: Dataset) -> None:
+    if d.InstanceNumber in (20, 21):
+        d.SOPInstanceUID = "1.2.3.4"
+
+
+def no_uid(d: Dataset) -> None:
+    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID  # the file itself must have one
+    del d.SOPInstanceUID
+
+
+@pytest.mark.parametrize(("edit", "nameless"), [(one_uid_for_all, 44), (one_uid_for_two, 2), (no_uid, 44)])
+def test_slices_that_share_a_uid_or_have_none_keep_their_pixels(
+    make_report: MakeReport, tmp_path: Path, edit: Callable, nameless: int
+) -> None:
+    """dcm2niix issue 287; the files all have the same name, each in a folder of its own."""
+    from monai_lung.io import read_ct
+
+    written = make_report(2, edit=edit)
+    for number, path in enumerate(sorted(written.ct.path.glob("*.dcm"))):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        path.rename(tmp_path / "in" / str(number) / "image.dcm")
+    ct = read_ct(tmp_path / "in")
+    np.testing.assert_allclose(ct.affine_lps, written.ct.affine_lps, atol=1e-6)
+    report = replace(written, ct=ct)
+    seg = saved(report, tmp_path)
+    masks = segment_masks(seg, ct)
+    for number, truth in {1: report.lungs.labels == 1, 2: report.lungs.labels == 2}.items():
+        np.testing.assert_array_equal(masks[number], truth)
+    for nodule in report.nodules:
+        np.testing.assert_array_equal(masks[nodule.id + 2], report.nodule_labels() == nodule.id)
+    references = [str(i.ReferencedSOPInstanceUID) for i in seg.SourceImageSequence]
+    assert len(set(references)) == 44, "no reference stands for two slices"
+    assert "1.2.3.4" not in references
+    stored = {s.sop_instance_uid for s in ct.slices} - {""}
+    assert len(stored) == 44 - nameless
+    assert stored <= set(references)
+    assert any(w.startswith(f"{nameless} of 44 slices have no SOPInstanceUID") for w in ct.warnings)
+    sr = dicom_sr.build(report, seg)
+    evidence = sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = {str(i.ReferencedSOPInstanceUID) for s in evidence for i in s.ReferencedSOPSequence}
+    assert set(references) <= named
+
+
 @pytest.mark.parametrize("layout", ["tilted", "gaps"])
 def test_a_resampled_result_is_mapped_back_to_the_source_slices(
     make_report: MakeReport, tmp_path: Path, layout: str

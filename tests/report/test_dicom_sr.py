@@ -73,6 +73,54 @@ def test_a_group_for_each_nodule(make_report: MakeReport, tmp_path: Path) -> Non
         assert segments[number].TrackingUID == nodule.tracking_uid
 
 
+def drawn(sr: Dataset) -> list[object]:
+    """The groups of TID 1501 that have a nodule's axes."""
+    groups = sr.content.get_image_measurement_groups()
+    return [group for group in groups if group.finding_type == dictionary.SCT.Nodule]
+
+
+def examination(sr: Dataset) -> object:
+    """The group of TID 1501 that speaks of the whole examination."""
+    (group,) = [g for g in sr.content.get_image_measurement_groups() if g.finding_type == dictionary.SCT.Lung]
+    return group
+
+
+def test_the_axes_have_their_end_points(make_report: MakeReport, tmp_path: Path) -> None:
+    """OHIF draws coordinates alone: groups that only refer to a segment showed nothing at all."""
+    report = make_report(2, layout="tilted")
+    groups = drawn(saved(report, tmp_path))
+    for group, nodule in zip(groups, report.nodules, strict=True):
+        m = nodule.measurements
+        assert group.tracking_uid == nodule.tracking_uid  # viewers merge the groups of one tracking UID
+        assert numbers(group) == {
+            "Long axis": (round(m.long_axis_mm, 2), "mm"),
+            "Short axis": (round(m.short_axis_mm, 2), "mm"),
+        }
+        for axis, ends in zip(group.get_measurements(), (m.axes_mm[:2], m.axes_mm[2:]), strict=True):
+            (line,) = axis.referenced_coordinates
+            assert line.graphic_type.value == "POLYLINE"
+            assert line.frame_of_reference_uid == report.ct.frame_of_reference_uid
+            np.testing.assert_allclose(line.value, ends, atol=1e-3)
+
+
+def test_the_number_of_nodules_says_where_they_are(make_report: MakeReport, tmp_path: Path) -> None:
+    """OHIF stops loading at a group without any coordinates, and shows nothing of the others either."""
+    report = make_report(2)
+    group = examination(saved(report, tmp_path))
+    (count,) = group.get_measurements(name=codes.NUMBER_OF_LESIONS)
+    (points,) = count.referenced_coordinates
+    assert points.graphic_type.value == "MULTIPOINT"
+    np.testing.assert_allclose(points.value, [n.measurements.center_mm for n in report.nodules], atol=1e-3)
+
+
+def test_without_a_frame_of_reference_there_are_no_coordinates(make_report: MakeReport, tmp_path: Path) -> None:
+    report = make_report(1)
+    sr = saved(replace(report, ct=replace(report.ct, frame_of_reference_uid="")), tmp_path)
+    assert drawn(sr) == []
+    assert not [m for m in examination(sr).get_measurements() if m.referenced_coordinates]
+    assert len(sr.content.get_volumetric_roi_measurement_groups()) == 1
+
+
 def test_categories(make_report: MakeReport, tmp_path: Path) -> None:
     report = make_report(3, growth=True)
     fleischner = replace(report.nodules[1].guidelines["fleischner_2017"], category="F3", by_risk={})
@@ -97,7 +145,7 @@ def test_categories(make_report: MakeReport, tmp_path: Path) -> None:
 def test_the_whole_examination(make_report: MakeReport, tmp_path: Path) -> None:
     report = make_report(2, warnings=("Slices are 5.0 mm apart: accuracy is reduced.",))
     sr = saved(report, tmp_path)
-    (group,) = sr.content.get_image_measurement_groups()
+    group = examination(sr)
     volumes = {m.finding_sites[0].laterality.meaning: m.value for m in group.get_measurements(name=codes.VOLUME)}
     assert volumes == {"Right": round(report.lungs.right_ml, 1), "Left": round(report.lungs.left_ml, 1)}
     assert group.get_measurements(name=codes.NUMBER_OF_LESIONS)[0].value == 2
@@ -122,7 +170,7 @@ def test_no_nodules_is_a_full_report(
     assert sr.content.get_volumetric_roi_measurement_groups() == []
     assert ("Finding", "No lung nodules found") in texts(sr)
     assert ("Comment", findings.NOTICE) in texts(sr)
-    (group,) = sr.content.get_image_measurement_groups()
+    group = examination(sr)
     assert group.get_measurements(name=codes.NUMBER_OF_LESIONS)[0].value == 0
     assert_dicom_valid(tmp_path / "sr.dcm")
 

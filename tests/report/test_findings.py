@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monai_lung.errors import InputError
-from monai_lung.model import Report
+from monai_lung.model import OperatingPoint, Report
 from monai_lung.report import findings
 
 pytest.importorskip("pydicom")
@@ -41,10 +41,15 @@ def test_it_follows_its_schema(make_report: MakeReport, tmp_path: Path, nodules:
 def test_the_fields_of_the_design(make_report: MakeReport) -> None:
     report = make_report(2)
     content = findings.to_dict(report)
-    assert content["schema"] == "monai-lung/findings/1"
+    assert content["schema"] == "monai-lung/findings/2"
     assert content["notice"] == "research use; decision support, not a diagnosis"
     assert content["weights"]["find"] == "cd" * 32
-    assert content["lungs"] == {"right_ml": round(report.lungs.right_ml, 1), "left_ml": round(report.lungs.left_ml, 1)}
+    assert content["lungs"] == {
+        "right_ml": round(report.lungs.right_ml, 1),
+        "left_ml": round(report.lungs.left_ml, 1),
+        "right_low_attenuation_percent": 3.1,
+        "left_low_attenuation_percent": 7.2,
+    }
     source = content["input"]
     assert source["series_uid"] == report.ct.series.uid
     assert source["study_uid"] == report.ct.series.study_uid
@@ -78,17 +83,20 @@ def test_growth_and_prior_only_with_a_prior(make_report: MakeReport) -> None:
         "study_date": "2019-05-06",
         "source": "ct",
         "residual_mm": 1.27,
-        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2}],
+        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2, "now_mm": None}],
     }
 
 
 def test_the_patient_only_where_asked_for(make_report: MakeReport, tmp_path: Path) -> None:
     report = make_report(1, patient_name="Müller^Jürgen")
+    place = tmp_path / "MÜLLER_J_1955" / "ct"
+    report = replace(report, ct=replace(report.ct, path=place))
     text = findings.write(report, tmp_path / "a.json").read_text(encoding="utf-8")
-    assert not any(word in text for word in ("Müller", "PID-4711", str(tmp_path)))
+    assert not any(word in text for word in ("Müller", "MÜLLER", "PID-4711"))
+    assert json.loads(text)["input"]["path"] == str(tmp_path / "***" / "ct")
     text = findings.write(report, tmp_path / "b.json", show_patient=True).read_text(encoding="utf-8")
     assert json.loads(text)["input"]["patient"] == ["Müller^Jürgen", "PID-4711"]
-    assert str(tmp_path) not in text
+    assert json.loads(text)["input"]["path"] == str(place)
 
 
 def test_rounding_and_numpy_values(make_report: MakeReport, tmp_path: Path) -> None:
@@ -152,7 +160,7 @@ def test_the_schema_names_every_field_and_is_one() -> None:
     of = {name: set(part.get("properties", {})) for name, part in schema["$defs"].items()}
     fields = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (model.Advice, model.Growth, model.Person)}
     assert of["advice"] == fields[model.Advice]
-    assert of["growth"] == fields[model.Growth]
+    assert of["growth"] == fields[model.Growth] - {"prior_outline"}
     assert of["person"] == fields[model.Person]
     assert {f.name for f in dataclasses.fields(model.Measurements)} < of["nodule"]
 
@@ -164,6 +172,7 @@ def test_the_schema_names_every_field_and_is_one() -> None:
         ("[]", "schema is None"),
         ('{"schema": "monai-lung/findings/9"}', "findings/9"),
         ('{"schema": "monai-lung/findings/1"}', "incomplete"),
+        ('{"schema": "monai-lung/findings/2"}', "incomplete"),
     ],
 )
 def test_reading_what_is_no_findings_file(tmp_path: Path, text: str, reason: str) -> None:
@@ -172,6 +181,44 @@ def test_reading_what_is_no_findings_file(tmp_path: Path, text: str, reason: str
     with pytest.raises(InputError, match=reason) as caught:
         findings.read(path)
     assert "\n" not in str(caught.value)
+
+
+def test_findings_of_schema_1_are_read_with_what_schema_2_added_unknown(
+    make_report: MakeReport, tmp_path: Path
+) -> None:
+    content = findings.to_dict(make_report(1))
+    for name in ("operating_point", "notes", "deciding_nodule", "candidates"):
+        del content[name]
+    path = tmp_path / "findings.json"
+    path.write_text(json.dumps(content | {"schema": "monai-lung/findings/1"}))
+    read = findings.read(path)
+    assert (read["candidates"], read["operating_point"], read["deciding_nodule"]) == ([], None, None)
+    assert read["nodules"] == content["nodules"]
+
+
+def test_candidates_have_fewer_fields_and_say_why_they_are_set_aside(make_report: MakeReport) -> None:
+    report = make_report(3)
+    aside = replace(report.nodules[2], set_aside="confidence")
+    point = OperatingPoint("standard", 0.7)
+    split = replace(report, nodules=report.nodules[:2], candidates=(aside,), operating_point=point, deciding_nodule=1)
+    content = findings.to_dict(split)
+    findings.validate(content)
+    assert content["operating_point"] == {"name": "standard", "min_nodule_probability": 0.7}
+    assert content["deciding_nodule"] == 1
+    (candidate,) = content["candidates"]
+    assert candidate["set_aside"] == "confidence"
+    assert set(content["nodules"][0]) - set(candidate) == {
+        "malignancy_probability",
+        "malignancy_interval",
+        "guidelines",
+    }
+
+
+def test_the_way_to_the_input_starts_at_the_file(make_report: MakeReport, tmp_path: Path) -> None:
+    report = make_report(1)
+    (tmp_path / "out").mkdir()
+    path = findings.write(report, tmp_path / "out" / "findings.json")
+    assert (path.parent / strict(path)["input"]["path"]).resolve() == report.ct.path.resolve()
 
 
 def test_reading_a_file_that_is_not_there(tmp_path: Path) -> None:

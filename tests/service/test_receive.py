@@ -23,7 +23,17 @@ from monai_lung.service import folders, log, receive
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 CT = "1.2.840.10008.5.1.4.1.1.2"
-JPEG_LS = "1.2.840.10008.1.2.4.80"
+JPEG_LS, MPEG4 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.102"
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+OTHERS = (
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+    "1.2.840.10008.5.1.4.1.1.88.67",  # X-Ray Radiation Dose SR
+    "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.6",  # an ultrasound class that was retired
+    "1.3.12.2.1107.5.9.1",  # a private one
+)
 
 
 def files(node_folder: Path) -> list[Path]:
@@ -46,15 +56,42 @@ def test_an_unknown_address_gets_no_answer(tmp_path: Path) -> None:
         assert connection.recv(1) == b""
 
 
-def test_other_objects_are_refused_compressed_ct_is_taken(tmp_path: Path) -> None:
+def test_compressed_ct_is_taken_in_a_syntax_that_can_be_read(tmp_path: Path) -> None:
     with running(config_of(tmp_path, free_port())) as node:
         ae = AE("CT1")
-        ae.add_requested_context(MR, ExplicitVRLittleEndian)
-        ae.add_requested_context(CT, JPEG_LS)
+        ae.add_requested_context(CT, [MPEG4, JPEG_LS])
+        ae.add_requested_context(FIND, ExplicitVRLittleEndian)
         association = ae.associate("127.0.0.1", node.receiver.port, ae_title="MONAI_LUNG")
-        assert [c.abstract_syntax for c in association.accepted_contexts] == [CT]
-        assert [c.abstract_syntax for c in association.rejected_contexts] == [MR]
+        assert [(c.abstract_syntax, c.transfer_syntax) for c in association.accepted_contexts] == [(CT, [JPEG_LS])]
+        assert [c.abstract_syntax for c in association.rejected_contexts] == [FIND]
         association.release()
+
+
+def test_a_whole_study_is_taken_and_its_ct_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One object that is refused would make many senders give up the study: Orthanc answered 500 and sent no slice."""
+    events: list[tuple[str, object]] = []
+    monkeypatch.setattr(receive, "event", lambda name, *_, **more: events.append((name, more.get("objects"))))
+    config, ct = config_of(tmp_path, free_port()), series().datasets
+    others = [series().datasets[0] for _ in (MR, *OTHERS)]
+    with running(config) as node:
+        ae = AE("CT1")
+        for sop_class in (MR, *OTHERS, CT):
+            ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
+        ae.add_requested_context(OTHERS[0], MPEG4)  # a context for each transfer syntax, as Orthanc proposes them
+        association = ae.associate("127.0.0.1", node.receiver.port, ae_title="MONAI_LUNG")
+        assert association.rejected_contexts == []
+        assert len(association.accepted_contexts) == len(OTHERS) + 3
+        for sop_class, data in zip((MR, *OTHERS), others, strict=True):
+            data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = sop_class
+            assert association.send_c_store(data).Status == 0
+        assert node.queue.studies() == []
+        assert [association.send_c_store(data).Status for data in ct] == [0] * 4
+        association.release()
+        assert len(files(config.storage)) == 4
+        wait_for(lambda: ("objects discarded", len(OTHERS) + 1) in events)
+        text = node.metrics.show(node.state()).decode()
+        assert f"monai_lung_instances_discarded_total {len(OTHERS) + 1}.0" in text
+        assert "monai_lung_instances_received_total 4.0" in text
 
 
 def test_what_lacks_a_uid_or_lies_about_it_is_refused(tmp_path: Path) -> None:

@@ -24,4 +24,4 @@ def background() -> Background:
         depth[4 + k], depth[-5 - k] = np.minimum(depth[4 + k], k), np.minimum(depth[-5 - k], k)
     known = np.zeros(hu.shape, bool)
     known[70:80, 70:80, 20:40] = True
-    return Background("lung", hu, depth, known, np.array([1.0, 1.0, 2.0]))
+    return Background("lung", hu, depth, known, np.diag([1.0, 1.0, 2.0, 1.0]))

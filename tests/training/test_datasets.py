@@ -10,12 +10,14 @@ from crop_builder import ball_crop
 from scipy import ndimage
 
 import monai_lung.training.find_dataset as find_dataset_module
+import monai_lung.training.synthesis as synthesis_module
 from monai_lung.data.backgrounds import Background, check_held_out, save_background
 from monai_lung.data.crops import RATINGS
 from monai_lung.errors import InputError, UsageError
 from monai_lung.training.datasets import DelineateDataset
-from monai_lung.training.find_dataset import FindDataset, _outwards, _turned, donor_of, find_dataset
+from monai_lung.training.find_dataset import FindDataset, find_dataset
 from monai_lung.training.rate_dataset import RateDataset
+from monai_lung.training.synthesis import donor_of, outwards, turned_to
 from monai_lung.transforms.rating import TARGETS
 
 
@@ -79,7 +81,7 @@ def test_augmented_items_differ_and_are_reproducible() -> None:
 def test_nodules_are_set_into_lung_and_seams_are_not_trusted(
     background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find_dataset_module, "FADED_SHARE", 0.0)
+    monkeypatch.setattr(synthesis_module, "FADED_SHARE", 0.0)
     dataset = FindDataset(
         [background], [donor_of(ball_crop()), donor_of(ball_crop(wall=True))], (48, 48, 24), samples=40, seed=1
     )
@@ -100,7 +102,7 @@ def test_a_faded_nodule_is_between_lung_and_solid(background: Background, monkey
     donor = donor_of(dataclasses.replace(crop, row=row), alone=True)
     brightness = {}
     for share in (0.0, 1.0):
-        monkeypatch.setattr(find_dataset_module, "FADED_SHARE", share)
+        monkeypatch.setattr(synthesis_module, "FADED_SHARE", share)
         items = [FindDataset([clean], [donor], (48, 48, 24), samples=40, seed=1)[n] for n in range(40)]
         cores = [item["label"][0] > 0.9 for item in items]
         seen = [item["image"][0][core].mean() for item, core in zip(items, cores, strict=True) if core.sum() > 20]
@@ -118,7 +120,7 @@ def test_half_of_the_patches_are_around_hard_places(
     hu = background.hu.copy()
     hu[56:64, 56:64, 28:32] = 3000  # brighter than all else
     marked = dataclasses.replace(background, hu=hu)
-    place = {"hard_coarse": np.array([[29, 29, 14]])} if coarse else {"hard": np.array([[59, 59, 29]])}
+    place = {"hard_coarse_mm" if coarse else "hard_mm": np.array([[59.5, 59.5, 59.0]])}
     shown = {}
     for name, b in (("without", marked), ("with", dataclasses.replace(marked, **place))):
         dataset = FindDataset([b], [donor_of(ball_crop(radius_mm=6.0))], (12, 12, 8), samples=60, seed=3)
@@ -128,7 +130,7 @@ def test_half_of_the_patches_are_around_hard_places(
 
 
 def test_the_backgrounds_own_nodules_are_never_trusted(background: Background) -> None:
-    everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.ones(3))
+    everywhere = Background("all", background.hu, background.depth_mm, np.ones(background.hu.shape, bool), np.eye(4))
     item = FindDataset([everywhere], [donor_of(ball_crop())], (32, 32, 16), samples=1)[0]
     assert item["label"][1].max() == 0
 
@@ -158,10 +160,10 @@ def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
     np.testing.assert_allclose(donor.wall, [1, 0], atol=0.1)
     assert donor_of(ball_crop()).wall is None
     depth = np.tile(np.arange(20, dtype=np.float32)[None, :, None], (20, 1, 20))  # the border is at y = 0
-    outwards = _outwards(depth, np.array([10, 3, 10]), np.ones(3))
-    np.testing.assert_allclose(outwards, [0, -1], atol=0.05)
-    frame = _turned(np.eye(3), donor.wall, outwards)
-    np.testing.assert_allclose(frame[:2, :2] @ outwards, donor.wall, atol=1e-6)
+    away = outwards(depth, np.array([10, 3, 10]), np.ones(3))
+    np.testing.assert_allclose(away, [0, -1], atol=0.05)
+    frame = turned_to(np.eye(3), donor.wall, away)
+    np.testing.assert_allclose(frame[:2, :2] @ away, donor.wall, atol=1e-6)
 
 
 def test_a_background_with_nothing_to_learn_from_is_named(background: Background) -> None:

@@ -24,41 +24,28 @@ def test_wrong_use_is_one_line_or_the_usage(tmp_path: Path) -> None:
     assert end.returncode == 1
     assert end.stderr.startswith("error: ")
     assert len(end.stderr.splitlines()) == 1
-    assert "make_backgrounds CT_FOLDER OUT" in call("one").stderr
+    assert "make_backgrounds DATA OUT" in call("one").stderr
 
 
 @pytest.mark.slow
-def test_scans_hard_places_and_own_voxels(data_dir: Path, tmp_path: Path) -> None:
-    plain, mined, own, rest = (tmp_path / name for name in ("plain", "mined", "own", "rest"))
-    rest.mkdir()
-    assert call(data_dir / "ct", plain).returncode == 0
+def test_scans_and_their_hard_places(data_dir: Path, tmp_path: Path) -> None:
+    plain, few, mined = (tmp_path / name for name in ("plain", "few", "mined"))
+    end = call(data_dir, plain)
+    assert end.returncode == 0, end.stderr
     scans = {b.name: b for b in read_backgrounds(plain)}
-    assert set(scans) == {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LungDx-A0001-L", "LungDx-A0001-B"}
+    assert {"LIDC-IDRI-0001", "LIDC-IDRI-0003", "LungDx-A0001-L", "LungDx-A0001-B", "LIDC-IDRI-0314"} <= set(scans)
+    assert len(scans) == 14
     for scan in scans.values():
-        np.testing.assert_allclose(scan.spacing_mm, (1, 1, 2))
         assert scan.known.any()
         assert not scan.known.all()
         assert (scan.depth_mm > 5).sum() > 100_000
-        assert not len(scan.hard)
-    for name in list(scans):
-        if name != "LIDC-IDRI-0001":
-            (plain / f"{name}.npz").rename(rest / f"{name}.npz")
-    end = call("--mine", bundle_dir("lung_nodule_segmentation") / "models" / "find.pt", plain, mined)
+        assert not len(scan.hard_mm)
+    few.mkdir()
+    (plain / "LIDC-IDRI-0001.npz").rename(few / "LIDC-IDRI-0001.npz")
+    end = call("--mine", bundle_dir("lung_nodule_segmentation") / "models" / "find.pt", few, mined)
     assert end.returncode == 0, end.stderr
     (hard,) = read_backgrounds(mined)
-    at = hard.hard.T
-    assert len(hard.hard) > 3
-    assert not hard.known[tuple(at)].any(), "a marked nodule is no hard place"
+    at = np.rint(hard.grid.to_index(hard.hard_mm)).astype(int).T
+    assert len(hard.hard_mm) > 3
+    assert not hard.known[tuple(at)].any(), "a marked nodule is not a hard place"
     assert (hard.hu[tuple(at)] > -600).mean() > 0.5
-    end = call("--own-voxels", mined, data_dir / "ct", own)
-    assert end.returncode == 1, "three scans weren't mined"
-    assert "lacks LIDC-IDRI-0003, LungDx-A0001-B, LungDx-A0001-L" in end.stderr.splitlines()[-1]
-    assert not own.exists()
-    for file in rest.iterdir():
-        file.rename(mined / file.name)
-    end = call("--own-voxels", mined, data_dir / "ct", own)
-    assert end.returncode == 0, end.stderr
-    sharp = {b.name: b for b in read_backgrounds(own)}
-    assert sharp.keys() == scans.keys()
-    assert sharp["LIDC-IDRI-0001"].spacing_mm[0] < 1
-    assert 3 < len(sharp["LIDC-IDRI-0001"].hard) <= len(hard.hard)

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from crop_builder import ball_crop
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.slices import NoduleSlice
-from monai_lung.training.synthesis import continue_in_z, donor_of, paint_over, random_frame, rounded, sample
+from monai_lung.training.synthesis import continue_in_z, donor_of, paint_over, random_frame, rounded
 
 
 def test_a_continued_crop_keeps_its_own_slices_and_ends_the_nodule() -> None:
@@ -41,18 +40,6 @@ def test_painting_over_takes_the_surroundings() -> None:
     clean = paint_over(hu, mask, np.random.default_rng(0))
     assert clean[mask].max() < -800
     np.testing.assert_array_equal(clean[:, 20:], hu[:, 20:])
-
-
-def test_sampling_on_the_own_grid_is_the_identity() -> None:
-    volume = torch.rand(2, 6, 7, 8)
-    same = sample(volume, np.c_[np.eye(3), np.zeros(3)], (6, 7, 8))
-    torch.testing.assert_close(same, volume, atol=1e-5, rtol=1e-5)
-
-
-def test_sampling_shifts_by_whole_voxels_exactly() -> None:
-    volume = torch.rand(1, 9, 9, 9)
-    moved = sample(volume, np.c_[np.eye(3), [2, 1, 0]], (4, 4, 4))
-    torch.testing.assert_close(moved, volume[:, 2:6, 1:5, :4], atol=1e-5, rtol=1e-5)
 
 
 def test_a_random_frame_is_a_scaled_rotation_or_mirror() -> None:

@@ -4,7 +4,7 @@ Paraphrases of the published rules, for research; each answer names the cell tha
 input of any of them.
 """
 
-from monai_lung.clinical.guidelines.advise import advise
+from monai_lung.clinical.guidelines.advise import advise, deciding_nodule
 from monai_lung.clinical.guidelines.brock import brock_probability
 from monai_lung.clinical.guidelines.fleischner_2017 import fleischner_2017
 from monai_lung.clinical.guidelines.lung_rads_2022 import lung_rads_2022
@@ -15,6 +15,7 @@ __all__ = [
     "GuidelineNodule",
     "advise",
     "brock_probability",
+    "deciding_nodule",
     "fleischner_2017",
     "lung_rads_2022",
 ]

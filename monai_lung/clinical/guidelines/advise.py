@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
-from monai_lung.clinical.growth_rates import lung_rads_growth
-from monai_lung.clinical.guidelines.brock import AGES, SIZES_MM, brock_probability
-from monai_lung.clinical.guidelines.fleischner_2017 import fleischner_2017
-from monai_lung.clinical.guidelines.lung_rads_2022 import lung_rads_2022
-from monai_lung.clinical.guidelines.nodule import GuidelineNodule, Status
+from monai_lung.clinical.guidelines.brock_advice import brock_advice, brock_rank
+from monai_lung.clinical.guidelines.change import months_since, prior_category, rule_status
+from monai_lung.clinical.guidelines.fleischner_2017 import URGENCY, fleischner_2017
+from monai_lung.clinical.guidelines.lung_rads_2022 import ORDER, lung_rads_2022
+from monai_lung.clinical.guidelines.nodule import GuidelineNodule
+from monai_lung.clinical.guidelines.notes import nodule_notes, person_notes
 from monai_lung.model import Advice, Growth, Measurements, Person
 
-DAYS_PER_MONTH = 365.25 / 12
 GROUND_GLASS_DOUBLING_DAYS = 365.0
 """Ground glass that doubles faster than this is suspicious by itself (Lung-RADS 4X)."""
 
-NOT_ASKED = {
-    "fleischner_2017": ("known cancer", "immune status", "incidental or screening"),
-    "lung_rads_2022": (
-        "benign calcification or fat",
-        "shape at pleura and fissures",
-        "infection",
-        "other significant findings",
-        "whether an earlier CT is being located",
-    ),
+NOT_ASKED = ("shape at pleura and fissures", "infection", "other significant findings")
+"""What no measurement says and nobody was asked for, in Lung-RADS: the advice assumes that none of it holds."""
+
+_CONTEXT = {
+    "known_cancer": "known cancer",
+    "immunosuppressed": "immune status",
+    "screening": "incidental or screening",
 }
-"""What no measurement says and nobody was asked for: the advice assumes that none of it holds."""
+"""Fields of the person that decide whether Fleischner applies, and what they are called where they are missing."""
 
 
 def advise(
@@ -39,7 +36,7 @@ def advise(
     one is meant.
 
     Args:
-        nodules: all of the examination.
+        nodules: all of the examination that are reported; candidates and bone don't belong here.
         person: what is known of the patient.
         growth: for each nodule, None without an earlier examination.
 
@@ -51,26 +48,45 @@ def advise(
     guideline_nodules = [
         _guideline_nodule(n, g, person, only=len(nodules) == 1) for n, g in zip(nodules, changes, strict=True)
     ]
-    per_nodule = [
-        {
-            "fleischner_2017": _fleischner(guideline_nodules, person, of=i),
-            "lung_rads_2022": _lung_rads([nodule], [change]),
-            "brock": _brock(measured, person, len(nodules)),
-        }
-        for i, (nodule, measured, change) in enumerate(zip(guideline_nodules, nodules, changes, strict=True))
-    ]
+    counted = sum(not n.benign_pattern for n in guideline_nodules)
+    per_nodule = []
+    for i, (nodule, measured, change) in enumerate(zip(guideline_nodules, nodules, changes, strict=True)):
+        said = nodule_notes(measured, change, nodule.status)
+        per_nodule.append(
+            {
+                "fleischner_2017": _noted(_fleischner(guideline_nodules, person, of=i), said),
+                "lung_rads_2022": _noted(_lung_rads([nodule], [change], person), said),
+                "brock": brock_advice(measured, person, max(counted, 1)),
+            }
+        )
+    about = person_notes(person, [n.status for n in guideline_nodules])
     examination = {
-        "fleischner_2017": _fleischner(guideline_nodules, person),
-        "lung_rads_2022": _lung_rads(guideline_nodules, changes),
+        "fleischner_2017": _noted(_fleischner(guideline_nodules, person), about.get("fleischner_2017", ())),
+        "lung_rads_2022": _noted(_lung_rads(guideline_nodules, changes, person), about.get("lung_rads_2022", ())),
     }
     if per_nodule:
-        examination["brock"] = max((advice["brock"] for advice in per_nodule), key=_brock_rank)
+        examination["brock"] = max((advice["brock"] for advice in per_nodule), key=brock_rank)
     return per_nodule, examination
 
 
+def deciding_nodule(nodules: Sequence[Measurements], per_nodule: Sequence[dict[str, Advice]]) -> int | None:
+    """Index of the nodule that decides: the highest Lung-RADS category, then Fleischner's urgency, then size."""
+
+    def rank(i: int) -> tuple[int, int, float]:
+        lung_rads, fleischner = per_nodule[i]["lung_rads_2022"], per_nodule[i]["fleischner_2017"]
+        categories = [lung_rads.category, *lung_rads.by_risk.values()]
+        codes = [fleischner.category, *fleischner.by_risk.values()]
+        return (
+            max((ORDER.index(c) for c in categories if c in ORDER), default=-1),
+            max((URGENCY.index(c) for c in codes if c in URGENCY), default=-1),
+            nodules[i].mean_diameter_mm,
+        )
+
+    return max(range(len(nodules)), key=rank, default=None)
+
+
 def _guideline_nodule(nodule: Measurements, growth: Growth | None, person: Person, *, only: bool) -> GuidelineNodule:
-    status = _status(nodule, growth)
-    days = growth.interval_days if growth else None
+    status = rule_status(nodule, growth)
     doubling = growth.doubling_days if growth else None
     doubles = nodule.texture == "ground-glass" and doubling is not None and doubling <= GROUND_GLASS_DOUBLING_DAYS
     part_solid = nodule.texture == "part-solid"
@@ -82,46 +98,45 @@ def _guideline_nodule(nodule: Measurements, growth: Growth | None, person: Perso
         solid_max_diameter_mm=nodule.solid_diameter_mm if part_solid else None,
         solid_mean_diameter_mm=nodule.solid_mean_diameter_mm if part_solid else None,
         status=status,
+        benign_pattern=nodule.benign_pattern is not None and status not in ("growing", "larger"),
         suspicious=doubles or (only and person.spiculation is True),
-        months_since_prior=days / DAYS_PER_MONTH if days is not None and days >= 0 else None,
+        prior_category=prior_category(growth, person.earlier_category),
+        months_since_prior=months_since(growth),
     )
-
-
-def _status(nodule: Measurements, growth: Growth | None) -> Status:
-    """Growth as Lung-RADS has it: by the diameters of the spheres of both volumes."""
-    if growth is None:
-        return "baseline"
-    if growth.status == "new":
-        return "new"
-    if growth.prior_volume_mm3 is None:
-        return "stable"
-    prior_mm = (growth.prior_volume_mm3 / nodule.volume_mm3) ** (1 / 3) * nodule.equivalent_diameter_mm
-    grew = lung_rads_growth(prior_mm, nodule.equivalent_diameter_mm, growth.interval_days)
-    if grew is None:  # by more than the limit, but over more than a year, or over who knows how long
-        return "slow-growing" if growth.interval_days is not None else "growing"
-    return "growing" if grew else "stable"
 
 
 def _fleischner(nodules: Sequence[GuidelineNodule], person: Person, of: int | None = None) -> Advice:
     """For the examination, or for one of its nodules: as if the others were like it, so that the count is right."""
     seen = list(nodules) if of is None else [nodules[of]] * len(nodules)
-    advice = _with_missing(fleischner_2017(seen, age=person.age), NOT_ASKED["fleischner_2017"])
+    advice = fleischner_2017(
+        seen,
+        age=person.age,
+        risk=person.risk,
+        screening=person.screening is True,
+        known_cancer=person.known_cancer is True,
+        immunosuppressed=person.immunosuppressed is True,
+        own_row=True,
+        subsolid=sum(n.texture != "solid" and not n.benign_pattern for n in nodules),
+    )
+    advice = _with_missing(advice, tuple(word for name, word in _CONTEXT.items() if getattr(person, name) is None))
     if of is None:
         return advice
     shown = fleischner_2017([nodules[of]]).inputs["nodules"]
     return replace(advice, inputs={**advice.inputs, "nodules": shown, "count": len(nodules)})
 
 
-def _lung_rads(nodules: Sequence[GuidelineNodule], growth: Sequence[Growth | None]) -> Advice:
-    missing: tuple[str, ...] = NOT_ASKED["lung_rads_2022"]
+def _lung_rads(nodules: Sequence[GuidelineNodule], growth: Sequence[Growth | None], person: Person) -> Advice:
+    missing: tuple[str, ...] = NOT_ASKED
     known = [change for change in growth if change is not None]
-    if known:
+    if not known:
+        missing += ("whether an earlier CT is being located",)
+    if any(n.status == "stable" and n.prior_category is None for n in nodules):
         missing += ("earlier category",)
     if any(change.interval_days is None for change in known):
         missing += ("dates of both examinations",)
     if any(nodule.status == "slow-growing" for nodule in nodules):
         missing += ("an examination within 12 months",)
-    advice = lung_rads_2022(nodules)
+    advice = lung_rads_2022(nodules, age=person.age)
     assumed = dict.fromkeys(("infection", "significant_other", "incomplete"))  # not "no": nobody was asked
     return _with_missing(replace(advice, inputs={**advice.inputs, **assumed}), missing)
 
@@ -130,57 +145,5 @@ def _with_missing(advice: Advice, missing: tuple[str, ...]) -> Advice:
     return replace(advice, missing=(*advice.missing, *missing))
 
 
-def _brock(nodule: Measurements, person: Person, count: int) -> Advice:
-    """Probability, or its range over everything that isn't known: the lobe never is."""
-    spiculation = person.spiculation if count == 1 or person.spiculation is False else None
-    inputs: dict[str, object] = {
-        "age": person.age,
-        "sex": person.sex,
-        "size_mm": nodule.long_axis_mm,
-        "texture": nodule.texture,
-        "count": count,
-        "spiculation": spiculation,
-        "family_history": person.family_history,
-        "emphysema": person.emphysema,
-    }
-    missing = ("upper_lobe", *(name for name, value in inputs.items() if value is None))
-    rule = f"full model {'2a, spiculation not known' if spiculation is None else '2b'}, longest axial diameter"
-    if person.age is None:
-        text = "The age is needed for a probability."
-        return Advice("brock", None, text, rule, inputs, missing)
-    low, high = _range(nodule, person, count, spiculation)
-    beyond = not AGES[0] <= person.age <= AGES[1] or not SIZES_MM[0] <= nodule.long_axis_mm <= SIZES_MM[1]
-    text = f"Probability of cancer {100 * low:.1f} % to {100 * high:.1f} %, by what is not known."
-    if beyond:
-        text += " Beyond the ages or sizes that the model was made for."
-    return Advice("brock", None, text, rule, inputs, missing, probability_range=(low, high))
-
-
-def _range(nodule: Measurements, person: Person, count: int, spiculation: bool | None) -> tuple[float, float]:
-    def options(value: bool | None) -> tuple[bool, ...]:
-        return (False, True) if value is None else (value,)
-
-    values = [
-        brock_probability(
-            age=person.age or 0,
-            sex=sex,
-            size_mm=nodule.long_axis_mm,
-            texture=nodule.texture,
-            count=count,
-            upper_lobe=upper_lobe,
-            spiculation=spiculation,
-            family_history=family_history,
-            emphysema=emphysema,
-        )
-        for sex, upper_lobe, family_history, emphysema in product(
-            ("F", "M") if person.sex is None else (person.sex,),
-            (False, True),
-            options(person.family_history),
-            options(person.emphysema),
-        )
-    ]
-    return min(values), max(values)
-
-
-def _brock_rank(advice: Advice) -> float:
-    return advice.probability_range[1] if advice.probability_range else float(str(advice.inputs["size_mm"]))
+def _noted(advice: Advice, notes: tuple[str, ...]) -> Advice:
+    return replace(advice, notes=(*advice.notes, *notes)) if notes else advice

@@ -1,14 +1,16 @@
 """Lung-RADS v2022 of the American College of Radiology, paraphrased: lung cancer screening CT.
 
-The grid follows the issuer's data element RDES267; where sources differ, the choice is a named constant or its rule
-says so. Lung-RADS is a mark of the ACR.
+The size grid is `lung_rads_table`, after the issuer's data element RDES267; where sources differ, the choice is a named
+constant or its rule says so. Lung-RADS is a mark of the ACR.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai_lung.clinical.guidelines.nodule import GuidelineInputError, GuidelineNodule, Size, round_half_up
+from monai_lung.clinical.guidelines.lung_rads_table import VOLUMES_MM3, Cell, cell_for
+from monai_lung.clinical.guidelines.nodule import GuidelineInputError, GuidelineNodule, Size
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.model import Advice
 
 MANAGEMENT = {
@@ -23,12 +25,18 @@ MANAGEMENT = {
     "4X": "Very suspicious, with features that raise suspicion: as 4B.",
 }
 ORDER = ("1", "2", "3", "4A", "4B", "4X")
+NOT_APPLICABLE = "not-applicable"
 
-VOLUMES_MM3 = {4: 34, 6: 113, 8: 268, 10: 524, 15: 1767, 30: 14137}
-"""Each diameter limit in mm, and the sphere of that diameter in whole mm3."""
+MIN_AGE = 35
+"""Screening starts at 50 (USA: 50 to 80 years); below 35 neither system says anything. Ours: ACR names no age."""
 
 MANY_NEW_NODULES = 6
 """More new nodules than this suggest infection."""
+
+INFECTION_NOTE = (
+    "{why}: consider category 0 for the new nodules as well (LDCT in 1-3 months); the category is that of the other "
+    "nodules, which infection doesn't explain."
+)
 
 STEP_DOWN = {"3": (6.0, "2"), "4A": (3.0, "3")}
 """Earlier category: months after which a nodule that is stable or smaller steps down, and to what."""
@@ -36,13 +44,6 @@ STEP_DOWN = {"3": (6.0, "2"), "4A": (3.0, "3")}
 STEP_DOWN_TOLERANCE_MONTHS = 0.5
 """A follow-up counts as the 6- (3-) month CT if it is at most this early. Ours: the guideline names no tolerance."""
 
-_SOLID_ROWS = {  # limits in mm of 3, 4A and 4B
-    "baseline": (6, 8, 15),
-    "stable": (6, 8, 15),  # earlier category not known: by size
-    "new": (4, 6, 8),
-    "growing": (0, 0, 8),
-    "slow-growing": (0, 0, 0),
-}
 _CYSTS = {
     "thin-walled": ("1", "thin-walled cyst: not classified"),
     "fluid-containing": ("1", "fluid-containing cyst: not classified"),
@@ -64,6 +65,7 @@ def lung_rads_2022(
     incomplete: bool = False,
     significant_other: bool = False,
     size: Size = "diameter",
+    age: float | None = None,
 ) -> Advice:
     """Category of a screening examination: that of its most suspicious nodule.
 
@@ -74,10 +76,13 @@ def lung_rads_2022(
         significant_other: a significant finding that isn't lung cancer: modifier "S".
         size: what drives the size limits; "volume" needs `volume_mm3` of each nodule. A solid part always goes by its
             mean diameter.
+        age: in years; younger than 35 is not applicable.
 
     Returns:
-        `category` "0", "1", "2", "3", "4A", "4B" or "4X", `modifier` "S" or "". The category is None where a solid part
-        that isn't known decides: then `by_risk` has the lowest and the highest possible.
+        `category` "0", "1", "2", "3", "4A", "4B", "4X" or "not-applicable", `modifier` "S" or "". The category is None
+        where a solid part that isn't known decides: then `by_risk` has the lowest and the highest possible. Only new
+        nodules can be explained by infection: where others have category 3 or 4, that category stays, and a note says
+        that 0 is to be considered beside it.
 
     Raises:
         GuidelineInputError: a name that doesn't exist, or no volume where one is needed.
@@ -94,41 +99,58 @@ def lung_rads_2022(
         "size": size,
         "nodules": [{**n.given(), "mean_mm": n.mean_mm, "rounded_mm": _mean(n)} for n in nodules],
     }
+    if age is not None and age < MIN_AGE:
+        reason = f"younger than {MIN_AGE} years"
+        text = f"Lung-RADS does not apply: {reason}."
+        return Advice("lung_rads_2022", NOT_APPLICABLE, text, f"scope: {reason}", inputs, label="not applicable")
     low, high = (_examination(nodules, infection, incomplete, size, part) for part in (0.0, float("inf")))
+    notes = (low[2],) if low[2] else ()
     if low[0] == high[0]:
-        category, rule = low if low[1] == high[1] else (low[0], f"{low[1]} or {high[1]}")
-        return Advice("lung_rads_2022", category, MANAGEMENT[category], rule, inputs, (), modifier)
+        category, rule = low[:2] if low[1] == high[1] else (low[0], f"{low[1]} or {high[1]}")
+        text = " ".join((MANAGEMENT[category], *notes))
+        return Advice("lung_rads_2022", category, text, rule, inputs, (), modifier, label=category, notes=notes)
     by_part = {"smallest solid part": low[0], "largest solid part": high[0]}
     text = " ".join(f"{name}: {MANAGEMENT[category]}" for name, category in by_part.items())
     rule = f"{low[1]} or {high[1]}"
     missing = ("solid_mean_diameter_mm",)
-    return Advice("lung_rads_2022", None, text, rule, inputs, missing, modifier, by_risk=by_part)
+    label = " or ".join(by_part.values())
+    return Advice(
+        "lung_rads_2022", None, text, rule, inputs, missing, modifier, by_risk=by_part, label=label, notes=notes
+    )
 
 
 def _examination(
     nodules: Sequence[GuidelineNodule], infection: bool, incomplete: bool, size: Size, unknown_part_mm: float
-) -> tuple[str, str]:
-    """Category and rule, with a solid part that isn't known taken for `unknown_part_mm`."""
+) -> tuple[str, str, str]:
+    """Category, rule and a note, with a solid part that isn't known taken for `unknown_part_mm`."""
     if incomplete:
-        return "0", "earlier CT being located, or lungs not evaluable in part"
+        return "0", "earlier CT being located, or lungs not evaluable in part", ""
     if not nodules:
-        return ("0", "infection suspected") if infection else ("1", "no nodule")
-    found = [_categorise(n, size, unknown_part_mm) for n in nodules]
+        return ("0", "infection suspected", "") if infection else ("1", "no nodule", "")
+    found = [categorise(n, size, unknown_part_mm) for n in nodules]
     worst = max(found, key=lambda f: ORDER.index(f[0]))
     many = sum(n.status == "new" for n in nodules) > MANY_NEW_NODULES
-    if infection or many:
-        # A new solid or part-solid nodule of 4B size that looks like cancer keeps its category.
-        if any(_like_cancer(n, f[0]) for n, f in zip(nodules, found, strict=True)):
-            return worst
-        return "0", f"more than {MANY_NEW_NODULES} new nodules" if many else "infection suspected"
-    return worst
+    if not infection and not many:
+        return *worst, ""
+    why = f"more than {MANY_NEW_NODULES} new nodules" if many else "infection suspected"
+    standing = [f for n, f in zip(nodules, found, strict=True) if not _explained(n, f[0]) and f[0] not in ("1", "2")]
+    if not standing:
+        return "0", why, ""
+    category, rule = max(standing, key=lambda f: ORDER.index(f[0]))
+    return category, rule, INFECTION_NOTE.format(why=why[0].upper() + why[1:])
+
+
+def _explained(nodule: GuidelineNodule, category: str) -> bool:
+    """Whether infection may explain a nodule: a new one, unless it looks like cancer."""
+    return nodule.status == "new" and not _like_cancer(nodule, category)
 
 
 def _like_cancer(nodule: GuidelineNodule, category: str) -> bool:
+    """A new solid or part-solid nodule of 4B size that looks like cancer keeps its category."""
     return nodule.status == "new" and nodule.texture != "ground-glass" and nodule.suspicious and category == "4X"
 
 
-def _categorise(nodule: GuidelineNodule, size: Size, unknown_part_mm: float) -> tuple[str, str]:
+def categorise(nodule: GuidelineNodule, size: Size, unknown_part_mm: float) -> tuple[str, str]:
     """Category and rule of one nodule, with 4X where its features raise suspicion."""
     category, rule = _plain(nodule, size, unknown_part_mm)
     if nodule.suspicious and category in ("3", "4A", "4B"):
@@ -147,54 +169,24 @@ def _plain(nodule: GuidelineNodule, size: Size, unknown_part_mm: float) -> tuple
     stepped = _stepped(nodule)
     if stepped:
         return stepped
-    if nodule.texture == "ground-glass":
-        return _ground_glass(nodule, size)
-    if nodule.status == "slow-growing":
-        return "4B", f"{nodule.texture}, slow growing over several examinations"
-    if nodule.texture == "part-solid" and nodule.cyst is None:
-        return _part_solid(nodule, size, unknown_part_mm)
-    return _solid(nodule, size)
+    return _by_table(nodule, size, unknown_part_mm)
 
 
-def _solid(nodule: GuidelineNodule, size: Size) -> tuple[str, str]:
-    """Solid nodules; juxtapleural ones up to 10 mm apart; also cavitary ones, by their whole diameter."""
-    if nodule.juxtapleural and nodule.status != "growing" and _below(nodule, 10, size):
-        return "2", f"juxtapleural, {nodule.status}, < 10 mm"
-    limits = _SOLID_ROWS[nodule.status]
-    category = next(
-        (c for c, limit in zip(("2", "3", "4A"), limits, strict=True) if limit and _below(nodule, limit, size)), "4B"
-    )
-    kind = "cavitary" if nodule.cyst else "solid"
-    return category, f"{kind}, {nodule.status}, {_range(category, limits)}"
-
-
-def _range(category: str, limits: tuple[int, int, int]) -> str:
-    low = {"3": limits[0], "4A": limits[1], "4B": limits[2]}.get(category, 0)
-    high = {"2": limits[0], "3": limits[1], "4A": limits[2]}.get(category, 0)
-    return " and ".join(text for text, limit in ((f">= {low} mm", low), (f"< {high} mm", high)) if limit)
-
-
-def _part_solid(nodule: GuidelineNodule, size: Size, unknown_part_mm: float) -> tuple[str, str]:
+def _by_table(nodule: GuidelineNodule, size: Size, unknown_part_mm: float) -> tuple[str, str]:
+    """The cell of the size grid; a cavitary nodule is a solid one of its whole diameter."""
+    kind = "solid" if nodule.cyst else nodule.texture
     known = nodule.solid_mean_diameter_mm
-    part_mm = unknown_part_mm if known is None else round_half_up(known, 1)
-    small = _below(nodule, 6, size)
-    if nodule.status == "growing" or (nodule.status == "new" and not small):
-        # A new nodule's solid part is new as well: sources differ from 6 mm on, this is the issuer's row.
-        category = "4A" if part_mm < 4 else "4B"
-        return category, f"part-solid, {nodule.status}, solid part {'<' if part_mm < 4 else '>='} 4 mm"
-    if small:
-        return ("3" if nodule.status == "new" else "2"), f"part-solid, {nodule.status}, < 6 mm"
-    category = "3" if part_mm < 6 else "4A" if part_mm < 8 else "4B"
-    part = {"3": "< 6 mm", "4A": ">= 6 mm and < 8 mm", "4B": ">= 8 mm"}[category]
-    return category, f"part-solid, {nodule.status}, >= 6 mm, solid part {part}"
+    part_mm = None if known is None else round_half_up(known, 1)
 
+    def cell(kind: str) -> Cell | None:
+        return cell_for(kind, nodule.status, lambda limit: _below(nodule, int(limit), size), part_mm, unknown_part_mm)
 
-def _ground_glass(nodule: GuidelineNodule, size: Size) -> tuple[str, str]:
-    if nodule.status in ("stable", "slow-growing"):
-        return "2", f"ground glass, {nodule.status}"
-    # Growing and 30 mm or more is not in the grid: the size limit decides.
-    small = _below(nodule, 30, size)
-    return ("2" if small else "3"), f"ground glass, {nodule.status}, {'<' if small else '>='} 30 mm"
+    if kind == "solid" and nodule.juxtapleural and (found := cell("juxtapleural")):
+        return found.category, found.rule("juxtapleural", nodule.status)
+    found = cell(kind)
+    if found is None:
+        raise GuidelineInputError(f"no cell of Lung-RADS for a {kind} nodule that is {nodule.status}")
+    return found.category, found.rule("cavitary" if nodule.cyst else kind, nodule.status)
 
 
 def _airway(nodule: GuidelineNodule) -> tuple[str, str]:

@@ -1,16 +1,16 @@
-"""A nodule as the guidelines see it, and the way they round."""
+"""A nodule as the guidelines see it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, get_args
 
 from monai_lung.errors import UsageError
 from monai_lung.model import Texture
 
-Status = Literal["baseline", "new", "stable", "growing", "slow-growing"]
+Status = Literal["baseline", "new", "stable", "growing", "slow-growing", "larger"]
+"""Against the earlier examination; "larger" has grown, but by less than Lung-RADS counts."""
 Airway = Literal["subsegmental", "segmental"]
 Cyst = Literal[
     "thin-walled",
@@ -46,7 +46,8 @@ class GuidelineNodule:
         volume_mm3: where measured.
         solid_max_diameter_mm: largest diameter of the solid part (Fleischner's way).
         solid_mean_diameter_mm: mean of the solid part's axes (Lung-RADS's way).
-        status: against the earlier examination; "baseline" without one. Smaller counts as "stable".
+        status: against the earlier examination; "baseline" without one. Smaller counts as "stable". "growing" of a
+            part-solid nodule means its solid part.
         juxtapleural: at a fissure or the pleura, solid, smooth, and oval, lentiform or triangular.
         airway: lies in an airway of that order ("segmental": segmental or more proximal).
         cyst: an atypical cyst, and what has changed in it.
@@ -105,15 +106,6 @@ class GuidelineNodule:
     def given(self) -> dict[str, object]:
         """The fields that say more than their default, for `Advice.inputs`."""
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None and v is not False}
-
-
-def round_half_up(value: float, digits: int = 0) -> float:
-    """`value` rounded half up, as a person does: 8.5 -> 9, where Python's `round` gives 8.
-
-    Noise of binary fractions (beyond the 9th decimal) is dropped first: 8.45 stays 8.45.
-    """
-    exact = Decimal(repr(round(value, 9)))
-    return float(exact.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))
 
 
 def _check_number(name: str, value: float | None, *, above_zero: bool) -> None:

@@ -153,32 +153,19 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
 )
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Whose patients are left out.")
 @click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Scans at most.")
-@click.option(
-    "--spacing-mm",
-    type=click.FloatRange(0.4, 5),
-    nargs=3,
-    help="Voxels; those of the recipe.  [default: 1 1 2]",
-)
-@click.option("--own-voxels", is_flag=True, help="Keep each scan's own grid: for the rating network.")
 def backgrounds(
     prepared: Path,
     output: Path,
     fold_file: Path,
     fold: int,
     most: int,
-    spacing_mm: tuple[float, float, float] | None,
-    own_voxels: bool,
 ) -> None:
     """Make the whole lungs to set nodules into of PREPARED scans, of patients outside of the fold."""
     from monai_lung.data.lidc.whole_lungs import make_backgrounds
-    from monai_lung.errors import UsageError
 
-    if own_voxels and spacing_mm:
-        raise UsageError("--own-voxels and --spacing-mm contradict each other: give one of them")
-    grid = None if own_voxels else spacing_mm or (1.0, 1.0, 2.0)
     with count_progress("scans") as progress:
         count = make_backgrounds(
-            prepared, output, fold_file=fold_file, fold=fold, spacing_mm=grid, most=most, progress=progress
+            prepared, output, fold_file=fold_file, fold=fold, most=most, progress=progress
         )
     click.echo(f"{count} {'background' if count == 1 else 'backgrounds'} -> {output}")
 

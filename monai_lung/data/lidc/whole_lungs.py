@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_lung.data.backgrounds import Box, background_files, make_background, read_background, save_background
+from monai_lung.data.backgrounds import KnownBox, background_files, make_background, read_background, save_background
 from monai_lung.data.splits import patient_folds
 from monai_lung.errors import InputError, UsageError
 from monai_lung.io import read_ct
@@ -24,7 +24,6 @@ def make_backgrounds(
     *,
     fold_file: Path,
     fold: int,
-    spacing_mm: Sequence[float] | None = (1.0, 1.0, 2.0),
     most: int = 40,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -35,7 +34,6 @@ def make_backgrounds(
         out: the folder of backgrounds; it may hold no others, for all of a folder are trained on.
         fold_file: folds by patient.
         fold: whose patients are held out: none of them becomes a background, nor does a patient who is in no fold.
-        spacing_mm: of the network's grid; None keeps each scan's own.
         most: scans at most, in the manifest's order; a background takes some 100 MB of memory in training.
         progress: called with the scans behind us and in all.
 
@@ -52,7 +50,7 @@ def make_backgrounds(
     if others:
         raise UsageError(f"{out}: holds {min(others)}, which isn't among these scans; give another --output")
     for n, folder in enumerate(chosen):
-        _make(folder, out, spacing_mm)
+        _make(folder, out)
         if progress:
             progress(n + 1, len(chosen))
     return len(chosen)
@@ -79,29 +77,19 @@ def _chosen(manifest: Path, fold_file: Path, fold: int) -> list[Path]:
     return chosen
 
 
-def _make(folder: Path, out: Path, spacing_mm: Sequence[float] | None) -> None:
-    """The background of one prepared scan, unless it's there on this grid."""
+def _make(folder: Path, out: Path) -> None:
+    """The background of one prepared scan, unless a sound one is there."""
     path = out / f"{folder.name}.npz"
-    if path.is_file() and spacing_mm is not None and _on_grid(path, spacing_mm):
-        return  # without reading the CT
-    ct = read_ct(folder / "ct.nii.gz")
-    spacing = ct.spacing_mm if spacing_mm is None else spacing_mm
-    if path.is_file() and _on_grid(path, spacing):
+    if path.is_file():
+        read_background(path)
         return
+    ct = read_ct(folder / "ct.nii.gz")
     labels, votes = (_mask(folder / f"{name}.nii.gz", ct) for name in ("lungs", "votes"))
     if not labels.any():
         raise InputError(f"{folder / 'lungs.nii.gz'}: no lungs in it; prepare the scan again, or take it out")
     marked = [_box(part, ct) for part in ndimage.find_objects(ndimage.label(votes)[0])]
     lungs = Lungs(labels.astype(np.uint8), 0.0, 0.0)
-    save_background(make_background(ct, lungs, marked, spacing, name=folder.name), out)
-
-
-def _on_grid(path: Path, spacing_mm: Sequence[float]) -> bool:
-    """Whether a background is on this grid; one on another is refused."""
-    there = read_background(path).spacing_mm
-    if not np.allclose(there, spacing_mm, atol=1e-3):
-        raise UsageError(f"{path} has voxels of {there} mm, {list(spacing_mm)} are wanted; give another --output")
-    return True
+    save_background(make_background(ct, lungs, marked, name=folder.name), out)
 
 
 def _mask(path: Path, ct: CT) -> NDArray[np.generic]:
@@ -115,7 +103,7 @@ def _mask(path: Path, ct: CT) -> NDArray[np.generic]:
     return array
 
 
-def _box(part: tuple[slice, ...], ct: CT) -> Box:
+def _box(part: tuple[slice, ...], ct: CT) -> KnownBox:
     """Opposite corners in LPS mm of a part of the grid."""
     first, last = (
         ct.to_world(np.array(index, float)) for index in zip(*((s.start, s.stop - 1) for s in part), strict=True)

@@ -52,8 +52,9 @@ def test_every_guideline_for_every_nodule_and_the_examination() -> None:
     assert set(examination) == keys
     assert [a["lung_rads_2022"].category for a in per_nodule] == ["4A", "2"]
     assert examination["lung_rads_2022"].category == "4A"
-    assert per_nodule[0]["fleischner_2017"].by_risk == {"low": "F5", "high": "F6"}  # multiple
-    assert per_nodule[1]["fleischner_2017"].category == "F10"
+    assert per_nodule[0]["fleischner_2017"].category == "F4"  # its own row asks for more than that of several
+    assert any("3-6 months" in option for option in per_nodule[0]["fleischner_2017"].options)
+    assert per_nodule[1]["fleischner_2017"].category == "F0"  # one subsolid nodule isn't "multiple subsolid"
     assert per_nodule[0]["fleischner_2017"].inputs["count"] == 2
     assert len(per_nodule[0]["fleischner_2017"].inputs["nodules"]) == 1  # type: ignore[arg-type]
     assert examination["brock"] == per_nodule[0]["brock"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monai_lung.clinical.guidelines import GuidelineInputError, GuidelineNodule
-from monai_lung.clinical.guidelines.nodule import round_half_up
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.errors import UsageError
 
 GOOD: dict[str, object] = {"texture": "solid", "long_axis_mm": 8.0, "short_axis_mm": 6.0}

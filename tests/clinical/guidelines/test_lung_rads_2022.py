@@ -7,7 +7,8 @@ import math
 import pytest
 
 from monai_lung.clinical.guidelines import GuidelineInputError, GuidelineNodule, lung_rads_2022
-from monai_lung.clinical.guidelines.lung_rads_2022 import MANAGEMENT, ORDER, VOLUMES_MM3
+from monai_lung.clinical.guidelines.lung_rads_2022 import MANAGEMENT, ORDER
+from monai_lung.clinical.guidelines.lung_rads_table import VOLUMES_MM3
 
 
 def nodule(

@@ -81,14 +81,11 @@ def test_prepare_split_and_seg(source, tmp_path):
     assert re.search(r"leaks: (1 patients with 2|2 patients with 4) nodules", result.stdout)
     result = call("split", tmp_path / "out", "-k", 2, "-o", tmp_path / "folds.json")
     assert set(read_folds(tmp_path / "folds.json").fold_of) == {"LIDC-IDRI-9001", "LIDC-IDRI-9002"}
-    grid = ("--spacing-mm", 3, 3, 3)
     folds = ("--fold-file", tmp_path / "folds.json", "--fold", 1)
-    result = call("backgrounds", tmp_path / "out", "-o", tmp_path / "b", *folds, *grid)
+    result = call("backgrounds", tmp_path / "out", "-o", tmp_path / "b", *folds)
     assert "1 background ->" in result.stdout
     (name,) = (p.stem for p in (tmp_path / "b").iterdir())
     assert read_folds(tmp_path / "folds.json").fold_of[name.rsplit("_s", 1)[0]] == 0
-    with pytest.raises(UsageError, match="contradict"):
-        call("backgrounds", tmp_path / "out", "-o", tmp_path / "b", *folds, *grid, "--own-voxels")
     result = call("seg", source / "tcia" / "classic", "-o", tmp_path / "seg.dcm", "--database", source / "lidc.sqlite")
     assert "6 segments" in result.stdout
     assert (tmp_path / "seg.dcm").read_bytes()[128:132] == b"DICM"

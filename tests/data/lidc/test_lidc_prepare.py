@@ -120,17 +120,16 @@ def test_parts_made_with_other_settings_are_not_lost_on_the_way(own, source, tmp
     assert table(tmp_path / "out" / "nodules.csv") == before
 
 
-@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 3.0), None])
-def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path, spacing_mm):
+def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path):
     fold_file = folds_of(tmp_path, {PATIENTS[0]: 0, PATIENTS[1]: 1})
-    options = {"fold_file": fold_file, "fold": 0, "spacing_mm": spacing_mm}
+    options = {"fold_file": fold_file, "fold": 0}
     assert make_backgrounds(prepared, tmp_path / "b", **options) == 1
     (background,) = read_backgrounds(tmp_path / "b")
     (row,) = [r for r in table(prepared / "manifest.csv") if r["patient"] == PATIENTS[1]]
     folder = prepared / row["folder"]
     assert background.name == folder.name
     ct = read_ct(folder / "ct.nii.gz")
-    np.testing.assert_allclose(background.spacing_mm, spacing_mm or ct.spacing_mm, atol=1e-4)
+    np.testing.assert_allclose(background.spacing_mm, ct.spacing_mm, atol=1e-4)
     lung_ml, here_ml = (
         (mask > 0).sum() * np.prod(spacing) / 1000
         for mask, spacing in (
@@ -151,8 +150,6 @@ def test_scans_outside_of_the_fold_become_backgrounds(prepared, tmp_path, spacin
     assert (tmp_path / "b" / f"{folder.name}.npz").stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="another --output"):
         make_backgrounds(prepared, tmp_path / "b", **options | {"fold": 1})
-    with pytest.raises(UsageError, match="another --output"):
-        make_backgrounds(prepared, tmp_path / "b", **options | {"spacing_mm": (1.9, 1.9, 3.0)})
 
 
 def test_no_background_without_scans_that_may_be_one(prepared, tmp_path):
@@ -174,7 +171,7 @@ def test_a_scan_whose_lungs_are_lost_is_named(prepared, tmp_path):
     fold_file = folds_of(tmp_path, {"other": 0} | dict.fromkeys(PATIENTS, 1))
     next((tmp_path / "prepared").rglob("lungs.nii.gz")).write_bytes(b"no")
     with pytest.raises(InputError, match=r"lungs\.nii\.gz"):
-        make_backgrounds(tmp_path / "prepared", tmp_path / "b", fold_file=fold_file, fold=0, spacing_mm=(3, 3, 3))
+        make_backgrounds(tmp_path / "prepared", tmp_path / "b", fold_file=fold_file, fold=0)
 
 
 def test_both_layouts_are_found_and_the_manifest_says_what_became_of_each_scan(prepared):

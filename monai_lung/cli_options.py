@@ -1,0 +1,67 @@
+"""Options of the command line about the patient and about what is reported; nothing heavy is imported for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from monai_lung.model import Person
+
+_OLDEST = 120
+_SENSITIVITIES, _RISKS = ("high", "standard", "low"), ("low", "high")
+_CATEGORIES = ("0", "1", "2", "3", "4A", "4B", "4X")
+_KNOWN = (
+    "age",
+    "sex",
+    "emphysema",
+    "family_history",
+    "spiculation",
+    "risk",
+    "known_cancer",
+    "immunosuppressed",
+    "screening",
+    "earlier_category",
+)
+
+sensitivity_option = click.option(
+    "--sensitivity",
+    type=click.Choice(_SENSITIVITIES),
+    default="standard",
+    show_default=True,
+    help="How much is reported; the rest is listed as candidates.",
+)
+
+_OPTIONS = (
+    click.option("--age", type=click.IntRange(0, _OLDEST), help="Age in years. Default: what DICOM says."),
+    click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Sex. Default: what DICOM says."),
+    click.option("--risk", type=click.Choice(_RISKS), help="Risk of lung cancer, by your judgement."),
+    click.option("--known-cancer/--no-known-cancer", default=None, help="A known primary cancer."),
+    click.option("--immunosuppressed/--not-immunosuppressed", default=None, help="Immune suppression."),
+    click.option("--screening/--incidental", default=None, help="A screening CT, or an incidental finding."),
+    click.option(
+        "--earlier-category",
+        type=click.Choice(_CATEGORIES, case_sensitive=False),
+        help="Lung-RADS category of the earlier examination.",
+    ),
+    click.option("--emphysema/--no-emphysema", default=None, help="Emphysema, for Brock's model."),
+    click.option("--family-history/--no-family-history", default=None, help="Lung cancer in the family."),
+    click.option("--spiculation/--no-spiculation", default=None, help="Spiculation of the only nodule."),
+)
+
+
+def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options about the patient; `person_from` takes their values."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def person_from(values: dict[str, Any]) -> Person:
+    """The person of the options' values, which are taken out of `values`."""
+    from monai_lung.person import make_person
+
+    said = {name: values.pop(name) for name in _KNOWN}
+    return make_person(said | {"sex": said["sex"] and said["sex"].upper()})

@@ -1,0 +1,32 @@
+"""A nodule's surroundings: a box of the CT with room around its outline."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from monai_lung.model import CT, Outline
+
+
+def box_around(outline: Outline, ct: CT, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The outline's box with a margin in mm, as far as the CT goes."""
+    margin = np.ceil(margin_mm / np.array(ct.spacing_mm)).astype(int)
+    start = np.maximum(np.array(outline.offset) - margin, 0)
+    stop = np.minimum(np.array(outline.offset) + outline.mask.shape + margin, ct.hu.shape)
+    return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
+
+
+def mask_in(outline: Outline, box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
+    """The outline's mask on a larger box of the CT."""
+    mask = np.zeros([s.stop - s.start for s in box], bool)
+    start = [o - s.start for o, s in zip(outline.offset, box, strict=True)]
+    mask[tuple(slice(o, o + n) for o, n in zip(start, outline.mask.shape, strict=True))] = outline.mask
+    return mask
+
+
+def filled_lung(lung: NDArray[np.bool_], across: int) -> NDArray[np.bool_]:
+    """The lung with the holes within each axial slice filled."""
+    slices = np.moveaxis(lung, across, 0)
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in slices])
+    return np.moveaxis(filled, 0, across)

@@ -1,0 +1,251 @@
+"""What the finding and the delineating network propose, true and false, for the network that tells one from the other.
+
+Scans with nodules set in go through the stages as any CT does. Each outline is kept with its surroundings, near and
+wide, somewhat larger than the network sees, so that trainings can turn and shift it without the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from monai_lung.data.backgrounds import Background
+from monai_lung.errors import InputError, UsageError
+from monai_lung.grid import Grid, resample
+from monai_lung.inference.delineate import delineate, within_lungs
+from monai_lung.inference.find import find
+from monai_lung.inference.looks import look
+from monai_lung.inference.networks import Networks
+from monai_lung.io.output import replacing
+from monai_lung.model import Outline, Seed
+from monai_lung.training.datasets import vary_hu
+from monai_lung.training.rate_dataset import rating_targets
+from monai_lung.training.scenes import Scene
+from monai_lung.training.synthesis import random_frame
+from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
+
+NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
+"""Voxels of the near and of the wide look that ship."""
+SIZE = (64, 64, 32)
+"""Voxels kept of each look."""
+HIT_MM = 4.0
+"""A hit lies within the nodule's radius of its middle, or within this where that is less."""
+FALSE, TRUE, NEITHER = 0, 1, 2
+"""What a candidate is; `NEITHER` was marked in the scan but nobody is sure of it."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n outlines with their surroundings.
+
+    Attributes:
+        near_hu, near_mask: int16 and uint8 (0...255) (n, *SIZE) on the near look's grid.
+        wide_hu, wide_mask, wide_inside: the same on the wide look's; `inside` is the lungs.
+        kind: (n,) `FALSE`, `TRUE` or `NEITHER`.
+        label: float32 (n, 2, T), targets and weights in the order of `transforms.rating.TARGETS`.
+        scan, id: (n,) names of the scan and of the nodule set in ("" for none).
+        score: (n,) the finding network's.
+        center_mm: (n, 3) LPS mm.
+        diameter_mm: (n,) of the sphere of the outline's volume.
+    """
+
+    near_hu: NDArray[np.int16]
+    near_mask: NDArray[np.uint8]
+    wide_hu: NDArray[np.int16]
+    wide_mask: NDArray[np.uint8]
+    wide_inside: NDArray[np.uint8]
+    kind: NDArray[np.int64]
+    label: NDArray[np.float32]
+    scan: NDArray[np.str_]
+    id: NDArray[np.str_]
+    score: NDArray[np.float64]
+    center_mm: NDArray[np.float64]
+    diameter_mm: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.kind)
+
+    def of(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
+        """Those chosen by a mask or by indices."""
+        return Candidates(*[getattr(self, f.name)[which] for f in fields(self)])
+
+
+def propose(
+    scene: Scene,
+    background: Background,
+    networks: Networks,
+    near_mm: Sequence[float],
+    wide_mm: Sequence[float],
+) -> Candidates:
+    """Every outline that `networks` make in `scene`, and one of each nodule set in that they missed.
+
+    Args:
+        scene: with nodules set in.
+        background: the scan it was made of, whose `known` places are neither true nor false.
+        networks: finding and delineating, at whatever threshold they are set to.
+        near_mm, wide_mm: voxels of both looks.
+    """
+    ct, lungs = scene.ct, scene.lungs
+    outlines = within_lungs(delineate(ct, find(ct, lungs, networks), networks), ct, lungs)
+    middles = np.array([o.middle_mm(ct.grid) for o in outlines]).reshape(-1, 3)
+    missed = [p for p in scene.planted if not _near(middles, p.center_mm, p.radius_mm).any()]
+    seeds = [Seed(p.center_mm, 0.0, 2 * p.radius_mm) for p in missed]
+    outlines += within_lungs(delineate(ct, seeds, networks), ct, lungs)
+    rows = [_record(scene, background, outline, near_mm, wide_mm) for outline in outlines]
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Candidates(*columns)
+
+
+def _near(points: NDArray[np.float64], center_mm: Sequence[float], radius_mm: float) -> NDArray[np.bool_]:
+    return np.asarray(np.linalg.norm(points - center_mm, axis=-1) <= max(radius_mm, HIT_MM))
+
+
+def _record(
+    scene: Scene, background: Background, outline: Outline, near_mm: Sequence[float], wide_mm: Sequence[float]
+) -> tuple[object, ...]:
+    """The fields of `Candidates` for one outline."""
+    ct = scene.ct
+    middle = outline.middle_mm(ct.grid)
+    hits = [p for p in scene.planted if _near(middle, p.center_mm, p.radius_mm)]
+    at = tuple(np.clip(np.rint(ct.grid.to_index(middle)).astype(int), 0, np.array(ct.hu.shape) - 1))
+    known = background.known[at] or background.known[outline.box][outline.mask].mean() > 0.3
+    kind = TRUE if hits else NEITHER if known else FALSE
+    label = torch.zeros(2, len(TARGETS))
+    label[1, 0] = 1.0
+    if hits:
+        label = torch.stack(rating_targets(hits[0].donor.crop.row))
+        label[0, 0] = hits[0].donor.agreement
+    near, wide = (look(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
+    diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
+    return (
+        near[0].astype(np.int16),
+        _bytes(near[1]),
+        wide[0].astype(np.int16),
+        _bytes(wide[1]),
+        _bytes(wide[2]),
+        kind,
+        label.numpy(),
+        background.name,
+        hits[0].donor.crop.row.id if hits else "",
+        outline.seed.score,
+        middle,
+        diameter,
+    )
+
+
+def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """All of them in one."""
+    return Candidates(*[np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Candidates)])
+
+
+def save(candidates: Candidates, path: Path) -> None:
+    """Write `path` (.npz), whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{f.name: getattr(candidates, f.name) for f in fields(Candidates)})
+
+
+def read(path: Path) -> Candidates:
+    """The candidates of a file.
+
+    Raises:
+        InputError: it's damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return Candidates(*[data[f.name] for f in fields(Candidates)])
+    except Exception as error:  # zipfile, zlib, KeyError and ValueError
+        raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
+
+
+def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in left_out)]
+    if not kept:
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+    return kept
+
+
+class CandidateDataset(Dataset[dict[str, object]]):
+    """Candidates as the network that rates them sees them, turned, shifted and noisy.
+
+    An item is `image` float32 (near + wide channels, *size), `label` float32 (2, T), targets and weights, and `id`. The
+    wide look is left out of some items (zeros), so that a nodule without surroundings, from a crop, can be rated too.
+
+    Args:
+        candidates: without those of `NEITHER`.
+        near_mm, wide_mm: voxels of both looks, as `propose` had them.
+        size: voxels of the region.
+        augment: False gives each as it is.
+        seed: items depend on it, on the index and on the epoch.
+    """
+
+    WITHOUT_WIDE = 0.1
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        near_mm: Sequence[float],
+        wide_mm: Sequence[float],
+        size: Sequence[int],
+        *,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.candidates, self.augment, self.seed = candidates, augment, seed
+        self.near_mm, self.wide_mm = near_mm, wide_mm
+        self.size = (int(size[0]), int(size[1]), int(size[2]))
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        """Candidates."""
+        return len(self.candidates)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as in the epoch of this number, from 0."""
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """The item, drawn afresh."""
+        c = self.candidates
+        rng = np.random.default_rng((self.seed, index, self._epoch))
+        frame, shift = np.eye(3), np.zeros(3)
+        if self.augment:
+            frame, shift = random_frame(rng, scale=(0.92, 1.08), tilt_deg=10), rng.uniform(-2, 2, 3)
+        hu, mask = self._turned(self.near_mm, frame, shift, c.near_hu[index], c.near_mask[index])
+        wide = self._turned(self.wide_mm, frame, shift, c.wide_hu[index], c.wide_mask[index], c.wide_inside[index])
+        wide_hu = wide[0]
+        if self.augment:
+            noise = rng.integers(2**32)
+            hu, wide_hu = (vary_hu(x, np.random.default_rng(noise)) for x in (hu, wide_hu))
+        channels = [
+            near_channels(hu, mask / 255, float(self.near_mm[2])),
+            wide_channels(wide_hu, wide[1] / 255, wide[2] / 255, self.wide_mm),
+        ]
+        if self.augment and rng.random() < self.WITHOUT_WIDE:
+            channels[1] = torch.zeros_like(channels[1])
+        return {"image": torch.cat(channels), "label": torch.from_numpy(c.label[index]), "id": str(c.id[index])}
+
+    def _turned(
+        self, spacing_mm: Sequence[float], frame: NDArray[np.float64], shift: NDArray[np.float64], *arrays: NDArray
+    ) -> list[Tensor]:
+        """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
+        kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
+        seen = Grid.around(shift, spacing_mm, self.size, frame)
+        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))
