@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from monai_lung.errors import (
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Growth, Person, Prior, Report, Sensitivity
+from monai_lung.model import CT, Growth, Lungs, Person, Prior, Report, Sensitivity
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
@@ -89,6 +91,7 @@ class Analyzer:
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self._networks: Networks | None = None
+        self._loading: Future[Networks] | None = None
 
     @property
     def networks(self) -> Networks:
@@ -99,24 +102,36 @@ class Analyzer:
             UsageError: the device isn't there.
         """
         if self._networks is None:
-            from monai_lung.inference import load_networks
-
-            self._networks = load_networks(
-                self.options.device,
-                segmentation_dir=self.options.segmentation_dir,
-                classification_dir=self.options.classification_dir,
-                trust_config=self.options.trust_config,
-            )
+            self._networks = self._loading.result() if self._loading else self._load()
+            self._loading = None
         return self._networks
+
+    def _load(self) -> Networks:
+        from monai_lung.inference import load_networks
+
+        return load_networks(
+            self.options.device,
+            segmentation_dir=self.options.segmentation_dir,
+            classification_dir=self.options.classification_dir,
+            trust_config=self.options.trust_config,
+        )
+
+    def _load_aside(self) -> None:
+        """Begin to import torch and load the networks in a thread, unless that is done: a CT is read meanwhile."""
+        if self._networks is None and self._loading is None:
+            pool = ThreadPoolExecutor(1, "networks")
+            self._loading = pool.submit(self._load)
+            pool.shutdown(wait=False)
 
     def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
         timing: dict[str, float] = {}
+        self._load_aside()
+        ct, lungs = self._read(source, timing, progress)
         with _timed("read", timing, progress):
-            ct = self._read(source)
             earlier = self._read_prior(ct)
         networks = self.networks
-        found = self.find(ct, timing, progress)
+        found = self.find(ct, timing, progress, lungs)
         point = networks.rate_settings.operating_point(self.options.sensitivity)
         kept, aside = split(found, point)
         growths, prior, warnings = self._against_prior(kept, earlier, timing, progress)
@@ -140,8 +155,14 @@ class Analyzer:
             warnings=(*ct.warnings, *found.lungs.warnings, *about_person, *warnings),
         )
 
-    def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
-        """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
+    def find(
+        self,
+        ct: CT,
+        timing: dict[str, float] | None = None,
+        progress: Progress | None = None,
+        lungs: Lungs | None = None,
+    ) -> Found:
+        """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
         from monai_lung.clinical.low_attenuation import low_attenuation_percent
         from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate
@@ -150,7 +171,7 @@ class Analyzer:
         timing = {} if timing is None else timing
         networks = self.networks
         with _timed("lungs", timing, progress):
-            lungs = segment_lungs(ct.hu, ct.affine_lps)
+            lungs = segment_lungs(ct.hu, ct.affine_lps) if lungs is None else lungs
             lungs = replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
@@ -170,12 +191,17 @@ class Analyzer:
         rows.sort(key=lambda row: (-row[2].volume_mm3, row[2].center_mm))
         return Found(ct, lungs, tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[1] for r in rows))
 
-    def _read(self, source: CT | Case | Path | str) -> CT:
+    def _read(
+        self, source: CT | Case | Path | str, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[CT, Lungs | None]:
+        """The CT, and its lungs where it had to be read."""
         if isinstance(source, CT):
-            return source
-        from monai_lung.io import read_ct
+            return source, None
+        from monai_lung.chest import read_chest
 
-        return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
+        options = self.options
+        stage = partial(_timed, timing=timing, progress=progress)
+        return read_chest(source, series_uid=options.series_uid, allow_gaps=options.allow_gaps, stage=stage)
 
     def _read_prior(self, ct: CT) -> PriorExamination | None:
         """The earlier examination, read and found to fit before anything slow runs."""
@@ -200,7 +226,7 @@ class Analyzer:
         look = None
         with _timed("prior", timing, progress):
             if earlier.ct is not None:
-                there = self.find(earlier.ct)
+                there = self.find(earlier.ct, lungs=earlier.lungs)
                 point = self.networks.rate_settings.operating_point(self.options.sensitivity)
                 earlier = find_prior(earlier, *split(there, point))
                 look = looking_at(there, self.networks)
@@ -251,7 +277,7 @@ def write(
 
     formats = check_formats(formats)
     ct = report.ct
-    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda sha256: sha256 == ct.sha256)))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)

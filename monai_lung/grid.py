@@ -326,8 +326,8 @@ def _oblique(
     # grid_sample wants -1...1 over voxel centres and the axes in reverse order
     scale = 2 / np.maximum(np.array(part.shape[2:]) - 1, 1)
     step = torch.from_numpy(to_index[:3, :3] * scale[:, None]).float()
-    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
-    total = torch.zeros((len(channels), *shape))
+    i, j, k = (torch.arange(n, dtype=torch.float32, device="cpu") for n in shape)
+    total = torch.zeros((len(channels), *shape), dtype=torch.float32, device="cpu")
     for offset in offsets:
         start = torch.from_numpy((to_index[:3, 3] + offset - first) * scale - 1).float()
         points = [

@@ -62,6 +62,8 @@ class Series:
     """Whether the scanner calls it derived rather than original."""
     number: int | None = None
     """DICOM's series number, as a workstation lists it."""
+    region: Literal["chest", "elsewhere", ""] = ""
+    """Of the body, as far as the headers say (`io.regions`)."""
 
 
 @dataclass(frozen=True)

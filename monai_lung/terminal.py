@@ -228,8 +228,13 @@ def _category(advice: Mapping[str, Any]) -> str:
     return {None: "-", "not-applicable": "n/a"}.get(category, f"{category}{advice.get('modifier', '')}")
 
 
-def series_row(series: Series, chosen: bool) -> dict[str, Any]:
-    """A series of a folder as plain values, and whether it would be analysed."""
+def series_row(series: Series, refused: str | None) -> dict[str, Any]:
+    """A series of a folder as plain values.
+
+    Args:
+        series: the series.
+        refused: None where another one is chosen, "" where it would be analysed, else why it's refused all the same.
+    """
     return {
         "series_uid": series.uid,
         "study_uid": series.study_uid,
@@ -242,22 +247,30 @@ def series_row(series: Series, chosen: bool) -> dict[str, Any]:
         "spacing_mm": series.spacing_mm,
         "suitable": series.suitable,
         "reason": series.reason,
-        "chosen": chosen,
+        "region": series.region,
+        "chosen": refused is not None,
+        "refused": refused or "",
     }
 
 
-def series_text(series: Sequence[Series], chosen: set[str]) -> str:
-    """The series of a folder, a block each, study by study; those that would be analysed carry an asterisk."""
+def series_text(series: Sequence[Series], chosen: Mapping[str, str]) -> str:
+    """The series of a folder, a block each, study by study.
+
+    Those that would be analysed carry an asterisk, those that would be but are refused an exclamation mark: `chosen`
+    has their UIDs, with the reason or "".
+    """
     lines: list[str] = []
     study = None
     for one in sorted(series, key=lambda s: (str(s.study_date or ""), s.study_uid)):
         if one.study_uid != study:
             study = one.study_uid
             lines.append(f"Study of {one.study_date or 'unknown date'}")
-        mark = "*" if one.uid in chosen else " "
+        mark = " " if one.uid not in chosen else "!" if chosen[one.uid] else "*"
         spacing = " x ".join(f"{v:.2f}" for v in one.spacing_mm) + " mm" if one.spacing_mm else "no spacing"
         lines.append(f"{mark} {one.modality or '?':<4} {len(one.files):>4} files  {spacing}  {one.kernel}".rstrip())
         lines.append(f"       {one.description}"[:WIDTH].rstrip() if one.description else "")
         lines.append(f"       {one.uid}")
         lines.append(f"       {'' if one.suitable else 'not analysed: '}{one.reason}"[: 2 * WIDTH].rstrip())
+        if chosen.get(one.uid):
+            lines.append(f"       refused: {chosen[one.uid]}"[: 3 * WIDTH].rstrip())
     return "\n".join(line for line in lines if line)

@@ -47,7 +47,7 @@ _TAGS = (
     *(0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
-    *(_PARTS, _PER_FRAME),
+    *(_PARTS, _PER_FRAME, 0x00180015),
 )
 
 
@@ -101,6 +101,7 @@ class Header:
     patient_id: str = field(default="", repr=False)
     series_number: int | None = None
     image_number: int | None = None
+    body_part: str = ""
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -277,6 +278,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         patient_id=_text(data, 0x00100020),
         series_number=_whole(data, _NUMBERS[0]),
         image_number=_whole(data, _NUMBERS[1]),
+        body_part=_text(data, 0x00180015),
     )
 
 

@@ -6,12 +6,14 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.errors import DamagedSlicesError, DecodeError, UsageError
+from monai_lung.errors import DamagedSlicesError, DecodeError, InputError, UsageError
 from monai_lung.io.cases import Case, find_cases
+from monai_lung.io.charset import guessed, undeclared
 from monai_lung.io.content import content_sha256
 from monai_lung.io.geometry import Layout, lay_out
 from monai_lung.io.header import Header
@@ -20,6 +22,9 @@ from monai_lung.io.pixels import check_hu, read_pixels
 from monai_lung.io.plane import source_slices
 from monai_lung.io.series import headers_of
 from monai_lung.model import CT, SourceSlice
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _SALT = "monai-lung"
 
@@ -45,14 +50,41 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
         GeometryError: the slices form no regular volume.
         DecodeError: a file is damaged, truncated, vanished, or needs a decoder that is missing.
     """
-    if isinstance(path, Case):
-        case = path
-    else:
-        cases = find_cases(path, series_uid)
-        if len(cases) > 1:
-            raise UsageError(f"{shown(path)} holds {len(cases)} cases: name one file, one study, or a series UID")
-        case = cases[0]
+    case = path if isinstance(path, Case) else one_case(path, series_uid)
     return _read_volume(case) if case.series is None else _read_series(case, allow_gaps)
+
+
+def one_case(path: Path | str, series_uid: str | None = None) -> Case:
+    """The only case of a path; errors as `read_ct`."""
+    cases = find_cases(path, series_uid)
+    if len(cases) > 1:
+        raise UsageError(f"{shown(path)} holds {len(cases)} cases: name one file, one study, or a series UID")
+    return cases[0]
+
+
+def lay_out_case(case: Case, allow_gaps: bool = False) -> Layout:
+    """The grid of a DICOM case by its headers, before any pixel is decoded: whatever refuses a series does so here.
+
+    Raises:
+        UsageError: the case is a volume file.
+        GeometryError: the slices form no regular volume.
+        DecodeError: a file vanished, or can't be read any more.
+    """
+    if case.series is None:
+        raise UsageError(f"{shown(case.path)} is no DICOM series")
+    try:
+        return lay_out(case.headers or headers_of(case.series), allow_gaps)
+    except OSError as error:
+        raise DecodeError(f"a file of series {case.series.uid} can't be read any more: {error.strerror}") from error
+
+
+def refusal(case: Case, allow_gaps: bool = False) -> str:
+    """Why `read_ct` would refuse a DICOM case, by its headers; "" where it would go on to the pixels."""
+    try:
+        lay_out_case(case, allow_gaps)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _read_volume(case: Case) -> CT:
@@ -65,13 +97,10 @@ def _read_volume(case: Case) -> CT:
 
 
 def _read_series(case: Case, allow_gaps: bool) -> CT:
-    series = case.series
+    layout, series = lay_out_case(case, allow_gaps), case.series
     if series is None:
         raise UsageError(f"{shown(case.path)} is no DICOM series")
-    try:
-        layout, grid, left_out = _stack(case.headers or headers_of(series), allow_gaps)
-    except OSError as error:
-        raise DecodeError(f"a file of series {series.uid} can't be read any more: {error.strerror}") from error
+    layout, grid, left_out = _with_pixels(layout, allow_gaps)
     if not layout.even:
         from monai_lung.io.resample import resample
 
@@ -97,9 +126,12 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
     )
 
 
-def _stack(headers: tuple[Header, ...], allow_gaps: bool) -> tuple[Layout, NDArray[np.int16], tuple[str, ...]]:
-    """The layout of slices, their pixels (n, rows, columns) as they are, and a warning of those that were left out."""
-    layout = lay_out(headers, allow_gaps)
+def _with_pixels(layout: Layout, allow_gaps: bool) -> tuple[Layout, NDArray[np.int16], tuple[str, ...]]:
+    """The pixels (n, rows, columns) of a layout as they are; without slices that can't be read where gaps are allowed.
+
+    Returns:
+        The layout of the slices that are left, their pixels, and a warning of the others.
+    """
     try:
         return layout, read_pixels(layout.headers, layout.reduction), ()
     except DamagedSlicesError as error:
@@ -143,10 +175,18 @@ def _patient(header: Header) -> tuple[str, tuple[str, ...]]:
     try:
         tags = ["PatientName", "PatientID", "IssuerOfPatientID"]
         data = dcmread(header.path, stop_before_pixels=True, force=True, specific_tags=tags)
-        name, number, issuer = (str(data.get(tag) or "").strip() for tag in tags)
+        name, number, issuer = (_element(data, tag) for tag in tags)
     except Exception:  # unknown characters, a file that is gone by now: the image is read all the same
         return "", ()
     if not number:
         return "", (name,) if name else ()
     salt = os.environ.get("MONAI_LUNG_SALT") or _SALT
     return hashlib.sha256("\0".join((salt, issuer, number)).encode()).hexdigest()[:32], (name, number)
+
+
+def _element(data: Dataset, keyword: str) -> str:
+    """An element as text, "" where it's missing; one that can't be read says so, and is told apart by its bytes."""
+    raw = undeclared(data, keyword)
+    if raw is None:
+        return str(data.get(keyword) or "").strip()
+    return guessed(raw) or f"({keyword} can't be read: its character set isn't declared; bytes {raw.hex()})"

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9001
+NODULE_RGB, LUNG_RGB = (255, 214, 10), {"right": (94, 158, 255), "left": (84, 212, 170)}
+"""What a viewer paints the segments in; nodules in the yellow of the page and the figure. Some viewers hang without."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
         tracking_uid=nodule.tracking_uid if nodule else None,
         tracking_id=f"Nodule {nodule.id}" if nodule else None,
         anatomic_regions=[codes.LUNG] if nodule else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*(NODULE_RGB if nodule else LUNG_RGB[segment.side])),
     )
     side = [highdicom.sr.CodedConcept.from_code(codes.SIDES[segment.side])]
     if nodule:

@@ -16,8 +16,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from monai_lung.chest import read_chest
 from monai_lung.errors import MaskError, UsageError
-from monai_lung.io import find_cases, read_ct, replacing, write_nifti
+from monai_lung.io import Case, find_cases, read_ct, replacing, write_nifti
+from monai_lung.io.reader import one_case
 from monai_lung.model import CT, LPS_RAS, Rating
 
 MASK_FILE = "nodules.nii.gz"
@@ -70,7 +72,10 @@ def _labels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 class ReadCTd(MapTransform):
-    """Read a CT with all checks of `read_ct`: a path or a case becomes int16 HU (1, X, Y, Z) with its RAS affine."""
+    """Read a CT with all checks of `read_ct`: a path or a case becomes int16 HU (1, X, Y, Z) with its RAS affine.
+
+    Of a study with several series it's the first that holds lungs, as in `analyze`.
+    """
 
     def __init__(self, keys: KeysCollection = "image", allow_gaps: bool = False) -> None:
         super().__init__(keys)
@@ -84,7 +89,12 @@ class ReadCTd(MapTransform):
         """
         items = dict(data)
         for key in self.key_iterator(items):
-            items[key] = image_of(read_ct(items[key], allow_gaps=self.allow_gaps))
+            case = items[key] if isinstance(items[key], Case) else one_case(items[key])
+            if case.others:
+                ct, _ = read_chest(case, allow_gaps=self.allow_gaps)
+            else:
+                ct = read_ct(case, allow_gaps=self.allow_gaps)
+            items[key] = image_of(ct)
         return items
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import kinds_bundles  # noqa: F401
+import kinds_choices  # noqa: F401
 import kinds_files  # noqa: F401
 import kinds_headers  # noqa: F401
 import kinds_pixels  # noqa: F401
@@ -14,7 +15,7 @@ import kinds_series  # noqa: F401
 import kinds_volumes  # noqa: F401
 from corpus import KINDS
 
-GROUPS = ("header", "pixels", "series", "volume", "files", "weights", "config")
+GROUPS = ("header", "pixels", "series", "volume", "files", "choice", "weights", "config")
 ENDS = ("read", "read with a warning", "refused")
 START, END = "<!-- kinds: written by tools/robustness -->", "<!-- end of kinds -->"
 

@@ -508,3 +508,67 @@ def test_a_real_feet_first_series(data_dir: Path, tmp_path: Path, assert_dicom_v
         seen[number] += int(frame.sum())
     assert seen == {number: int(mask.sum()) for number, mask in truth.items()}
     assert_dicom_valid(tmp_path / "seg.dcm")
+
+
+def test_each_segment_says_what_colour_it_is_painted_in(make_report: MakeReport, tmp_path: Path) -> None:
+    """OHIF hangs at a segment without one."""
+    from highdicom.color import CIELabColor
+
+    segments = saved(make_report(2), tmp_path).SegmentSequence
+    colours = [CIELabColor.from_dicom_value(s.RecommendedDisplayCIELabValue).to_rgb() for s in segments]
+    expected = [dicom_seg.LUNG_RGB["right"], dicom_seg.LUNG_RGB["left"], *[dicom_seg.NODULE_RGB] * 2]
+    np.testing.assert_allclose(colours, expected, atol=2)
+
+
+def changed_source(report: Report, change: Callable[[Dataset], None]) -> Report:
+    """The report with the headers of its source instances changed."""
+    for source in report.ct.slices:
+        data = pydicom.dcmread(source.path)
+        change(data)
+        data.save_as(source.path)
+    return report
+
+
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "PatientID", "StudyID"])
+def test_identifiers_are_whole_however_long(make_report: MakeReport, tmp_path: Path, keyword: str) -> None:
+    """The first 16 characters of an accession number are another order's, the first 64 of an ID another patient's."""
+    number = "A" * 80 + "-1"
+
+    def change(data: Dataset) -> None:
+        data._dict.pop(pydicom.tag.Tag(keyword), None)
+        with pydicom.config.disable_value_validation():
+            setattr(data, keyword, number)
+
+    report = changed_source(make_report(1), change)
+    seg = saved(report, tmp_path)
+    assert seg[keyword].value == number
+    sr = pydicom.dcmread(dicom_sr.write(report, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+    assert sr[keyword].value == number
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("张三".encode("gbk"), ""),
+        ("Иванов".encode("cp1251"), ""),
+        ("山田^太郎".encode("shift_jis"), ""),
+        ("Müller^José".encode("latin-1"), "Müller^José"),
+        ("Müller^José".encode(), "Müller^José"),
+        ("张三".encode(), "张三"),
+    ],
+)
+def test_a_name_without_a_declared_character_set(
+    make_report: MakeReport, tmp_path: Path, caplog: pytest.LogCaptureFixture, raw: bytes, name: str
+) -> None:
+    """What would come out as another name stays empty, with a word that doesn't quote it."""
+    placeholder = b"N" * (len(raw) + len(raw) % 2)
+
+    def change(data: Dataset) -> None:
+        data.pop("SpecificCharacterSet", None)
+        data.PatientName = placeholder.decode()
+
+    report = changed_source(make_report(1), change)
+    for source in report.ct.slices:
+        source.path.write_bytes(source.path.read_bytes().replace(placeholder, raw.ljust(len(placeholder))))
+    assert str(saved(report, tmp_path).PatientName) == name
+    assert ("PatientName has no declared character set and can't be read" in caplog.text) is (not name)
