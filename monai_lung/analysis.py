@@ -165,7 +165,7 @@ class Analyzer:
         """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
         from monai_lung.clinical.low_attenuation import low_attenuation_percent
         from monai_lung.clinical.measurements import measure
-        from monai_lung.inference import delineate, find, rate, within_lungs
+        from monai_lung.inference import delineate, find, rate
         from monai_lung.transforms.lungs import segment_lungs
 
         timing = {} if timing is None else timing
@@ -177,7 +177,7 @@ class Analyzer:
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
         with _timed("delineate", timing, progress):
-            outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
+            outlines = delineate(ct, seeds, networks, lungs)
         with _timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks, lungs)
         kept = [
@@ -277,7 +277,7 @@ def write(
 
     formats = check_formats(formats)
     ct = report.ct
-    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: (ct.sha256,))))
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda sha256: sha256 == ct.sha256)))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)

@@ -60,10 +60,10 @@ class Series:
     """Slices at different places; a multi-frame file holds several."""
     derived: bool = False
     """Whether the scanner calls it derived rather than original."""
-    region: Literal["chest", "elsewhere", ""] = ""
-    """Of the body, as far as the headers say (`io.regions`)."""
     number: int | None = None
     """DICOM's series number, as a workstation lists it."""
+    region: Literal["chest", "elsewhere", ""] = ""
+    """Of the body, as far as the headers say (`io.regions`)."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class CT:
         name: the case's name, safe in a path, nothing of the patient in it.
         path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
-        frame_of_reference_uid: DICOM's, "" where there is none.
+        frame_of_reference_uid: DICOM's, "" where there is none, or none that all slices share.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
-        resampled: True when the grid isn't the stored one (tilt, gaps): results are then mapped back through
-            each slice's own affine.
+        resampled: True when the grid isn't the stored one (tilt, gaps, half of the resolution): results are then mapped
+            back through each slice's own affine.
         warnings: what a reader of the results must know, a sentence each.
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from monai_lung import analysis
 from monai_lung.engine.options import Engine
 from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
-from monai_lung.io.content import contents
+from monai_lung.io import content_sha256
 from monai_lung.io.output import check_folder
 from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.report.place import own_name
@@ -79,10 +79,20 @@ class Job:
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
                 and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
-                and found["input"]["sha256"] in contents(case)
+                and _same_content(case)(found["input"]["sha256"])
             )
         except (InputError, OSError, KeyError, TypeError):
             return False
+
+
+def _same_content(case: Case) -> Callable[[str], bool]:
+    """Whether a digest is that of a case: of its first series, or of one that was analysed in its place."""
+
+    @cache
+    def digest(n: int) -> str:
+        return content_sha256((case, *case.others)[n])
+
+    return lambda sha256: any(sha256 == digest(n) for n in range(1 + len(case.others)))
 
 
 def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
@@ -91,7 +101,7 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
     result = []
     for case in cases:
         try:
-            name = own_name(out, case.name, partial(contents, case), taken)
+            name = own_name(out, case.name, _same_content(case), taken)
         except InputError:  # whoever reads the case will say so
             name = case.name
         taken.add(name.lower())

@@ -116,7 +116,7 @@ def _sources(case: Case) -> set[object]:
     """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
     if case.series is None:
         return {case.path.resolve()}
-    if case.sha256:  # of an archive
+    if case.path.is_file() and case.path.parent not in case.series.files[0].parents:
         return {(case.path.resolve(), case.series.uid)}
     return {file.resolve() for file in case.series.files}
 
@@ -161,9 +161,16 @@ def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, .
             path,
             one,
             found.headers[one.study_uid, one.uid],
-            (*warnings, *passed_over(one, series[n + 1 :])),
+            (*warnings, *passed_over(one, series[n + 1 :]), *_stray_warnings(found, one)),
             files_sha256(one.files) if archive_of(one.files[0]) else "",
         )
         for n, one in enumerate(series)
     )
     return replace(chosen, others=tuple(others))
+
+
+def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
+    count = found.strays.get((series.study_uid, series.uid), 0)
+    if not count:
+        return ()
+    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)

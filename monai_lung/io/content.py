@@ -32,15 +32,6 @@ def content_sha256(case: Case) -> str:
     return case.sha256 or files_sha256(case.series.files if case.series else _volume_files(case.path))
 
 
-def contents(case: Case) -> tuple[str, ...]:
-    """`content_sha256` of a case, and of the other series that may be analysed in its place (`chest.read_chest`).
-
-    Raises:
-        DecodeError: as `content_sha256`.
-    """
-    return tuple(content_sha256(one) for one in (case, *case.others))
-
-
 def files_sha256(files: Sequence[Path]) -> str:
     """`content_sha256` of files.
 

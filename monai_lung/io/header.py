@@ -23,6 +23,7 @@ from monai_lung.io.paths import shown
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_DICOM_ROOT = "1.2.840.10008."
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _HEAD_BYTES = 32 * 1024
@@ -98,9 +99,9 @@ class Header:
     padding_limit: int | None = None
     parts: int = 1
     patient_id: str = field(default="", repr=False)
-    body_part: str = ""
     series_number: int | None = None
     image_number: int | None = None
+    body_part: str = ""
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -242,7 +243,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
     return Header(
         path=path,
         sop_uid=_text(data, 0x00080018),
-        sop_class=_text(data, 0x00080016),
+        sop_class=_sop_class(data),
         series_uid=_text(data, 0x0020000E),
         study_uid=_text(data, 0x0020000D),
         frame_of_reference_uid=_text(data, 0x00200052),
@@ -275,10 +276,16 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         padding_limit=_integer(data, 0x00280121),
         parts=_integer(data, _PARTS) or 1,
         patient_id=_text(data, 0x00100020),
-        body_part=_text(data, 0x00180015),
         series_number=_whole(data, _NUMBERS[0]),
         image_number=_whole(data, _NUMBERS[1]),
+        body_part=_text(data, 0x00180015),
     )
+
+
+def _sop_class(data: Dataset) -> str:
+    """SOPClassUID; that of the file's meta group where it is missing or was hashed as if it were the patient's."""
+    own, stored = _text(data, 0x00080016), _text(data.file_meta, 0x00020002)
+    return own if own.startswith(_DICOM_ROOT) or not stored.startswith(_DICOM_ROOT) else stored
 
 
 def _frames(header: Header, data: Dataset) -> Iterator[Header]:

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import DecodeError, InputError, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.errors import DamagedSlicesError, DecodeError, InputError, UsageError
 from monai_lung.io.cases import Case, find_cases
 from monai_lung.io.charset import guessed, undeclared
 from monai_lung.io.content import content_sha256
@@ -97,13 +100,14 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
     layout, series = lay_out_case(case, allow_gaps), case.series
     if series is None:
         raise UsageError(f"{shown(case.path)} is no DICOM series")
-    grid = read_pixels(layout.headers)
-    if layout.resampled:
+    layout, grid, left_out = _with_pixels(layout, allow_gaps)
+    if not layout.even:
         from monai_lung.io.resample import resample
 
         grid = resample(grid, layout)
     check_hu(grid, f"series {series.uid}")
     first, slices = layout.headers[0], source_slices(layout.headers)
+    frames = {h.frame_of_reference_uid for h in layout.headers}
     patient_key, patient = _patient(first)
     return CT(
         hu=grid.transpose(2, 1, 0),
@@ -111,15 +115,33 @@ def _read_series(case: Case, allow_gaps: bool) -> CT:
         name=case.name,
         path=case.source,
         series=replace(series, files=tuple(dict.fromkeys(h.path for h in layout.headers))),
-        frame_of_reference_uid=first.frame_of_reference_uid,
+        frame_of_reference_uid=frames.pop() if len(frames) == 1 else "",
         slices=slices,
         resampled=layout.resampled,
-        warnings=case.warnings + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
+        warnings=case.warnings + left_out + _value_warnings(layout.headers) + _name_warnings(slices) + layout.warnings,
         study_date=series.study_date,
         patient_key=patient_key,
         patient=patient,
         sha256=content_sha256(case),
     )
+
+
+def _with_pixels(layout: Layout, allow_gaps: bool) -> tuple[Layout, NDArray[np.int16], tuple[str, ...]]:
+    """The pixels (n, rows, columns) of a layout as they are; without slices that can't be read where gaps are allowed.
+
+    Returns:
+        The layout of the slices that are left, their pixels, and a warning of the others.
+    """
+    try:
+        return layout, read_pixels(layout.headers, layout.reduction), ()
+    except DamagedSlicesError as error:
+        if not allow_gaps:
+            raise
+        bad = set(error.slices)
+    sound = tuple(h for k, h in enumerate(layout.headers) if k not in bad)
+    warning = f"{len(bad)} of {len(layout.headers)} slices can't be read and were left out."
+    layout = lay_out(sound, allow_gaps)
+    return layout, read_pixels(layout.headers, layout.reduction), (warning,)
 
 
 def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,8 @@ class Found:
     headers: dict[tuple[str, str], tuple[Header, ...]]
     unreadable: tuple[str, ...]
     volumes: tuple[Path, ...]
+    strays: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Images that were left out of a series since they lie in another plane, or are no CT images."""
 
 
 def discover(path: Path | str) -> list[Series]:
@@ -155,10 +157,12 @@ def scan(path: Path) -> Found:
     for header in headers:
         if only in ("", header.series_uid):
             groups[header.study_uid, header.series_uid].append(header)
-    kept = {key: _without_localizers(group) for key, group in groups.items()}
+    slices = {key: _without_localizers(group) for key, group in groups.items()}
+    kept = {key: _without_strays(group) for key, group in slices.items()}
+    strays = {key: len(slices[key]) - len(kept[key]) for key in kept}
     where = regions(kept)
     series = _in_order({key: _describe(group, where[key]) for key, group in kept.items()})
-    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)))
+    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)), strays)
 
 
 def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:
@@ -199,6 +203,13 @@ def _without_localizers(headers: list[Header]) -> tuple[Header, ...]:
     """A scout that shares its series with the scan is left out of it."""
     others = tuple(h for h in headers if not _LOCALIZERS & set(h.image_type))
     return others or tuple(headers)
+
+
+def _without_strays(headers: tuple[Header, ...]) -> tuple[Header, ...]:
+    """A few images that are no CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
+    slices = tuple(h for h in headers if h.sop_class in _CT_CLASSES and not (has_geometry(h) and not is_axial(h)))
+    few = len(headers) - len(slices) <= max(3, 0.1 * len(headers))
+    return slices if few and len(slices) >= MIN_SLICES else headers
 
 
 def _in_order(series: dict[tuple[str, str], Series]) -> dict[tuple[str, str], Series]:
@@ -258,8 +269,8 @@ def _describe(headers: Sequence[Header], region: Region) -> Series:
         study_date=first.study_date,
         n_slices=n_slices,
         derived=first.image_type[0] == "DERIVED",
-        region=region,
         number=first.series_number,
+        region=region,
     )
 
 
@@ -269,6 +280,8 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
     kinds = set(first.image_type)
     if first.modality != "CT":
         return _KINDS.get(first.modality, f"modality {first.modality or 'missing'}")
+    if not first.sop_class.startswith("1.2.840.10008."):
+        return "its SOPClassUID is missing or none of DICOM's: it may be no CT image"
     if first.sop_class not in _CT_CLASSES:
         return "secondary capture or another object than a CT image"
     if _LOCALIZERS & kinds:
@@ -297,4 +310,4 @@ def headers_of(series: Series) -> tuple[Header, ...]:
     headers, unreadable = _read_all(list(series.files))
     if unreadable:
         raise DecodeError(unreadable[0])
-    return _without_localizers([h for h in headers if h.series_uid == series.uid])
+    return _without_strays(_without_localizers([h for h in headers if h.series_uid == series.uid]))

@@ -162,7 +162,8 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         sizes = " x ".join(map(str, shape))
         raise GeometryError(f"{shown(path)} is not one three-dimensional image ({sizes}): give one volume")
     if math.prod(shape) > MAX_VOXELS:
-        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}")
+        way_out = "resample its slices to half of their resolution, or give the DICOM series"
+        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}: {way_out}")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 

@@ -38,7 +38,6 @@ _READ = (
     "SpecificCharacterSet",
     "SOPClassUID",
     "StudyInstanceUID",
-    "FrameOfReferenceUID",
     "PatientBirthDate",
     "PatientSex",
     "StudyDate",
@@ -178,8 +177,9 @@ def _shared(ct: CT, first: Dataset) -> Dataset:
     if not study:
         log.warning("the series has no StudyInstanceUID: the DICOM objects carry one derived from the series")
     shared.StudyInstanceUID = study or derived_uid("study", series)
-    frame = _text(first, "FrameOfReferenceUID", 64) or ct.frame_of_reference_uid
-    shared.FrameOfReferenceUID = frame or derived_uid("frame of reference", series)
+    # Slices that don't share one lie in none of theirs: a frame of their own says what their positions say, that they
+    # belong together, and viewers find the slices by their instances.
+    shared.FrameOfReferenceUID = ct.frame_of_reference_uid or derived_uid("frame of reference", series)
     for keyword in _NAMES:
         groups = _text(first, keyword, 1000).split("=")  # alphabetic, ideographic, phonetic
         setattr(shared, keyword, "=".join(group[:64] for group in groups[:3]))
@@ -206,7 +206,8 @@ def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset, uid: s
 
     header = Dataset()
     header.update(shared)
-    header.SOPClassUID = _text(first, "SOPClassUID", 64) or CTImageStorage
+    known = _text(first, "SOPClassUID", 64), str(first.file_meta.get("MediaStorageSOPClassUID", ""))
+    header.SOPClassUID = next((uid for uid in known if uid.startswith("1.2.840.10008.")), CTImageStorage)
     header.SOPInstanceUID = uid
     header.Columns, header.Rows = source.shape
     spacing = np.linalg.norm(source.affine_lps[:3, :2], axis=0)

@@ -167,6 +167,8 @@ def _path(ct: CT, show_patient: bool) -> str:
         return text
     folders = text.split(os.sep)
     return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
+
+
 def _lungs(lungs: Lungs) -> dict[str, Any]:
     """Volumes, and the share below -950 HU where it was measured."""
     right, left = lungs.low_attenuation_percent or (None, None)

@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(.+)-[1-9]\d?\d?")
 
 
-def own_name(out: Path, name: str, contents: Callable[[], Collection[str]], taken: Collection[str] = ()) -> str:
-    """The name of the folder in `out` for the result of one content, or of any of a few that stand for each other.
+def own_name(out: Path, name: str, same: Callable[[str], bool], taken: Collection[str] = ()) -> str:
+    """The name of the folder in `out` for the result of one content.
 
     It's `name` where that is free or holds a result of this very content; else the name under which such a result lies
     there already; else `name` with a number that is free, and the log says so.
@@ -23,18 +23,18 @@ def own_name(out: Path, name: str, contents: Callable[[], Collection[str]], take
     Args:
         out: output folder.
         name: of the case.
-        contents: gives the digest of the content (`io.content.contents`); it's asked for only where a result is in the
-            way.
+        same: whether a digest is that of the content (`io.content_sha256`); asked only where a result is in the way.
         taken: names in lower case that others of the same run have.
 
     Raises:
         InputError: the content can't be read.
     """
     holder = content_of(out / name)
-    if name.lower() not in taken and (holder is None or holder in contents()):
+    if name.lower() not in taken and (holder is None or same(holder)):
         return name
     for other in _siblings(out, name):
-        if other.lower() not in taken and content_of(out / other) in contents():
+        holder = content_of(out / other)
+        if other.lower() not in taken and holder is not None and same(holder):
             return other
     number = 2
     while f"{name}-{number}".lower() in taken or (out / f"{name}-{number}").exists():

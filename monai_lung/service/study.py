@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
-from monai_lung.io import find_cases
-from monai_lung.io.content import contents
+from monai_lung.io import Case, find_cases
+from monai_lung.io.content import files_sha256
 from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome
@@ -34,7 +33,7 @@ def make_analysis(config: Config) -> Analysis:
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:
         try:
             (case,) = find_cases(source)
-            found = hashlib.sha256(" ".join(contents(case)).encode()).hexdigest()
+            found = _fingerprint(case)
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
             report = analyzer.analyze(case)
@@ -47,3 +46,8 @@ def make_analysis(config: Config) -> Analysis:
             return Outcome("failed", log.reason_of(error))
 
     return analysis
+
+
+def _fingerprint(case: Case) -> str:
+    """A digest of the files of all series that may be analysed."""
+    return files_sha256([path for one in (case, *case.others) if one.series for path in one.series.files])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from monai_lung.inference import delineate, find, within_lungs
+from monai_lung.inference import delineate, find
 from monai_lung.inference.delineate import delineate_each
 from monai_lung.inference.networks import (
     DelineateSettings,
@@ -103,7 +103,7 @@ class NoduleInferer(Inferer):
         for n, affine in enumerate(_affines(inputs)):
             ct = ct_of(inputs[n, 0], affine)
             lungs = Lungs(inputs[n, 1].cpu().numpy().astype(np.uint8), 0.0, 0.0)
-            outlines = within_lungs(delineate(ct, find(ct, lungs, finder), delineator), ct, lungs)
+            outlines = delineate(ct, find(ct, lungs, finder), delineator, lungs)
             result[n, 0] = torch.from_numpy(label_map(outlines, ct.hu.shape).astype(np.int32)).to(result.device)
         return result
 

@@ -16,6 +16,7 @@ import kinds_volumes  # noqa: F401
 from corpus import KINDS
 
 GROUPS = ("header", "pixels", "series", "volume", "files", "choice", "weights", "config")
+ENDS = ("read", "read with a warning", "refused")
 START, END = "<!-- kinds: written by tools/robustness -->", "<!-- end of kinds -->"
 
 
@@ -23,12 +24,9 @@ def table() -> str:
     """Counts, and a row a kind."""
     kinds = sorted(KINDS, key=lambda kind: GROUPS.index(kind.group))
     counts = Counter(kind.group for kind in kinds)
-    outcomes = Counter("refused" if k.refused else "read with a warning" if k.warned else "read" for k in kinds)
+    ends = Counter("refused" if k.refused else "read with a warning" if k.warned else "read" for k in kinds)
     lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + "."]
-    lines += [
-        "By outcome: " + ", ".join(f"{outcomes[o]} {o}" for o in ("read", "read with a warning", "refused")) + ".",
-        "",
-    ]
+    lines += ["", "What becomes of them: " + ", ".join(f"{ends[end]} {end}" for end in ENDS) + ".", ""]
     lines += ["| area | kind | what is broken | what becomes of it |", "|---|---|---|---|"]
     rows = ((k.group, k.name, k.what, k.outcome) for k in kinds)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import SeriesBuilder, body_hu, save
+from dicom_series import SeriesBuilder, assert_same_world, body_hu, save
 
 from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io import choose, discover, find_cases, read_ct, write_nifti
@@ -195,6 +195,30 @@ def test_file_names_and_folders_do_not_matter(tmp_path):
     ct = read_ct(tmp_path)
     np.testing.assert_array_equal(ct.hu, builder.hu)
     assert ct.warnings == ()
+
+
+def test_a_scout_across_the_slices_is_left_out(tmp_path):
+    """It doesn't call itself a localizer: its geometry tells."""
+    builder = SeriesBuilder()
+    scout = SeriesBuilder(orientation=(1, 0, 0, 0, 0, -1), seed=5).datasets[0]
+    scout.SeriesInstanceUID, scout.StudyInstanceUID = builder.uid, builder.datasets[0].StudyInstanceUID
+    builder.write(tmp_path)
+    save(scout, tmp_path / "-scout.dcm")
+    ct = read_ct(tmp_path)
+    assert_same_world(ct, builder)
+    assert any("1 images that lie across the slices" in w for w in ct.warnings)
+
+
+@pytest.mark.parametrize("uid", ["", "1.3.6.1.4.1.14519.5.2.1.9"])
+def test_a_class_that_was_lost_is_told_by_the_files_meta_group(tmp_path, uid):
+    """It was called a secondary capture, which it isn't."""
+    builder = SeriesBuilder()
+    builder.write(tmp_path)
+    for file in tmp_path.iterdir():
+        meta, _, rest = file.read_bytes().rpartition(b"1.2.840.10008.5.1.4.1.1.2\0")
+        assert meta.endswith(b"UI\x1a\0")
+        file.write_bytes(meta + uid.encode().ljust(26, b"\0") + rest)
+    assert_same_world(read_ct(tmp_path), builder)
 
 
 def test_files_without_preamble_are_read(tmp_path):

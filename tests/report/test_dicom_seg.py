@@ -141,17 +141,22 @@ def test_a_resampled_result_is_mapped_back_to_the_source_slices(
     assert {number for number, _ in seen} == set(labels)
 
 
-@pytest.mark.parametrize(("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97)])
+@pytest.mark.parametrize(
+    ("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97), ("too large", 0.96)]
+)
 def test_from_the_files_to_the_seg_the_lungs_keep_their_place(
-    make_report: MakeReport, tmp_path: Path, layout: str, dice: float
+    make_report: MakeReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, dice: float
 ) -> None:
     """Read by `io`, whatever grid it chooses: the phantom's lungs are a function of mm, and so must the SEG be."""
     from report_builder import lung_labels, world_of
 
     from monai_lung.io import read_ct
 
-    written = make_report(0, layout=layout)
+    written = make_report(0, layout="plain" if layout == "too large" else layout)
+    if layout == "too large":
+        monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", written.ct.hu.size // 2)
     ct = read_ct(written.ct.path, allow_gaps=True)
+    assert (ct.hu.shape[0] < written.ct.slices[0].shape[0]) == (layout == "too large")
     labels = lung_labels(world_of(ct.affine_lps, ct.hu.shape))
     seg = saved(replace(written, ct=ct, lungs=Lungs(labels, 1.0, 1.0)), tmp_path)
     by_uid = {s.sop_instance_uid: s for s in written.ct.slices}
@@ -324,6 +329,26 @@ def test_frames_of_a_multi_frame_source_are_referred_to(make_report: MakeReport,
         assert source.ReferencedSOPInstanceUID == one.sop_instance_uid
         position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
         np.testing.assert_allclose(position, frames[k].affine_lps[:3, 3], atol=1e-6)
+
+
+def test_a_frame_of_reference_for_each_slice_becomes_one(
+    make_report: MakeReport, assert_dicom_valid: Callable, tmp_path: Path
+) -> None:
+    """The SEG lies in one of its own, and refers to the slices by their instances."""
+    from monai_lung.io import read_ct
+
+    def edit(d: Dataset) -> None:
+        d.FrameOfReferenceUID = f"1.2.3.{d.InstanceNumber}"
+
+    written = make_report(1, edit=edit)
+    report = replace(written, ct=read_ct(written.ct.path))
+    seg = saved(report, tmp_path)
+    assert not str(seg.FrameOfReferenceUID).startswith("1.2.3.")
+    assert seg.FrameOfReferenceUID == dicom_seg.build(report).FrameOfReferenceUID
+    np.testing.assert_array_equal(segment_masks(seg, report.ct)[1], report.lungs.labels == 1)
+    instances = {i.ReferencedSOPInstanceUID for i in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert instances == {s.sop_instance_uid for s in written.ct.slices}
+    assert_dicom_valid(tmp_path / "seg.dcm")
 
 
 def test_a_series_without_study_uid(make_report: MakeReport, assert_dicom_valid: Callable, tmp_path: Path) -> None:
