@@ -297,5 +297,6 @@ def series_text(series: Sequence[Series], chosen: Mapping[str, str]) -> str:
         lines.append(f"       {one.uid}")
         lines.append(f"       {'' if one.suitable else 'not analysed: '}{one.reason}"[: 2 * WIDTH].rstrip())
         if chosen.get(one.uid):
-            lines.append(f"       refused: {chosen[one.uid]}"[: 3 * WIDTH].rstrip())
+            reason = f"refused: {chosen[one.uid].removeprefix(f'series {one.uid} ')}"
+            lines += textwrap.wrap(reason, WIDTH, initial_indent=" " * 7, subsequent_indent=" " * 9)
     return "\n".join(line for line in lines if line)

@@ -26,7 +26,7 @@ def region(ct: CT, outline: Outline, settings: RateSettings, lungs: Lungs | None
         return region_channels(hu, mask)
     near = near_channels(hu, mask, settings.spacing_mm[2])
     if lungs is None:
-        return torch.cat([near, torch.zeros((WIDE_CHANNELS, *settings.region))])
+        return torch.cat([near, torch.zeros((WIDE_CHANNELS, *settings.region), dtype=near.dtype, device=near.device)])
     hu, mask, inside = (
         torch.from_numpy(a) for a in look(ct, lungs, outline, settings.wide_spacing_mm, settings.region)
     )
