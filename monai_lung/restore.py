@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from monai_lung.model import (
 from monai_lung.report.formats import REJECTED
 
 Kind = TypeVar("Kind")
+_log = logging.getLogger(__name__)
 
 
 def restore(folder: Path, ct: Path | None = None) -> Report:
@@ -93,7 +95,7 @@ def _report(folder: Path, content: Mapping[str, Any], ct: CT) -> Report:
         nodules=tuple(_nodule(row, labels) for row in content["nodules"]),
         guidelines={name: _instance(Advice, row) for name, row in content["guidelines"].items()},
         person=_instance(Person, content["person"]),
-        prior=_prior(prior, folder) if prior else None,
+        prior=_prior(prior) if prior else None,
         weights=content["weights"],
         software=content["software"],
         timing_s=content["timing_s"],
@@ -167,20 +169,28 @@ def _voxel(measured: Measurements) -> Outline:
     return Outline(one, one.astype(np.float32), measured.center_index, seed)
 
 
-def _prior(row: Mapping[str, Any], folder: Path) -> Prior:
+def _prior(row: Mapping[str, Any]) -> Prior:
     """The earlier examination; its CT too, where it's still there."""
-    from monai_lung.io import read_ct
-
-    path = folder / row["path"] if row.get("path") else None
     places = tuple(_value(one.get("now_mm")) for one in row["gone"])
     return Prior(
         study_date=_value(row["study_date"], "study_date"),
         source=row["source"],
         gone=tuple((_value(one["center_mm"]), one["volume_mm3"]) for one in row["gone"]),
         residual_mm=row["residual_mm"],
-        ct=read_ct(path.resolve()) if path and path.exists() else None,
+        ct=_earlier_ct(Path(row["path"])) if row.get("path") else None,
         gone_now_mm=() if None in places else places,
     )
+
+
+def _earlier_ct(path: Path) -> CT | None:
+    """The earlier CT, for the views alone: without it the page has none of the prior."""
+    from monai_lung.io import read_ct
+
+    try:
+        return read_ct(path)
+    except MonaiLungError:
+        _log.warning("the earlier CT can't be read where it was: the page shows nothing of it")
+        return None
 
 
 def _instance(kind: type[Kind], row: Mapping[str, Any]) -> Kind:

@@ -13,5 +13,5 @@ def round_half_up(value: float, digits: int = 0) -> float:
     >>> round_half_up(8.5), round_half_up(53.495, 2)
     (9.0, 53.5)
     """
-    exact = Decimal(repr(round(value, 9)))
+    exact = Decimal(repr(round(float(value), 9)))  # float: numpy numbers write themselves otherwise
     return float(exact.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP))

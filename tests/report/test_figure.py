@@ -52,7 +52,7 @@ def test_outline_encloses_the_nodule_and_numbers_are_its_own(make_report):
     assert np.median(inside) > 200, "soft tissue is bright in the lung window"
     label = axes.get_xlabel()
     assert f"{m.long_axis_mm:.1f} × {m.short_axis_mm:.1f} mm" in label
-    assert "malignancy 43 % (30–60 %)" in label
+    assert "malignancy 43 % (30 to 60 %)" in label
     assert "growing, +60 %" in label
     assert f"{m.side} lung" in axes.get_title(loc="left")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import numpy as np
 import pytest
 
 from monai_lung.model import Growth, Rating
@@ -14,7 +15,7 @@ from monai_lung.report import wording
     ("rating", "said"),
     [
         (Rating(1.0, 0.4321, (0.3, 0.6)), "43 % (30 to 60 %)"),
-        (Rating(1.0, 0.999, (0.74, 1.0)), "> 95 % (74 to > 95 %)"),
+        (Rating(1.0, 0.999, (0.74, 1.0)), "> 95 % (74 % to > 95 %)"),
         (Rating(1.0, 1.0, (0.99, 1.0)), "> 95 % (> 95 %)"),
         (Rating(1.0, 0.004, (0.0, 0.05)), "< 1 % (< 1 to 5 %)"),
         (Rating(1.0, 0.061, (0.06, 0.52)), "6 % (6 to 52 %)"),
@@ -46,3 +47,9 @@ def test_no_probability_is_certain(rating, said):
 )
 def test_change_in_a_phrase(growth, said):
     assert wording.change(growth) == said
+
+
+def test_numbers_of_numpy_are_numbers():
+    """A doubling time computed by numpy once raised in the rounding."""
+    assert wording.number(np.float64(533.8667), 0) == "534"
+    assert wording.number(np.float32(-2.25)) == "−2.3"
