@@ -148,6 +148,7 @@ class Analyzer:
 
     def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
         """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
+        from monai_lung.clinical.low_attenuation import low_attenuation_percent
         from monai_lung.clinical.measurements import measure
         from monai_lung.inference import delineate, find, rate, within_lungs
         from monai_lung.transforms.lungs import segment_lungs
@@ -156,13 +157,14 @@ class Analyzer:
         networks = self.networks
         with _timed("lungs", timing, progress):
             lungs = segment_lungs(ct.hu, ct.affine_lps)
+            lungs = replace(lungs, low_attenuation_percent=low_attenuation_percent(ct, lungs))
         with _timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
         with _timed("delineate", timing, progress):
             outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
         with _timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks)
+            ratings = rate(ct, outlines, networks, lungs)
         kept = [
             (o, r)
             for o, r in zip(outlines, ratings, strict=True)

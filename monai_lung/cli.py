@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monai_lung.cli_options import person_from, person_options, sensitivity_option
+from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
@@ -125,7 +126,8 @@ def cli() -> None:
 
 cli.add_command(lidc)
 cli.add_command(serve)
-for _command in (serve, *lidc.commands.values()):
+cli.add_command(revise)
+for _command in (serve, revise, *lidc.commands.values()):
     _common(_command)
 
 

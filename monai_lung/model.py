@@ -151,6 +151,8 @@ class Lungs:
     right_ml: float
     left_ml: float
     warnings: tuple[str, ...] = ()
+    low_attenuation_percent: tuple[float | None, float | None] | None = None
+    """Share of the right and the left lung below -950 HU; None where it wasn't measured."""
 
 
 @dataclass(frozen=True)
@@ -393,8 +395,19 @@ class Prior:
     """Mean distance of the lungs' surfaces after registration."""
     ct: CT | None = None
     """The earlier CT itself, for views side by side; not written to any file."""
+    gone_now_mm: tuple[Point, ...] = ()
+    """Where the places of `gone` lie in this CT, in LPS mm; () where that wasn't worked out."""
     gone_outlines: tuple[Outline, ...] = ()
     """Outlines of `gone` in the earlier CT, in the same order; () with an earlier result."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reader decided on a finding, and when."""
+
+    nodule: int
+    decision: Literal["accepted", "rejected"]
+    at: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -409,6 +422,8 @@ class Report:
         operating_point: from which confidence on findings are reported.
         deciding_nodule: id of the nodule that decides the examination's advice, None without one.
         notes: what a reader should know before the list, a sentence each.
+        rejected: what a reader threw out: no guideline counts it; the ids are kept.
+        decisions: of a reader, the latest on each nodule.
         weights: network name to the sha256 of its weights.
         software: package name to version.
         timing_s: stage to seconds.
@@ -429,10 +444,15 @@ class Report:
     operating_point: OperatingPoint | None = None
     deciding_nodule: int | None = None
     notes: tuple[str, ...] = ()
+    rejected: tuple[Nodule, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
-    def nodule_labels(self) -> NDArray[np.uint16]:
-        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap."""
+    def nodule_labels(self, nodules: tuple[Nodule, ...] | None = None) -> NDArray[np.uint16]:
+        """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap.
+
+        `nodules` are others than those reported.
+        """
         labels = np.zeros(self.ct.hu.shape, np.uint16)
-        for nodule in sorted(self.nodules, key=lambda n: -n.id):
+        for nodule in sorted(self.nodules if nodules is None else nodules, key=lambda n: -n.id):
             labels[nodule.outline.box][nodule.outline.mask] = nodule.id
         return labels

@@ -18,8 +18,9 @@ from monai_lung.cli import run
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
 from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
+from monai_lung.report.findings import to_dict
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
-from monai_lung.terminal import table
+from monai_lung.terminal import report_text, table
 
 
 @pytest.fixture
@@ -363,6 +364,34 @@ def test_main_exits_with_the_code(monkeypatch):
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2
+
+
+def test_text_names_what_decides_before_the_rest(make_findings, tmp_path):
+    """The deciding nodule, then Lung-RADS, then Fleischner, then the rows, the most urgent first."""
+    content = make_findings
+    text = report_text(content, tmp_path)
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    lead = ["Nodule 12 decides: ground-glass", "Lung-RADS v2022 4B", "Fleischner 2017 n/a"]
+    order = [*lead, "\n12  right", "\n11  right"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places)
+    assert "image 54" in text
+    assert "1 more below the operating point, not counted" in text
+    assert "Note: Consider infection." in text
+
+
+@pytest.fixture
+def make_findings():
+    """Findings of two nodules: the second decides though the first ranks higher."""
+    content = to_dict(report("one"))
+    row = content["nodules"][0]
+    change = {"status": "growing", "volume_change_percent": 60.0}
+    second = {**row, "id": 12, "image_number": 54, "growth": change}
+    higher = {**row["guidelines"], "lung_rads_2022": {**row["guidelines"]["lung_rads_2022"], "category": "4X"}}
+    content["nodules"] = [{**row, "guidelines": higher, "growth": {**change, "status": "stable"}}, second]
+    content |= {"deciding_nodule": 12, "candidates": [row], "notes": ["Consider infection."], "prior": {}}
+    content["guidelines"]["lung_rads_2022"]["modifier"] = ""
+    return content
 
 
 def test_table_aligns():

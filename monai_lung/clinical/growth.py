@@ -166,7 +166,8 @@ def compare(
         places,
         alignment.residual_mm,
         prior.ct,
-        outlines if len(outlines) == len(gone) else (),
+        gone_now_mm=tuple(_point(p) for p in alignment.to_fixed(np.array([n.center_mm for n in gone]))),
+        gone_outlines=outlines if len(outlines) == len(gone) else (),
     )
 
 

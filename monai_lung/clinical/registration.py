@@ -46,6 +46,21 @@ class Alignment:
         """Points (n, 3) in LPS mm of the fixed examination, in LPS mm of the moving one."""
         return np.array([self.transform.TransformPoint(point) for point in np.asarray(points_mm, float).tolist()])
 
+    def to_fixed(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The way back: points (n, 3) in LPS mm of the moving examination, in LPS mm of the fixed one.
+
+        Fixed-point iteration (Chen et al., Med Phys 2008, doi 10.1118/1.2816107): it ends within 0.01 mm wherever the
+        deformation is as smooth as that of breathing.
+        """
+        points = np.asarray(points_mm, float).reshape(-1, 3)
+        here = points.copy()
+        for _ in range(50 if len(points) else 0):
+            error = self.to_moving(here) - points
+            here = here - error
+            if np.abs(error).max(initial=0.0) < 0.01:
+                break
+        return here
+
 
 @dataclass(frozen=True)
 class _Side:

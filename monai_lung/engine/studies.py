@@ -78,7 +78,7 @@ class Job:
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
-                and all((folder / name).is_file() for name in files_of(possible(self.formats, dicom=bool(case.series))))
+                and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
                 and found["input"]["sha256"] == content_sha256(case)
             )
         except (InputError, OSError, KeyError, TypeError):

@@ -9,28 +9,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from monai_lung.grid import Grid, resample
+from monai_lung.inference.looks import region
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Networks, RateSettings
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.slices import nodule_slices
-from monai_lung.model import CT, Outline, Rating
-from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS, region_channels
+from monai_lung.model import CT, Lungs, Outline, Rating
+from monai_lung.transforms.rating import SLICE_TARGETS, SURE, TARGETS
 
 _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 
-def rate(ct: CT, outlines: Sequence[Outline], networks: Networks) -> list[Rating]:
-    """The rating of each outline, in order."""
-    nodule, malignancy = rate_logits(ct, outlines, networks), malignancy_logits(ct, outlines, networks)
+def rate(ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None) -> list[Rating]:
+    """The rating of each outline, in order; where they lie in the lungs counts if these are given."""
+    nodule, malignancy = rate_logits(ct, outlines, networks, lungs), malignancy_logits(ct, outlines, networks)
     return [calibrate(row, x, networks.rate_settings) for row, x in zip(nodule, malignancy, strict=True)]
 
 
-def rate_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+def rate_logits(
+    ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None
+) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
     settings = networks.rate_settings
-    rows = _logits(lambda outline: region(ct, outline, settings), outlines, networks.rate, networks.device)
+    rows = _logits(lambda outline: region(ct, outline, settings, lungs), outlines, networks.rate, networks.device)
     return rows.reshape(len(outlines), len(TARGETS))
 
 
@@ -63,19 +65,11 @@ def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
         return torch.stack([network(regions.flip(m) if m else regions).float() for m in _MIRRORS]).mean(0)
 
 
-def region(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
-    """What the network sees: float32 (3, *region), centred on the middle of the outline's box."""
-    own = outline.grid(ct.grid)
-    target = Grid.around(outline.middle_mm(ct.grid), settings.spacing_mm, settings.region, own.patient_axes)
-    hu, mask = resample(ct.hu, ct.grid, target), resample(outline.mask, own, target, outside=0)
-    return region_channels(torch.from_numpy(hu), torch.from_numpy(mask))
-
-
 def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSettings) -> Rating:
     """Logits (T,) and the malignancy's logit to calibrated probabilities; the interval is around its probability."""
     middle = settings.slope * malignancy + settings.offset
     half = settings.spread * _stretch(settings)
-    nodule = _sigmoid(logits[TARGETS.index("nodule")])
+    nodule = _sigmoid(settings.nodule_slope * logits[TARGETS.index("nodule")] + settings.nodule_offset)
     return Rating(nodule, _sigmoid(middle), (_sigmoid(middle - half), _sigmoid(middle + half)))
 
 

@@ -9,6 +9,8 @@ from monai_lung.model import CT, Nodule, Report
 from monai_lung.report import wording
 from monai_lung.report.extras import require
 from monai_lung.report.findings import NOTICE
+from monai_lung.report.key_image import key_image
+from monai_lung.report.ranking import ranked
 from monai_lung.report.views import (
     EDGES,
     LUNG_WINDOW_HU,
@@ -26,34 +28,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NODULES = 6
-"""The largest ones are shown."""
+"""The one that decides and the most urgent ones are shown."""
 
-OUTLINE, LONG_SHORT, GROUND, INK, SOFT = "#ffd60a", "#5ee6ff", "#0f1419", "#e8edf2", "#a9b6c3"
+OUTLINE, FAINT, LONG_SHORT, GROUND, INK, SOFT = "#ffd60a", "#c9d1d9", "#5ee6ff", "#0f1419", "#e8edf2", "#a9b6c3"
 
 
-def write(report: Report, path: Path) -> Path:
-    """Write a PNG of 1800 pixels' width: the overview and the axial slices of up to six nodules with their outlines.
+def write(report: Report, path: Path, patient: str = "") -> Path:
+    """Write a PNG of 1800 pixels' width: overview, the deciding nodule's whole slice, and up to six nodules close up.
+
+    `patient` is written below: what identifies the patient, where that's wanted.
 
     Raises:
         UsageError: matplotlib isn't installed.
     """
     backend = require("matplotlib.backends.backend_agg", "figure.png")
-    figure = draw(report)
+    figure = draw(report, patient)
     backend.FigureCanvasAgg(figure)
     figure.savefig(path, format="png", facecolor=GROUND, metadata={"Software": None})
     return path
 
 
-def draw(report: Report) -> Figure:
+def draw(report: Report, patient: str = "") -> Figure:
     """The figure, not yet written.
 
     Raises:
         UsageError: matplotlib isn't installed.
     """
     figure: Figure = require("matplotlib.figure", "figure.png").Figure(figsize=(12, 7.2), dpi=150, facecolor=GROUND)
-    shown = report.nodules[:MAX_NODULES]
+    shown = ranked(report)[:MAX_NODULES]
     halves = figure.add_gridspec(1, 2, width_ratios=(2, 3), left=0.015, right=0.985, top=0.89, bottom=0.1, wspace=0.04)
-    _overview(figure.add_subplot(halves[0]), report)
+    left = halves[0].subgridspec(2 if shown else 1, 1, hspace=0.06)
+    _overview(figure.add_subplot(left[0]), report)
+    if shown:
+        _whole_slice(figure.add_subplot(left[1]), report.ct, shown[0])
     rows = 1 if len(shown) <= 2 else 2
     places = halves[1].subgridspec(rows, max(-(-len(shown) // rows), 1), wspace=0.06, hspace=0.36)
     for place, nodule in enumerate(shown):
@@ -64,16 +71,18 @@ def draw(report: Report) -> Figure:
     rest = len(report.nodules) - len(shown)
     more = f"; {rest} more nodule{'s' if rest > 1 else ''} not shown" if rest > 0 else ""
     figure.text(0.015, 0.025, NOTICE.capitalize() + more, color=SOFT, size=9)
+    figure.text(0.985, 0.025, patient, color=INK, size=10, ha="right", parse_math=False)
     return figure
 
 
 def _title(report: Report) -> str:
     count = len(report.nodules)
     parts = [report.ct.name, f"{count} nodule{'' if count == 1 else 's'}"]
+    parts += [f"no. {ranked(report)[0].id} decides"] if count > 1 else []
     parts += [
         f"{title} {wording.category(report.guidelines[key])}"
-        for key, title in wording.GUIDELINE_TITLES.items()
-        if key in report.guidelines
+        for key, title in wording.titles(report.guidelines).items()
+        if key != "brock"
     ]
     return "   ·   ".join(parts)
 
@@ -83,15 +92,38 @@ def _overview(axes: Axes, report: Report) -> None:
     effects = require("matplotlib.patheffects", "figure.png")
     image, box = coronal_overview(report)
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    circle = require("matplotlib.patches", "figure.png").Circle
+    for candidate in report.candidates:
+        place, radius = _circle(box, candidate)
+        axes.add_patch(circle(place, radius, fill=False, ec=FAINT, lw=0.6, ls=(0, (3, 2)), alpha=0.8))
     for nodule in reversed(report.nodules):
-        x, y = box.place("coronal", nodule.measurements.center_mm)
-        radius = nodule.measurements.max_diameter_3d_mm / 2 / box.spacing_mm + 2
-        circle = require("matplotlib.patches", "figure.png").Circle((x, y), radius, fill=False, ec=OUTLINE, lw=1.2)
-        axes.add_patch(circle)
+        (x, y), radius = _circle(box, nodule)
+        axes.add_patch(circle((x, y), radius, fill=False, ec=OUTLINE, lw=1.2))
         label = axes.text(x + radius + 1, y, str(nodule.id), color=OUTLINE, size=9, weight="bold", va="center")
         label.set(clip_on=True, path_effects=[effects.withStroke(linewidth=2, foreground="black")])
     axes.set_anchor("N")
     _edges(axes, EDGES["coronal"])
+
+
+def _circle(box: Box, nodule: Nodule) -> tuple[tuple[float, float], float]:
+    """Centre and radius of the circle around a nodule."""
+    radius = nodule.measurements.max_diameter_3d_mm / 2 / box.spacing_mm + 2
+    return box.place("coronal", nodule.measurements.center_mm), radius
+
+
+def _whole_slice(axes: Axes, ct: CT, nodule: Nodule) -> None:
+    """The whole axial slice of the nodule that decides, with its axes."""
+    image = key_image(ct, nodule)
+    axes.imshow(grey(image.hu, LUNG_WINDOW_HU), cmap="gray", vmin=0, vmax=255)
+    for x1, y1, x2, y2 in image.axes:
+        axes.plot([x1, x2], [y1, y2], color=LONG_SHORT, lw=0.8)
+    left, top, right, bottom = image.frame
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=OUTLINE, lw=0.9)
+    label = axes.text(right + 4, (top + bottom) / 2, str(nodule.id), color=OUTLINE, size=9, weight="bold", va="center")
+    effects = require("matplotlib.patheffects", "figure.png")
+    label.set(clip_on=True, path_effects=[effects.withStroke(linewidth=2, foreground="black")])
+    axes.set_anchor("N")
+    _edges(axes, EDGES["axial"])
 
 
 def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
@@ -128,10 +160,10 @@ def _numbers(nodule: Nodule) -> str:
     lines = [
         f"{wording.axes(m)}, {wording.volume(m.volume_mm3)}",
         f"malignancy {wording.malignancy(nodule.rating)}",
-        m.texture,
+        ", ".join(part for part in (m.texture, wording.image(nodule)) if part),
     ]
     if "lung_rads_2022" in nodule.guidelines:
-        lines[-1] += f", Lung-RADS {wording.category(nodule.guidelines['lung_rads_2022'])}"
+        lines.insert(0, f"Lung-RADS {wording.category(nodule.guidelines['lung_rads_2022'])}")
     if nodule.growth is not None:
         lines.append(", ".join(value for _, value in wording.growth(nodule.growth)[:2]))
     return "\n".join(lines)

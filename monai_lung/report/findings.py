@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from monai_lung.errors import InputError, UsageError
-from monai_lung.model import CT, Nodule, Report
+from monai_lung.model import CT, Lungs, Nodule, Prior, Report
 
 SCHEMA = "monai-lung/findings/2"
 OLDER = ("monai-lung/findings/1",)
@@ -50,12 +50,14 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "weights": dict(sorted(report.weights.items())),
         "input": _input(report, show_patient),
         "person": _fields(report.person),
-        "lungs": {"right_ml": _plain(report.lungs.right_ml, "ml"), "left_ml": _plain(report.lungs.left_ml, "ml")},
+        "lungs": _lungs(report.lungs),
         "operating_point": report.operating_point and _fields(report.operating_point),
         "notes": list(report.notes),
         "deciding_nodule": report.deciding_nodule,
         "nodules": [_nodule(nodule) for nodule in report.nodules],
         "candidates": [_candidate(nodule) for nodule in report.candidates],
+        "rejected": [_nodule(nodule) for nodule in report.rejected],
+        "decisions": [_fields(decision) for decision in report.decisions],
         "guidelines": _guidelines(report.guidelines),
     }
     if report.prior is not None:
@@ -63,18 +65,18 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
             "study_date": _plain(report.prior.study_date),
             "source": report.prior.source,
             "residual_mm": _plain(report.prior.residual_mm, "mm"),
-            "gone": [
-                {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3")}
-                for center, volume in report.prior.gone
-            ],
+            "gone": _gone(report.prior),
         }
     content["timing_s"] = {stage: _plain(seconds, "s") for stage, seconds in report.timing_s.items()}
     return content
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8."""
-    text = json.dumps(to_dict(report, show_patient), indent=1, ensure_ascii=False, allow_nan=False)
+    """Write `to_dict` as strict JSON in UTF-8; `prior.path` leads from the file's folder to the earlier CT."""
+    content = to_dict(report, show_patient)
+    if report.prior is not None and report.prior.ct is not None:
+        content["prior"]["path"] = _relative(report.prior.ct.path, Path(path).parent)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -160,11 +162,31 @@ def _path(ct: CT, show_patient: bool) -> str:
     """
     name, number = (*ct.patient, "", "")[:2]
     parts = [p.casefold() for p in re.split(r"[\W_]+", name) if len(p) >= 3 and p.casefold() not in number.casefold()]
-    text = os.fsencode(ct.path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(ct.path.absolute()).decode("utf-8", "backslashreplace")
     if show_patient or not parts:
         return text
     folders = text.split(os.sep)
     return os.sep.join("***" if any(p in folder.casefold() for p in parts) else folder for folder in folders)
+
+
+def _lungs(lungs: Lungs) -> dict[str, Any]:
+    """Volumes, and the share below -950 HU where it was measured."""
+    right, left = lungs.low_attenuation_percent or (None, None)
+    return {
+        "right_ml": _plain(lungs.right_ml, "ml"),
+        "left_ml": _plain(lungs.left_ml, "ml"),
+        "right_low_attenuation_percent": _plain(right, "percent"),
+        "left_low_attenuation_percent": _plain(left, "percent"),
+    }
+
+
+def _gone(prior: Prior) -> list[dict[str, Any]]:
+    """The prior's nodules without a partner now, and where their places lie today."""
+    now = prior.gone_now_mm or (None,) * len(prior.gone)
+    return [
+        {"center_mm": _plain(center, "mm"), "volume_mm3": _plain(volume, "mm3"), "now_mm": _plain(place, "mm")}
+        for (center, volume), place in zip(prior.gone, now, strict=True)
+    ]
 
 
 def _nodule(nodule: Nodule) -> dict[str, Any]:
@@ -191,6 +213,14 @@ def _place_and_size(nodule: Nodule) -> dict[str, Any]:
         "sop_instance_uid": nodule.sop_instance_uid,
         **_fields(nodule.measurements),
     }
+
+
+def _relative(target: Path, folder: Path) -> str:
+    """The way from a folder to the input; "" where there is none (another drive)."""
+    try:
+        return os.path.relpath(target, folder)
+    except ValueError:
+        return ""
 
 
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:

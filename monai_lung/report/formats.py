@@ -23,13 +23,17 @@ Writer = Callable[["Report", Path, bool], object]
 """Writes a report's files into a folder; the flag says whether the patient may be named."""
 
 
+REJECTED = "rejected.nii.gz"
+"""The mask of what a reader threw out; only there where something was."""
+
+
 @dataclass(frozen=True)
 class Format:
     """One kind of output.
 
     Attributes:
         name: what `--format` calls it.
-        files: what it leaves in a case's folder.
+        files: what it leaves in a case's folder; one may be a folder of files.
         write: what writes them.
         modules: libraries that it needs beyond the core.
         extra: the extra of the package that brings those.
@@ -73,6 +77,8 @@ def _nifti(report: Report, folder: Path, show_patient: bool) -> None:
 
     write_nifti(folder / "lungs.nii.gz", report.lungs.labels, report.ct.affine_lps)
     write_nifti(folder / "nodules.nii.gz", report.nodule_labels(), report.ct.affine_lps)
+    if report.rejected:  # so that a decision can be taken back
+        write_nifti(folder / REJECTED, report.nodule_labels(report.rejected), report.ct.affine_lps)
 
 
 def _seg(report: Report, folder: Path, show_patient: bool) -> None:
@@ -99,6 +105,18 @@ def _figure(report: Report, folder: Path, show_patient: bool) -> None:
     figure.write(report, folder / "figure.png")
 
 
+def _key(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import dicom_key
+
+    dicom_key.write(report, folder / "key_images")
+
+
+def _text(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import ris
+
+    ris.write(report, folder / "report.txt")
+
+
 def _csv(report: Report, folder: Path, show_patient: bool) -> None:
     from monai_lung.report import table
 
@@ -117,6 +135,8 @@ FORMATS = {
         Format("html", ("report.html",), _html, _PAGE, default=True, on_node=True),
         Format("figure", ("figure.png",), _figure, ("matplotlib",), on_node=True),
         Format("csv", ("nodules.csv",), _csv),
+        Format("key", ("key_images",), _key, ("highdicom", "PIL"), needs_dicom=True, on_node=True),
+        Format("text", ("report.txt",), _text, on_node=True),
     )
 }
 """Name to format, in the order in which they are written: what a format `needs` stands before it."""

@@ -14,6 +14,8 @@ from monai_lung.errors import InputError, UsageError
 from monai_lung.model import Report
 from monai_lung.report import findings
 from monai_lung.report.extras import require
+from monai_lung.report.ranking import ranked_rows
+from monai_lung.report.wording import GUIDELINE_TITLES
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Case:
     name: str
     findings: Mapping[str, Any] | None
     error: str = ""
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Summary:
 
     cases: tuple[Case, ...]
     files: tuple[Path, ...]
+
+    @property
+    def page(self) -> Path:
+        """The page among the files."""
+        return next(file for file in self.files if file.suffix == ".html")
 
     @property
     def failed(self) -> tuple[Case, ...]:
@@ -101,12 +109,13 @@ def _count(number: int, what: str) -> str:
 
 
 def nodule_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A flat row for each nodule of a findings file (`findings.to_dict`), every row with the same columns.
+    """A flat row for each nodule of a findings file (`findings.to_dict`), the deciding one and the most urgent first.
 
+    Every row has the same columns.
     Positions become center_x_mm, center_y_mm, center_z_mm (LPS) and center_i, center_j, center_k; advice and growth get
     their guideline or "growth" in front. What isn't known is None.
     """
-    return [_row(content, nodule) for nodule in content["nodules"]]
+    return [_row(content, nodule) for nodule in ranked_rows(content)]
 
 
 def write_csv(report: Report, path: Path) -> Path:
@@ -153,10 +162,13 @@ def _cases(folder: Path, target: Path) -> Iterator[Case]:
             continue
         path = place / "findings.json"
         try:
-            yield Case(place.name, findings.read(path)) if path.exists() else Case(place.name, None, _error(place))
+            if path.exists():
+                yield Case(place.name, findings.read(path), folder=place)
+            else:
+                yield Case(place.name, None, _error(place), place)
         except InputError as error:
             _log.warning("case %s: its findings can't be read", place.name)
-            yield Case(place.name, None, _one_line(error))
+            yield Case(place.name, None, _one_line(error), place)
 
 
 def _error(place: Path) -> str:
@@ -177,13 +189,14 @@ def _one_line(text: object) -> str:
 def _row(content: Mapping[str, Any], nodule: Mapping[str, Any]) -> dict[str, Any]:
     source, growth = content.get("input", {}), nodule.get("growth") or {}
     row = {"case": source.get("case"), "study_date": source.get("study_date"), "nodule": nodule.get("id")}
-    row["tracking_uid"] = nodule.get("tracking_uid")
+    row["decides"] = nodule["id"] == content.get("deciding_nodule") if nodule else None
+    row |= {name: nodule.get(name) for name in ("tracking_uid", "series_number", "image_number", "sop_instance_uid")}
     row |= dict(zip(("center_x_mm", "center_y_mm", "center_z_mm"), _three(nodule.get("center_mm")), strict=True))
     row |= dict(zip(("center_i", "center_j", "center_k"), _three(nodule.get("center_index")), strict=True))
     row |= {name: nodule.get(name) for name in _MEASURED}
     low, high = nodule.get("malignancy_interval") or (None, None)
     row |= {"malignancy_low": low, "malignancy_high": high}
-    for name in findings.GUIDELINES:
+    for name in GUIDELINE_TITLES:
         advice = (nodule.get("guidelines") or {}).get(name) or {}
         row |= {f"{name}_{part}": advice.get(part) for part in _ADVICE if part != "probability" or name == "brock"}
         if name == "brock":
@@ -212,7 +225,8 @@ def _case_row(case: Case) -> dict[str, Any]:
         "series_uid": source.get("series_uid"),
         "patient_key": source.get("patient_key"),
         "nodules": len(content["nodules"]) if content else None,
-        **{f"{name}_category": advice.get(name, {}).get("category") for name in findings.GUIDELINES[:2]},
+        "deciding_nodule": content.get("deciding_nodule"),
+        **{f"{name}_category": advice.get(name, {}).get("category") for name in ("lung_rads_2022", "fleischner_2017")},
         "right_ml": content.get("lungs", {}).get("right_ml"),
         "left_ml": content.get("lungs", {}).get("left_ml"),
         "warnings": "; ".join(source.get("warnings", ())),
@@ -237,7 +251,17 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], columns: Seque
 
 
 def _type(column: str) -> str:
-    if column in ("nodule", "center_i", "center_j", "center_k", "growth_interval_days"):
+    if column == "decides":
+        return "boolean"
+    if column in (
+        "nodule",
+        "series_number",
+        "image_number",
+        "center_i",
+        "center_j",
+        "center_k",
+        "growth_interval_days",
+    ):
         return "Int64"
     measured = ("_mm", "_mm3", "_hu", "_percent", "_days", "_probability", "_low", "_high")
     return "Float64" if column.endswith(measured) else "string"

@@ -28,8 +28,19 @@ EDGES: dict[Plane, tuple[str, str, str, str]] = {
 }
 """Patient's direction at the left, right, top and bottom edge of each plane."""
 
-LUNG_WINDOW_HU = (-1350.0, 150.0)
-MEDIASTINAL_WINDOW_HU = (-135.0, 215.0)
+
+@dataclass(frozen=True)
+class Preset:
+    """A window that readers know by name; both ends in HU."""
+
+    name: str
+    low: int
+    high: int
+
+
+PRESETS_HU = (Preset("Lung", -1350, 150), Preset("Soft tissue", -135, 215), Preset("Bone", -500, 1300))
+"""What pages offer, the first to start with."""
+LUNG_WINDOW_HU = (float(PRESETS_HU[0].low), float(PRESETS_HU[0].high))
 
 FINEST_MM, LARGEST = 0.65, 96
 """Spacing of a nodule's box where it's small enough, and about the most voxels along its side."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 
 from monai_lung.clinical.guidelines.fleischner_texts import describe
 from monai_lung.clinical.rounding import round_half_up
-from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating
+from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating, Report
 
 GUIDELINE_TITLES = {
     "lung_rads_2022": "Lung-RADS v2022",
@@ -17,13 +18,32 @@ GUIDELINE_TITLES = {
 """In the order in which they are shown."""
 
 UNKNOWN = "unknown"
+SURE, NEVER = 0.95, 0.01
+"""Beyond these a network's probability isn't told apart any more."""
 
-LEAST, MOST = 0.01, 0.95
-"""Probabilities beyond these are shown as "< 1 %" and "> 95 %"."""
-
-_DIRECTIONS = ("RL", "AP", "IS")
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
+
+EMPHYSEMA_PERCENT = 5.0
+"""Share of a lung below -950 HU from which on emphysema is suggested, as COPDGene counts it."""
+
+
+def titles(guidelines: Mapping[str, Advice]) -> dict[str, str]:
+    """The titles of the guidelines that were asked, in the order in which they are shown."""
+    return {key: title for key, title in GUIDELINE_TITLES.items() if key in guidelines}
+
+
+def date(day: datetime.date | None) -> str:
+    """Year-month-day; "unknown date" for None."""
+    return day.isoformat() if day else "unknown date"
+
+
+def image(nodule: Nodule) -> str:
+    """The DICOM image that shows the axes, as "series 3, image 54"; "" where there is none."""
+    if nodule.image_number is None:
+        return ""
+    series = "" if nodule.series_number is None else f"series {nodule.series_number}, "
+    return f"{series}image {nodule.image_number}"
 
 
 def number(value: float | None, decimals: int = 1) -> str:
@@ -34,26 +54,32 @@ def number(value: float | None, decimals: int = 1) -> str:
 
 
 def percent(probability: float | None) -> str:
-    """A probability in 0 ... 1 as whole per cent; "< 1 %" and "> 95 %" at the ends, where no figure is certain."""
+    """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    whole = round_half_up(100 * probability)
-    if probability < LEAST:
-        return f"< {100 * LEAST:.0f} %"
-    return f"> {100 * MOST:.0f} %" if probability > MOST else f"{whole:.0f} %"
+    return f"{100 * probability:.{0 if probability >= 0.1 else 1}f} %"
 
 
 def interval(low: float, high: float) -> str:
     """A range of probabilities."""
-    first, last = percent(low), percent(high)
-    if first == last:
-        return first
-    return f"{first if last.startswith('>') else first.removesuffix(' %')} to {last}"
+    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
+
+
+def likely(probability: float | None) -> str:
+    """What a network thinks likely: whole per cent, and never certain: "> 95 %", "< 1 %"."""
+    if probability is None or not math.isfinite(probability):
+        return UNKNOWN
+    if probability > SURE:
+        return f"> {100 * SURE:.0f} %"
+    return f"{100 * probability:.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
 
 
 def malignancy(rating: Rating) -> str:
-    """The calibrated probability with its interval."""
-    return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
+    """The calibrated probability with its interval, as "11 % (8–57 %)" or "> 95 % (74 to > 95 %)"."""
+    low, high = (likely(end) for end in rating.malignancy_interval)
+    plain = low[0].isdigit() and high[0].isdigit()
+    ends = f"{low.removesuffix(' %')}{'–' if plain else ' to '}{high}" if low != high else low
+    return f"{likely(rating.malignancy_probability)} ({ends})"
 
 
 def volume(mm3: float | None) -> str:
@@ -74,19 +100,14 @@ def position(measurements: Measurements) -> str:
 
 
 def point(point_mm: Point) -> str:
-    """An LPS position with the direction instead of a sign, as "56.0 L, 86.0 P, 116.0 I"."""
-    parts = (
-        f"{abs(value):.1f} {names[value >= 0]}" if math.isfinite(value) else UNKNOWN
-        for value, names in zip(point_mm, _DIRECTIONS, strict=True)
-    )
-    return ", ".join(parts)
+    """A position in DICOM's patient coordinates, as "x 56.0, y 86.0, z −116.0"."""
+    return ", ".join(f"{axis} {number(value)}" for axis, value in zip("xyz", point_mm, strict=True))
 
 
 def along(plane: str, first_mm: Point, spacing_mm: float, index: int) -> str:
-    """Where a slice of a box lies, as "116.0 mm I"."""
+    """Where a slice of a box lies in DICOM's patient coordinates, as "z −116.0 mm"."""
     axis = ("sagittal", "coronal", "axial").index(plane)
-    mm = first_mm[axis] + index * spacing_mm
-    return f"{abs(mm):.1f} mm {_DIRECTIONS[axis][mm >= 0]}"
+    return f"{'xyz'[axis]} {number(first_mm[axis] + index * spacing_mm)} mm"
 
 
 def measurements(m: Measurements) -> list[tuple[str, str]]:
@@ -99,16 +120,33 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         ("Volume", volume(m.volume_mm3)),
         ("Sphere of that volume", f"{number(m.equivalent_diameter_mm)} mm"),
         ("Texture", m.texture),
-        ("Mean HU of the core", number(m.core_mean_hu, 0)),
-        ("Mean HU with the rim (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
+        ("Mean HU (5–95 %)", f"{number(m.mean_hu, 0)} ({number(low, 0)} to {number(high, 0)})"),
     ]
+    if m.core_mean_hu is not None:
+        lines.append(("Mean HU of the core", number(m.core_mean_hu, 0)))
+    if m.benign_pattern:
+        what = "fat" if m.benign_pattern == "fat" else f"{m.benign_pattern} calcium"
+        lines.append(("Benign pattern", what))
     if m.texture == "part-solid":
         solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
         lines.append(("Solid part", solid if m.solid_volume_mm3 else "too small to be measured"))
     touches = m.pleura_distance_mm <= 0
     lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
-    lines.append(("Centre (LPS)", f"{point(m.center_mm)} mm"))
+    if others := [what for what in m.attachment if what != "pleura"]:
+        check = " (check that it is a nodule)" if {"hilum", "diaphragm"} & set(others) else ""
+        lines.append(("Touches", ", ".join(others) + check))
+    if m.juxtapleural_shape:
+        lines.append(("Shape", "flat at the pleura, as a lymph node's"))
+    if m.apex_distance_mm is not None:
+        lines.append(("Below the apex", f"{number(m.apex_distance_mm, 0)} mm"))
+    lines.append(("Centre (DICOM)", f"{point(m.center_mm)} mm"))
     return lines
+
+
+def facts(nodule: Nodule) -> list[tuple[str, str]]:
+    """The image that shows a nodule, and its measurements, as terms and values."""
+    shown = [("Image", image(nodule)), ("SOP instance UID", nodule.sop_instance_uid)]
+    return [*((term, value) for term, value in shown if value), *measurements(nodule.measurements)]
 
 
 def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -186,15 +224,15 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def growth(change: Growth) -> list[tuple[str, str]]:
+def growth(grown: Growth) -> list[tuple[str, str]]:
     """A nodule against the prior, as terms and what is said of each (without sizes)."""
-    lines: list[tuple[str, str]] = [("Status", change.status)]
-    if change.volume_change_percent is not None:
-        lines.append(("Volume change", f"{change.volume_change_percent:+.0f} %".replace("-", "\N{MINUS SIGN}")))
-    if change.doubling_days is not None:
-        lines.append(("Doubling time", f"{number(change.doubling_days, 0)} days"))
-    if change.interval_days is not None:
-        lines.append(("Interval", f"{change.interval_days} days"))
+    lines: list[tuple[str, str]] = [("Status", grown.status)]
+    if grown.volume_change_percent is not None:
+        lines.append(("Volume change", f"{_signed(grown.volume_change_percent)} %"))
+    if grown.doubling_days is not None:
+        lines.append(("Doubling time", f"{number(grown.doubling_days, 0)} days"))
+    if grown.interval_days is not None:
+        lines.append(("Interval", f"{grown.interval_days} days"))
     return lines
 
 
@@ -202,3 +240,41 @@ def heading(nodule: Nodule) -> str:
     """A nodule in one line."""
     m = nodule.measurements
     return f"{m.texture.capitalize()}, {number(m.mean_diameter_mm)} mm, {position(m)}"
+
+
+def change(grown: Growth) -> str:
+    """A nodule against the prior, in a phrase: what it is, how much, and what it was."""
+    words_of = {"new": "new", "not-covered": "not covered by the prior", "same-day": "prior of the same day"}
+    parts = [words_of.get(grown.status, grown.status)]
+    if grown.status == "new" and grown.prior_visible is not None:
+        parts[0] = "new, visible before" if grown.prior_visible else "new, not visible before"
+    if grown.volume_change_percent is not None:
+        parts.append(f"volume {_signed(grown.volume_change_percent)} %")
+    if grown.doubling_days is not None:
+        parts.append(f"doubling time {number(grown.doubling_days, 0)} days")
+    if grown.prior_volume_mm3 is not None:
+        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}"
+        parts.append(f"was {was}" + (f" on {date(grown.prior_date)}" if grown.prior_date else ""))
+    return ", ".join(parts)
+
+
+def emphysema(report: Report) -> list[str]:
+    """The share of low attenuation with its caveats, and where it's high what follows; [] where it wasn't measured."""
+    shares = report.lungs.low_attenuation_percent
+    if shares is None:
+        return []
+    each = [f"{side} {number(v)} %" for side, v in zip(("right", "left"), shares, strict=True) if v is not None]
+    kernel = f"kernel {report.ct.series.kernel}, " if report.ct.series and report.ct.series.kernel else ""
+    said = f"Lung below -950 HU: {', '.join(each)}".replace("-", "\N{MINUS SIGN}")
+    lines = [f"{said} ({kernel}slices {number(report.ct.spacing_mm[2])} mm apart)."]
+    most = max((v for v in shares if v is not None), default=0.0)
+    if most > EMPHYSEMA_PERCENT and report.person.emphysema is None:
+        lines.append(
+            "More than 5 % suggests emphysema. A sharp kernel's noise raises the share, thick slices and shallow "
+            "breath lower it. If you see emphysema, --emphysema makes Brock count it; so far it isn't counted."
+        )
+    return lines
+
+
+def _signed(percent_change: float) -> str:
+    return f"{percent_change:+.0f}".replace("-", "\N{MINUS SIGN}")

@@ -1,7 +1,7 @@
 """The report as a DICOM document for archives that know no HTML: an encapsulated PDF of the page, or a picture.
 
 The page becomes a PDF by Chromium, without network and with a profile of its own. Where there is none, or it fails, the
-figure goes as a secondary capture.
+figure goes as a secondary capture. What identifies the patient on it is the node's choice: archives differ.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monai_lung.io import replacing
 from monai_lung.model import Report
+from monai_lung.report import figure, html
 from monai_lung.report.dicom_source import (
     CHARACTER_SET,
     DEVICE_NAME,
@@ -27,6 +29,7 @@ from monai_lung.report.dicom_source import (
 )
 from monai_lung.report.extras import require
 from monai_lung.report.formats import FORMATS, files_of
+from monai_lung.service.config import IDENTIFIERS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -53,22 +56,44 @@ def find_chromium() -> str | None:
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
-def write_document(report: Report, folder: Path) -> Path:
+def write_document(report: Report, folder: Path, shows: Collection[str] = ()) -> Path:
     """Write `report.dcm` beside the files of a result: of its report.html, else of its figure.png.
 
     Its UIDs follow from those of the SEG and SR beside it.
+
+    Args:
+        report: what was found.
+        folder: of its files.
+        shows: which of `config.IDENTIFIERS` are printed on it; the DICOM header has them anyway.
 
     Raises:
         InputError: the CT's instances can't be read any more.
         OutputError: it can't be written.
     """
-    document = _pdf_document(report, folder) or _picture_document(report, folder)
+    patient = _identification(report, shows)
+    document = _pdf_document(report, folder, patient) or _picture_document(report, folder, patient)
+    document.BurnedInAnnotation = "YES" if patient else "NO"
     with replacing(folder / DOCUMENT) as temporary:
         document.save_as(temporary, enforce_file_format=True)
     return folder / DOCUMENT
 
 
-def _pdf_document(report: Report, folder: Path) -> Dataset | None:
+def _identification(report: Report, shows: Collection[str]) -> str:
+    """What identifies the patient, in one line; what the CT's header doesn't have is left out."""
+    if not shows:
+        return ""
+    header = source_headers(report.ct)[0]
+    born = str(header.get("PatientBirthDate", ""))
+    values = {
+        "name": header.PatientName.family_comma_given(),
+        "id": f"ID {header.PatientID}" if header.PatientID else "",
+        "birth_date": f"born {born[:4]}-{born[4:6]}-{born[6:]}" if born else "",
+        "accession_number": f"accession number {header.AccessionNumber}" if header.AccessionNumber else "",
+    }
+    return " · ".join(values[name] for name in IDENTIFIERS if name in shows and values[name])
+
+
+def _pdf_document(report: Report, folder: Path, patient: str) -> Dataset | None:
     """Encapsulated PDF Storage (PS3.3 A.45.1), None where there is no browser or it fails."""
     from pydicom.uid import EncapsulatedPDFStorage
 
@@ -76,7 +101,7 @@ def _pdf_document(report: Report, folder: Path) -> Dataset | None:
     if chromium is None:
         return None
     try:
-        pdf = _print(chromium, folder / FORMATS["html"].files[0])
+        pdf = _print(chromium, folder / FORMATS["html"].files[0], html.page(report, patient=patient) if patient else "")
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("no PDF (%s): the report goes as a picture", type(error).__name__)
         return None
@@ -91,11 +116,15 @@ def _pdf_document(report: Report, folder: Path) -> Dataset | None:
     return document
 
 
-def _picture_document(report: Report, folder: Path) -> Dataset:
+def _picture_document(report: Report, folder: Path, patient: str) -> Dataset:
     """The figure as Secondary Capture Image Storage (PS3.3 A.8.1)."""
     from pydicom.uid import SecondaryCaptureImageStorage
 
-    image = require("PIL.Image", "the report as a picture").open(folder / FORMATS["figure"].files[0]).convert("RGB")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        drawn = folder / FORMATS["figure"].files[0]
+        if patient:
+            drawn = figure.write(report, Path(work, drawn.name), patient)
+        image = require("PIL.Image", "the report as a picture").open(drawn).convert("RGB")
     pixels = image.tobytes()
     document = _document(report, folder, SecondaryCaptureImageStorage)
     document.Modality = "OT"
@@ -109,11 +138,14 @@ def _picture_document(report: Report, folder: Path) -> Dataset:
     return document
 
 
-def _print(chromium: str, page: Path) -> bytes:
-    """The page as a PDF."""
+def _print(chromium: str, page: Path, text: str) -> bytes:
+    """The page as a PDF; `text` takes its place where it isn't empty."""
     # beside the result's folder, not in /tmp: the node empties that place, also of what a kill has left there
     with tempfile.TemporaryDirectory(dir=page.parents[1], ignore_cleanup_errors=True) as work:
         target = Path(work, "report.pdf")
+        if text:
+            page = Path(work, page.name)
+            page.write_text(text, encoding="utf-8")
         call = [chromium, *_FLAGS, f"--user-data-dir={work}/profile", f"--print-to-pdf={target}"]
         if os.geteuid() == 0:
             call.append("--no-sandbox")  # it refuses to run as root otherwise
@@ -140,7 +172,7 @@ def _document(report: Report, folder: Path, sop_class: str) -> Dataset:
     document.SeriesDescription = f"{DEVICE_NAME} report"
     document.Manufacturer = document.ManufacturerModelName = DEVICE_NAME
     document.SoftwareVersions = algorithm_version(report)
-    document.ConversionType, document.BurnedInAnnotation = "WSD", "NO"
+    document.ConversionType = "WSD"
     document.InstanceNumber = 1
     document.ContentDate, document.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     document.file_meta = FileMetaDataset()

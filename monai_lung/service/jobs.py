@@ -102,7 +102,15 @@ class Jobs(threading.Thread):
         sync_folder(kept.parent)
         sync_folder(self._folders.results)
         return [
-            (f"{study.key}/{study.revision}/{FILES[name]}", destination.name)
+            (f"{study.key}/{study.revision}/{file}", destination.name)
             for destination in self._config.destination
             for name in destination.objects
+            for file in _files(kept, FILES[name])
         ]
+
+
+def _files(kept: Path, name: str) -> list[str]:
+    """The files of one kind of object, relative to the result's folder: one, or those of its folder."""
+    if (kept / name).is_dir():
+        return sorted(f"{name}/{path.name}" for path in (kept / name).iterdir())
+    return [name]

@@ -49,7 +49,7 @@ def make_analysis(config: Config) -> Analysis:
                 return Outcome("unchanged", fingerprint=found)
             report = _with_prior(analyzer, config, read_ct(case, allow_gaps=settings.allow_gaps), out)
             folder = write(report, out, _KEPT)
-            write_document(report, folder)
+            write_document(report, folder, config.analysis.report_shows)
             return Outcome("done", fingerprint=found, folder=folder)
         except _NOT_A_CHEST_CT as error:
             return Outcome("skipped", log.reason_of(error))

@@ -17,19 +17,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.errors import InputError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
+from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
-from monai_lung.model import CT, Lungs, Outline, Seed
+from monai_lung.model import Outline, Seed
 from monai_lung.training.datasets import vary_hu
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
 from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
 
+NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
+"""Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
 HIT_MM = 4.0
@@ -120,7 +123,7 @@ def _record(
     if hits:
         label = torch.stack(rating_targets(hits[0].donor.crop.row))
         label[0, 0] = hits[0].donor.agreement
-    near, wide = (looked_at(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
+    near, wide = (look(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
     diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
     return (
         near[0].astype(np.int16),
@@ -135,21 +138,6 @@ def _record(
         outline.seed.score,
         middle,
         diameter,
-    )
-
-
-def looked_at(
-    ct: CT, lungs: Lungs, outline: Outline, spacing_mm: Sequence[float], size: Sequence[int]
-) -> NDArray[np.float32]:
-    """HU, mask and lungs (3, *size) around an outline, along the patient, on voxels of `spacing_mm`."""
-    own = outline.grid(ct.grid)
-    target = Grid.around(outline.middle_mm(ct.grid), spacing_mm, size, own.patient_axes)
-    return np.stack(
-        [
-            resample(ct.hu, ct.grid, target),
-            resample(outline.mask, own, target, outside=0),
-            resample(lungs.labels > 0, ct.grid, target, outside=0),
-        ]
     )
 
 
@@ -179,6 +167,19 @@ def read(path: Path) -> Candidates:
             return Candidates(*[data[f.name] for f in fields(Candidates)])
     except Exception as error:  # zipfile, zlib, KeyError and ValueError
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
+
+
+def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in left_out)]
+    if not kept:
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+    return kept
 
 
 class CandidateDataset(Dataset[dict[str, object]]):
@@ -247,4 +248,4 @@ class CandidateDataset(Dataset[dict[str, object]]):
         """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
         kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
         seen = Grid.around(shift, spacing_mm, self.size, frame)
-        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen)))
+        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))

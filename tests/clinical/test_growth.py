@@ -230,11 +230,13 @@ def test_without_dates_there_is_no_doubling_time(pair: Pair) -> None:
 
 
 @pytest.mark.usefixtures("registered_once")
-def test_no_nodules_on_either_side(pair: Pair) -> None:
+def test_no_nodules_on_either_side(pair: Pair, aligned: Alignment) -> None:
     after, lungs, nodules = pair[1]
     growth, prior = compare([], after, lungs, prior_of(pair))
     assert growth == []
     assert len(prior.gone) == 4
+    there = aligned.to_moving(np.array(prior.gone_now_mm))
+    assert there == pytest.approx(np.array([center for center, _ in prior.gone]), abs=0.05), "the way back"
     growth, prior = compare(nodules, after, lungs, prior_of(pair, nodules=()))
     assert {g.status for g in growth} == {"new"}
     assert prior.gone == ()

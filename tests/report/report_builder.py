@@ -392,7 +392,7 @@ def build_report(
     none = Advice("Lung-RADS v2022", "1", "LDCT in 12 months", "no nodules")
     return Report(
         ct=ct,
-        lungs=Lungs(labels, ml[0], ml[1]),
+        lungs=Lungs(labels, ml[0], ml[1], low_attenuation_percent=(3.14, 7.2)),
         nodules=nodules,
         guidelines=dict(nodules[0].guidelines) if nodules else {"lung_rads_2022": none},
         person=person,

@@ -29,7 +29,7 @@ def words(drawn) -> str:
 @pytest.mark.parametrize("count", [0, 1, 4, 9])
 def test_shows_the_overview_and_up_to_six_nodules(make_report, count):
     drawn = figure.draw(make_report(count, nifti=True))
-    assert len(drawn.axes) == 1 + min(count, 6)
+    assert len(drawn.axes) == 1 + bool(count) + min(count, 6), "the overview, the whole slice, close ups"
     text = words(drawn)
     assert f"{count} nodule" in text
     assert text.count("10 mm\n") == min(count, 6), "each scale bar says how long it is"
@@ -44,7 +44,7 @@ def test_shows_the_overview_and_up_to_six_nodules(make_report, count):
 def test_outline_encloses_the_nodule_and_numbers_are_its_own(make_report):
     report = make_report(2, layout="feet-first", growth=True)
     m = report.nodules[0].measurements
-    axes = figure.draw(report).axes[1]
+    axes = figure.draw(report).axes[2]
     outline = next(line for line in axes.lines if line.get_color() == figure.OUTLINE)
     picture = np.asarray(axes.images[0].get_array())
     x, y = outline.get_data()

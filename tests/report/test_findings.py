@@ -44,7 +44,12 @@ def test_the_fields_of_the_design(make_report: MakeReport) -> None:
     assert content["schema"] == "monai-lung/findings/2"
     assert content["notice"] == "research use; decision support, not a diagnosis"
     assert content["weights"]["find"] == "cd" * 32
-    assert content["lungs"] == {"right_ml": round(report.lungs.right_ml, 1), "left_ml": round(report.lungs.left_ml, 1)}
+    assert content["lungs"] == {
+        "right_ml": round(report.lungs.right_ml, 1),
+        "left_ml": round(report.lungs.left_ml, 1),
+        "right_low_attenuation_percent": 3.1,
+        "left_low_attenuation_percent": 7.2,
+    }
     source = content["input"]
     assert source["series_uid"] == report.ct.series.uid
     assert source["study_uid"] == report.ct.series.study_uid
@@ -78,7 +83,7 @@ def test_growth_and_prior_only_with_a_prior(make_report: MakeReport) -> None:
         "study_date": "2019-05-06",
         "source": "ct",
         "residual_mm": 1.27,
-        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2}],
+        "gone": [{"center_mm": [-50.0, -30.0, -150.0], "volume_mm3": 95.2, "now_mm": None}],
     }
 
 

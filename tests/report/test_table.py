@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,7 +33,8 @@ def words(path: Path) -> str:
 
         def handle_starttag(self, tag, attrs):
             self.silent = tag in ("style", "script")
-            assert all(v.startswith(("#", "data:")) for k, v in attrs if k in ("src", "href"))
+            links = [v for k, v in attrs if k in ("src", "href")]
+            assert all(v.startswith(("#", "data:")) or v.endswith("/report.html") for v in links)
 
         def handle_endtag(self, tag):
             self.silent = False
@@ -176,6 +178,36 @@ def test_page_shows_distributions_and_failures(output, tmp_path):
     assert "F2 / F3 3" in text
     assert "Nodules by growth" in text
     assert "growing" in text
+
+
+def test_page_leads_from_the_most_urgent_case_to_its_report(output, tmp_path):
+    out, first = output
+    worse = {"lung_rads_2022": replace(first.guidelines["lung_rads_2022"], category="4X", label="")}
+    (out / "zz worst").mkdir()
+    findings.write(
+        replace(first, ct=replace(first.ct, name="zz worst"), guidelines=worse), out / "zz worst" / "findings.json"
+    )
+    (out / "zz worst" / "report.html").write_text("the report")
+    table.summarize(out, tmp_path / "summary")
+    text = (tmp_path / "summary" / "summary.html").read_text(encoding="utf-8")
+    cases = re.findall(r'<tr><th scope="row">(?:<a href="([^"]*)">)?([^<]*)', text)[-4:]
+    assert cases[0] == ("../out/zz%20worst/report.html", "zz worst")
+    assert [name for _, name in cases][-1] == "empty"
+    assert {link for link, _ in cases[1:]} == {""}, "the others have no page to lead to"
+    assert "<td>4X</td>" in text
+    nodule = first.nodules[0]
+    assert (
+        f"{nodule.measurements.side} {nodule.measurements.third}, {nodule.measurements.mean_diameter_mm:.1f} mm" in text
+    )
+
+
+def test_rows_lead_with_the_nodule_that_decides(make_report, tmp_path):
+    report = replace(make_report(3), deciding_nodule=2)
+    table.write_csv(report, tmp_path / "nodules.csv")
+    rows = read(tmp_path / "nodules.csv")
+    assert [(row["nodule"], row["decides"]) for row in rows] == [("2", "True"), ("1", "False"), ("3", "False")]
+    columns = list(rows[0])
+    assert columns.index("lung_rads_2022_category") < columns.index("fleischner_2017_category")
 
 
 def test_size_classes_take_the_limit_into_the_upper_one():

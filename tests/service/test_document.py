@@ -74,6 +74,27 @@ def test_the_page_becomes_a_pdf(result: tuple[Report, Path], assert_dicom_valid:
     assert again.SOPInstanceUID == found.SOPInstanceUID
 
 
+def test_what_identifies_the_patient_is_chosen(
+    result: tuple[Report, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the pages only what was asked for; the header of the object always has it."""
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nfor a; do :; done\ncp "${{a#file://}}" {tmp_path}/printed.html\nexit 1\n')
+    browser.chmod(0o700)
+    monkeypatch.setattr(document, "find_chromium", lambda: str(browser))
+    report, folder = result
+    plain = pydicom.dcmread(document.write_document(report, folder))
+    assert "PID-4711" not in (tmp_path / "printed.html").read_text(encoding="utf-8")
+    assert plain.BurnedInAnnotation == "NO"
+    shown = pydicom.dcmread(document.write_document(report, folder, ("id", "birth_date", "accession_number")))
+    text = (tmp_path / "printed.html").read_text(encoding="utf-8")
+    assert "ID PID-4711 · born 1955-01-02 · accession number A1" in text
+    assert str(shown.PatientName).split("^")[0] not in text
+    assert shown.BurnedInAnnotation == "YES"
+    assert (shown.pixel_array != plain.pixel_array).any(), "the picture shows it too"
+    assert "PID-4711" not in (folder / "report.html").read_text(encoding="utf-8"), "the kept page doesn't"
+
+
 def in_the_study_of(found: pydicom.Dataset, folder: Path) -> None:
     sr = pydicom.dcmread(folder / "sr.dcm")
     for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate"):

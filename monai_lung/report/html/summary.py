@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from monai_lung.report.findings import NOTICE
 from monai_lung.report.html.render import render
-from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
+from monai_lung.report.ranking import case_rank, ranked_rows
+from monai_lung.report.wording import GUIDELINE_TITLES, likely, number
 
 if TYPE_CHECKING:
-    from monai_lung.report.table import Summary
+    from monai_lung.report.table import Case, Summary
 
 SIZE_LIMITS_MM = (4.0, 6.0, 8.0, 15.0, 30.0)
 """Where the guidelines' size classes begin."""
@@ -48,24 +53,56 @@ def summary_page(summary: Summary) -> str:
         done=done,
         nodules=nodules,
         charts={title: _with_shares(bars) for title, bars in charts.items()},
-        rows=[(case.name, _case(case.findings)) for case in done if case.findings],
+        rows=[_row(case, summary.page) for case in sorted(done, key=_urgency)],
         warnings=warnings.most_common(),
         notice=NOTICE,
     )
 
 
-def _case(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Date, nodules, the largest, the highest probability, warnings."""
-    nodules, source = content["nodules"], content["input"]
-    largest = max((n["mean_diameter_mm"] or 0.0 for n in nodules), default=None)
+@dataclass(frozen=True)
+class Row:
+    """A case in the table: its report relative to the page ("" where there is none), and what its columns show."""
+
+    name: str
+    report: str
+    values: tuple[str, ...]
+
+
+def _urgency(case: Case) -> tuple[Any, ...]:
+    return (*case_rank(case.findings or {}), case.name)
+
+
+def _row(case: Case, page: Path) -> Row:
+    """Date, categories, the nodule that decides, its change, the highest probability, nodules, warnings."""
+    content = case.findings or {}
+    nodules, source = ranked_rows(content), content["input"]
+    first = nodules[0] if nodules else None
     highest = max((n["malignancy_probability"] or 0.0 for n in nodules), default=None)
-    return (
+    values = (
         source["study_date"] or "",
+        _given(content, "lung_rads_2022"),
+        _given(content, "fleischner_2017"),
+        f"{first['side']} {first['third']}, {number(first['mean_diameter_mm'])} mm {first['texture']}" if first else "",
+        ((first or {}).get("growth") or {}).get("status", ""),
+        "" if highest is None else likely(highest),
         str(len(nodules)),
-        "" if largest is None else f"{number(largest)} mm",
-        "" if highest is None else percent(highest),
         str(len(source["warnings"]) or ""),
     )
+    there = case.folder is not None and (case.folder / "report.html").is_file()
+    return Row(case.name, _link(case.folder / "report.html", page) if case.folder and there else "", values)
+
+
+def _link(target: Path, page: Path) -> str:
+    """From the page's folder to a file, as a relative address; "" where there is none (another drive)."""
+    try:
+        return quote(Path(os.path.relpath(target, page.parent)).as_posix())
+    except ValueError:
+        return ""
+
+
+def _given(content: Mapping[str, Any], key: str) -> str:
+    advice = content["guidelines"].get(key)
+    return _category(advice) if advice else ""
 
 
 def _with_shares(bars: Bars) -> list[tuple[str, int, float]]:
@@ -74,7 +111,9 @@ def _with_shares(bars: Bars) -> list[tuple[str, int, float]]:
     return [(name, count, count / longest if longest else 0.0) for name, count in bars]
 
 
-def _category(advice: dict[str, Any]) -> str:
+def _category(advice: Mapping[str, Any]) -> str:
+    if advice.get("label"):
+        return str(advice["label"])
     if advice["category"] is None:
         return " / ".join(dict.fromkeys(advice["by_risk"].values())) or "not known"
     return str(advice["category"]).replace("-", " ") + str(advice["modifier"])
