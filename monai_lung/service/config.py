@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from monai_lung.errors import ConfigError, UsageError
 from monai_lung.model import Risk, Sensitivity
 from monai_lung.report.formats import FORMATS
+from monai_lung.service.config_checks import check, check_address, check_ae_title, check_port, loopback
 
 IDENTIFIERS = ("name", "id", "birth_date", "accession_number")
 """What can be printed on the report's pages, in this order."""
@@ -45,7 +46,7 @@ class ClientTls:
     key: Path | None = None
 
     def __post_init__(self) -> None:
-        _check((self.certificate is None) == (self.key is None), "certificate", "and key come together")
+        check((self.certificate is None) == (self.key is None), "certificate", "and key come together")
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class Dicom:
     tls: ServerTls | None = None
 
     def __post_init__(self) -> None:
-        _check_ae_title(self.ae_title)
-        _check_address(self.address)
-        _check_port(self.port)
-        _check(self.quiet_s > 0, "quiet_s", "must be more than 0")
-        _check(self.max_associations >= 1, "max_associations", "must be 1 or more")
+        check_ae_title(self.ae_title)
+        check_address(self.address)
+        check_port(self.port)
+        check(self.quiet_s > 0, "quiet_s", "must be more than 0")
+        check(self.max_associations >= 1, "max_associations", "must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,14 @@ class Sender:
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
-        _check_ae_title(self.ae_title)
+        check_ae_title(self.ae_title)
         try:
             network = ipaddress.ip_network(self.address, strict=False)
         except ValueError:
             raise ConfigError(f"address: {self.address!r} is no IP address and no network (10.1.0.0/16)") from None
         if self.port is not None:
-            _check_port(self.port)
-            _check(network.num_addresses == 1, "port", "needs one address, not a network")
+            check_port(self.port)
+            check(network.num_addresses == 1, "port", "needs one address, not a network")
 
     def admits(self, address: str) -> bool:
         """Whether a connection from `address` may be this sender's."""
@@ -127,26 +128,26 @@ class Destination:
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
-        _check(bool(re.fullmatch(r"[\w.-]{1,64}", self.name)), "name", "takes letters, digits, dot, dash, underscore")
+        check(bool(re.fullmatch(r"[\w.-]{1,64}", self.name)), "name", "takes letters, digits, dot, dash, underscore")
         unknown = [o for o in self.objects if o not in OBJECTS]
-        _check(not unknown and bool(self.objects), "objects", f"must be of {', '.join(OBJECTS)}")
+        check(not unknown and bool(self.objects), "objects", f"must be of {', '.join(OBJECTS)}")
         own = {"ae_title": self.ae_title, "host": self.host, "port": self.port}
         missing = [key for key, value in own.items() if value is None]
         if self.url is None:
-            _check(not missing, missing[0] if missing else "", "is missing (or give url for STOW-RS)")
+            check(not missing, missing[0] if missing else "", "is missing (or give url for STOW-RS)")
             web = {"user": self.user, "password_file": self.password_file, "token_file": self.token_file}
             given = [key for key, value in web.items() if value is not None]
-            _check(not given, given[0] if given else "", "is for STOW-RS, which needs url")
-            _check_ae_title(self.ae_title or "")
-            _check_port(self.port or 0)
+            check(not given, given[0] if given else "", "is for STOW-RS, which needs url")
+            check_ae_title(self.ae_title or "")
+            check_port(self.port or 0)
             return
-        _check(len(missing) == len(own), "url", "is for STOW-RS: leave out ae_title, host and port")
+        check(len(missing) == len(own), "url", "is for STOW-RS: leave out ae_title, host and port")
         parts = urlsplit(self.url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.username
-        _check(fits, "url", "must look like https://pacs.example/dicom-web, without user and query")
-        _check(parts.scheme == "https" or self.tls is None, "tls", "needs an https url")
-        _check((self.user is None) == (self.password_file is None), "user", "and password_file come together")
-        _check(self.user is None or self.token_file is None, "token_file", "and user exclude each other")
+        check(fits, "url", "must look like https://pacs.example/dicom-web, without user and query")
+        check(parts.scheme == "https" or self.tls is None, "tls", "needs an https url")
+        check((self.user is None) == (self.password_file is None), "user", "and password_file come together")
+        check(self.user is None or self.token_file is None, "token_file", "and user exclude each other")
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ class AnalysisSettings:
 
     def __post_init__(self) -> None:
         known = [name in IDENTIFIERS for name in self.report_shows]
-        _check(all(known), "report_shows", f"must be of {', '.join(IDENTIFIERS)}")
-        _check(self.attempts >= 1, "attempts", "must be 1 or more")
-        _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
+        check(all(known), "report_shows", f"must be of {', '.join(IDENTIFIERS)}")
+        check(self.attempts >= 1, "attempts", "must be 1 or more")
+        check(self.timeout_s > 0, "timeout_s", "must be more than 0")
 
 
 @dataclass(frozen=True)
@@ -216,12 +217,12 @@ class PriorArchive:
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
-        _check_ae_title(self.ae_title)
-        _check_ae_title(self.own_ae_title)
-        _check_address(self.own_address)
-        _check_port(self.port)
-        _check_port(self.own_port)
-        _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
+        check_ae_title(self.ae_title)
+        check_ae_title(self.own_ae_title)
+        check_address(self.own_address)
+        check_port(self.port)
+        check_port(self.own_port)
+        check(self.timeout_s > 0, "timeout_s", "must be more than 0")
 
 
 @dataclass(frozen=True)
@@ -245,8 +246,8 @@ class Retry:
     give_up_days: float | None = None
 
     def __post_init__(self) -> None:
-        _check(0 < self.first_s <= self.longest_s, "first_s", "must be more than 0 and at most longest_s")
-        _check(self.give_up_days is None or self.give_up_days > 0, "give_up_days", "must be more than 0")
+        check(0 < self.first_s <= self.longest_s, "first_s", "must be more than 0 and at most longest_s")
+        check(self.give_up_days is None or self.give_up_days > 0, "give_up_days", "must be more than 0")
 
     def delay_s(self, attempts: int) -> float:
         """Seconds to wait after so many attempts that failed."""
@@ -265,7 +266,7 @@ class Retention:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            _check(getattr(self, f.name) >= 0, f.name, "can't be negative")
+            check(getattr(self, f.name) >= 0, f.name, "can't be negative")
 
 
 @dataclass(frozen=True)
@@ -276,8 +277,8 @@ class Http:
     port: int = 8114
 
     def __post_init__(self) -> None:
-        _check_address(self.address)
-        _check_port(self.port)
+        check_address(self.address)
+        check_port(self.port)
 
 
 @dataclass(frozen=True)
@@ -301,29 +302,29 @@ class Config:
     retention: Retention = field(default_factory=Retention)
 
     def __post_init__(self) -> None:
-        _check(bool(self.sender), "sender", "is missing: name at least one that may connect")
-        _check(bool(self.destination), "destination", "is missing: name at least one archive")
-        _check(self.min_free_mb >= 0, "min_free_mb", "can't be negative")
+        check(bool(self.sender), "sender", "is missing: name at least one that may connect")
+        check(bool(self.destination), "destination", "is missing: name at least one archive")
+        check(self.min_free_mb >= 0, "min_free_mb", "can't be negative")
         titles = Counter(s.ae_title for s in self.sender)
         doubled = [s.ae_title for s in self.sender if s.port is not None and titles[s.ae_title] > 1]
-        _check(not doubled, "sender.port", f"says where {doubled} gets its answers, but that title is given twice")
+        check(not doubled, "sender.port", f"says where {doubled} gets its answers, but that title is given twice")
         names = [d.name for d in self.destination]
-        _check(len(set(names)) == len(names), "destination.name", "must differ between destinations")
+        check(len(set(names)) == len(names), "destination.name", "must differ between destinations")
         same = self.dicom.port == self.http.port
-        _check(not same, "http.port", f"is that of dicom.port, {self.http.port}: give another")
+        check(not same, "http.port", f"is that of dicom.port, {self.http.port}: give another")
 
     @property
     def warnings(self) -> list[str]:
         """What works, but lets others on the network read or reach what they shouldn't."""
         found = []
-        if not _loopback(self.dicom.address) and self.dicom.tls is None:
+        if not loopback(self.dicom.address) and self.dicom.tls is None:
             found.append("dicom.address: images come in without encryption; set dicom.tls")
-        if not _loopback(self.http.address):
+        if not loopback(self.http.address):
             found.append("http.address: /health and /metrics have no password; a loopback address keeps them here")
         for destination in self.destination:
             parts = urlsplit(destination.url or "")
             secret = destination.user is not None or destination.token_file is not None
-            if secret and parts.scheme == "http" and not _loopback(parts.hostname or ""):
+            if secret and parts.scheme == "http" and not loopback(parts.hostname or ""):
                 found.append(f"destination {destination.name}: its password travels without encryption; use https")
         return found
 
@@ -392,31 +393,3 @@ def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
         names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
         raise ConfigError(f"{where}: must be {names[hint]}, not {value!r}")
     return value
-
-
-def _check(fits: bool, key: str, rule: str) -> None:
-    if not fits:
-        raise ConfigError(f"{key}: {rule}")
-
-
-def _check_ae_title(title: str) -> None:
-    fits = 1 <= len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title
-    _check(fits and title == title.strip(), "ae_title", "takes 1 to 16 ASCII characters, no backslash, no outer blanks")
-
-
-def _check_address(address: str) -> None:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        raise ConfigError(f"address: {address!r} is no IP address: 127.0.0.1 is this machine, 0.0.0.0 all") from None
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_port(port: int) -> None:
-    _check(0 < port < 65536, "port", "must be 1 to 65535")
