@@ -1,10 +1,9 @@
 """What a click costs and gives: agreement between points in one nodule, Dice by the readers' votes, time, phantoms.
 
-`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into
-docs/clicks.jsonl. A crop holds no whole lungs, so
-it is measured as any piece of a CT: `monai_lung.pointed.outline_at` on points drawn within the truth (half of the
-readers or more). The first point is the voxel nearest to the truth's centre, the others are drawn from all of its
-voxels. Dice with the readers counts patients of fold 0 alone, whom no network has seen.
+`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into docs/clicks.jsonl. A
+crop holds no whole lungs, so it is measured as any piece of a CT: `monai_lung.pointed.outline_at` on points drawn
+within the truth (half of the readers or more). The first point is the voxel nearest to the truth's centre, the others
+are drawn from all of its voxels. Dice with the readers counts patients of fold 0 alone, whom no network has seen.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, A
 
 
 def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
-    """Of one nodule: Dice between the points' outlines (settled, and drawn once), with the readers; seconds of a core."""
+    """Of one nodule: Dice between points (settled, and drawn once), Dice with the readers, seconds of a core."""
     ct = CT(crop.hu, LPS_RAS @ crop.affine_ras, "crop")
     truth = crop.share >= 0.5
     places = [_world(ct, index) for index in _drawn(truth, points, crop.row)]
