@@ -77,7 +77,8 @@ class RateSettings:
     """Grids and thresholds of the networks that rate, and the calibration of the malignancy.
 
     One network sees a `region` of voxels of `spacing_mm` and says whether it's a nodule; where `wide_spacing_mm` is
-    given it sees as many voxels of that size around it as well (`inference.looks`). The other sees `slices` slices
+    given it sees as many voxels of that size around it as well (`inference.looks`). Its logit y is calibrated to
+    sigmoid(nodule_slope y + nodule_offset), the nodule probability. The other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
     sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
     sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
@@ -96,6 +97,8 @@ class RateSettings:
     reader_slope: float = 1.0
     reader_offset: float = 0.0
     wide_spacing_mm: tuple[float, float, float] | None = None
+    nodule_slope: float = 1.0
+    nodule_offset: float = 0.0
     slice_mm: float = 0.75
     slice_pixels: int = 48
     slices: int = 5
@@ -114,7 +117,7 @@ class RateSettings:
         check_number("slices", self.slices, 1, 64)
         if not isinstance(self.slices, int):
             raise ValueError(f"slices is {self.slices!r}, a whole number is needed")
-        for name in ("slope", "offset", "reader_slope", "reader_offset"):
+        for name in ("slope", "offset", "reader_slope", "reader_offset", "nodule_slope", "nodule_offset"):
             check_number(name, getattr(self, name))
         check_number("spread", self.spread, 0)
         check_number("min_nodule", self.min_nodule, 0, 1)

@@ -71,7 +71,7 @@ def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSett
     rated = settings.reader_slope * malignancy + settings.reader_offset
     low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
     low, high = min(low, probability), max(high, probability)
-    nodule = _sigmoid(logits[TARGETS.index("nodule")])
+    nodule = _sigmoid(settings.nodule_slope * logits[TARGETS.index("nodule")] + settings.nodule_offset)
     return Rating(nodule, probability, (0.0 if low < SURE else low, 1.0 if high > 1 - SURE else high))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.errors import InputError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.delineate import delineate, within_lungs
 from monai_lung.inference.find import find
@@ -31,6 +31,8 @@ from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
 from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
 
+NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
+"""Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
 HIT_MM = 4.0
@@ -167,6 +169,19 @@ def read(path: Path) -> Candidates:
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
 
 
+def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in left_out)]
+    if not kept:
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+    return kept
+
+
 class CandidateDataset(Dataset[dict[str, object]]):
     """Candidates as the network that rates them sees them, turned, shifted and noisy.
 
@@ -233,4 +248,4 @@ class CandidateDataset(Dataset[dict[str, object]]):
         """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
         kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
         seen = Grid.around(shift, spacing_mm, self.size, frame)
-        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen)))
+        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))
