@@ -1,10 +1,9 @@
 """What a click costs and gives: agreement between points in one nodule, Dice by the readers' votes, time, phantoms.
 
-`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into
-docs/clicks.jsonl. A crop holds no whole lungs, so
-it is measured as any piece of a CT: `monai_lung.pointed.outline_at` on points drawn within the truth (half of the
-readers or more). The first point is the voxel nearest to the truth's centre, the others are drawn from all of its
-voxels. Dice with the readers counts patients of fold 0 alone, whom no network has seen.
+`python -m benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into docs/clicks.jsonl. A
+crop holds no whole lungs, so it is measured as any piece of a CT: `monai_lung.pointed.outline_at` on points drawn
+within the truth (half of the readers or more). The first point is the voxel nearest to the truth's centre, the others
+are drawn from all of its voxels. Dice with the readers counts patients of fold 0 alone, whom no network has seen.
 """
 
 from __future__ import annotations
@@ -72,22 +71,22 @@ def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, A
 
 
 def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
-    """Of one nodule: Dice between the points' outlines (settled, and drawn once), with the readers; seconds a click."""
+    """Of one nodule: Dice between points (settled, and drawn once), Dice with the readers, seconds of a core."""
     ct = CT(crop.hu, LPS_RAS @ crop.affine_ras, "crop")
     truth = crop.share >= 0.5
     places = [_world(ct, index) for index in _drawn(truth, points, crop.row)]
     settled, once, seconds = [], [], []
     for place in places:
-        start = time.perf_counter()
+        start = time.process_time()
         settled.append(_mask(outline_at(ct, [place], networks)[0], ct))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
         once.append(_mask(delineate(ct, [Seed(place, 1.0, CLICKED_MM)], networks), ct))
     return {
         "diameter_mm": crop.row.diameter_mm or 0.0,
         "agreement": [round(dice(settled[0], other), 4) for other in settled[1:]],
         "agreement_once": [round(dice(once[0], other), 4) for other in once[1:]],
         "readers": [round(dice(mask, truth), 4) for mask in settled],
-        "seconds": [round(s, 2) for s in seconds],
+        "cpu_s": [round(s, 2) for s in seconds],
     }
 
 
@@ -142,7 +141,7 @@ def table(each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     "agreement_once": _spread([v for one in of for v in one["agreement_once"]]),
                     "unseen_nodules": len(unseen),
                     "readers": _spread([v for one in unseen for v in one["readers"]]),
-                    "seconds": _spread([v for one in of for v in one["seconds"]]),
+                    "cpu_s": _spread([v for one in of for v in one.get("cpu_s", ())]),
                 }
             )
     return rows
