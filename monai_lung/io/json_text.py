@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 WIDTH = 120
-MANY = 8
+MANY = 7
 """A few items stand one on each line, more than these side by side."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_lung.errors import UsageError
 from monai_lung.weights import load_weights, resume
 
 
@@ -39,8 +40,11 @@ class BundleWeights:
         """Load.
 
         Raises:
+            UsageError: `bundle_root` is no bundle.
             WeightsError: weights are missing, damaged, not those of the metadata, or of another network.
         """
+        if not (self.bundle_root / "configs").is_dir():
+            raise UsageError(f"--bundle_root {self.bundle_root}: no bundle; run in the bundle's folder, or name it")
         for file, network in self.load_dict.items():
             if self.checkpoints.get(file):
                 resume(network, self.checkpoints[file])

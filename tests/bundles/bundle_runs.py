@@ -11,7 +11,8 @@ from monai.bundle import ConfigWorkflow
 def workflow(bundle: Path, *configs: str, kind: str = "infer", **options: Any) -> ConfigWorkflow:
     """The workflow of the configs, merged, with the bundle as its root."""
     files = [str(bundle / "configs" / name) for name in configs]
-    return ConfigWorkflow(config_file=files, workflow_type=kind, logging_file=False, bundle_root=str(bundle), **options)
+    given = {"bundle_root": str(bundle)} | options
+    return ConfigWorkflow(config_file=files, workflow_type=kind, logging_file=False, **given)
 
 
 def run(bundle: Path, *configs: str, kind: str = "infer", **options: Any) -> ConfigWorkflow:

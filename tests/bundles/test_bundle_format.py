@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_runs import workflow
+from bundle_runs import cause_of, run, workflow
 from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 
-from monai_lung.errors import WeightsError
+from monai_lung.errors import UsageError, WeightsError
 from monai_lung.networks import ResUNet3d
 from monai_lung.weights import load_weights, save_weights
 
@@ -206,3 +206,10 @@ def test_overrides_reach_the_objects(bundles, ct_dir):
     assert (flow.inferer.overlap, flow.inferer.sw_batch_size) == (0.5, 8)
     assert flow.preprocessing.transforms[6].margin_mm == 20
     assert flow.network_def.head.in_channels > 0
+
+
+def test_a_run_that_does_not_find_its_bundle_says_how(bundles, ct_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        run(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), bundle_root=".")
+    assert "run in the bundle's folder, or name it" in str(cause_of(caught.value, UsageError))
