@@ -8,7 +8,12 @@ solid before.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from dataclasses import dataclass, replace
+=======
+from dataclasses import dataclass
+from typing import Any
+>>>>>>> h-merge
 
 import numpy as np
 import torch
@@ -182,9 +187,7 @@ def feathered(share: Tensor) -> Tensor:
     return torch.maximum(functional.avg_pool3d(solid[None], 3, 1, 1)[0], share)
 
 
-def blend(
-    hu: Tensor, nodule: Tensor, donor: Donor, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def blend(hu: Tensor, nodule: Tensor, donor: Donor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """A nodule in a lung: alone, by its readers' marks with a soft edge, or with its own surroundings.
 
     Some of the free solid ones are made to look like ground glass.
@@ -238,12 +241,10 @@ def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_d
     return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
 
 
-def outwards(
-    depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def outwards(depth: NDArray[Any], place: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
     """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
     around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
-    local = ndimage.uniform_filter(depth[around], 3)
+    local = ndimage.uniform_filter(depth[around].astype(np.float32), 3)
     if min(local.shape) < 2:
         return np.array([1.0, 0.0])
     slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]

@@ -164,9 +164,7 @@ def backgrounds(
     from monai_lung.data.lidc.whole_lungs import make_backgrounds
 
     with count_progress("scans") as progress:
-        count = make_backgrounds(
-            prepared, output, fold_file=fold_file, fold=fold, most=most, progress=progress
-        )
+        count = make_backgrounds(prepared, output, fold_file=fold_file, fold=fold, most=most, progress=progress)
     click.echo(f"{count} {'background' if count == 1 else 'backgrounds'} -> {output}")
 
 
