@@ -8,12 +8,8 @@ solid before.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from dataclasses import dataclass, replace
-=======
-from dataclasses import dataclass
 from typing import Any
->>>>>>> h-merge
 
 import numpy as np
 import torch
