@@ -8,7 +8,7 @@ solid before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,12 @@ def donor_of(crop: Crop, *, alone: bool = False) -> Donor:
         return Donor(crop, radius, None, alone)
     wall = ((dense - center) * crop.spacing_mm)[:, :2].mean(0)
     return Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6), alone)
+
+
+def grown(donor: Donor, scale: float) -> Donor:
+    """`donor` with its nodule and surroundings `scale` times as large."""
+    affine = donor.crop.affine_ras @ np.diag([scale, scale, scale, 1.0])
+    return replace(donor, crop=replace(donor.crop, affine_ras=affine), radius_mm=donor.radius_mm * scale)
 
 
 def rounded(nodule: NoduleSlice, *, z_mm: float = 1.0, blur_mm: float = 1.0) -> Crop | None:
