@@ -222,7 +222,7 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> st
                 f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
                 *told,
                 _category(nodule["guidelines"].get("lung_rads_2022", {})),
-                f"{_percent(nodule['malignancy_probability'])} ({_percent(low)}-{_percent(high)})",
+                f"{_percent(nodule['malignancy_probability'])} ({_span(low, high)})",
             )
         )
     header = ("#", "lung, third", "img", "size mm", *middle, "L-RADS", "malig. %")
@@ -232,6 +232,12 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> st
 def _percent(probability: float) -> str:
     """Whole per cent without the sign; "95+" above 95, "<1" below 1: no network is surer than that."""
     return "95+" if probability > 0.95 else "<1" if probability < 0.01 else f"{100 * probability:.0f}"
+
+
+def _span(low: float, high: float) -> str:
+    """An interval of probabilities: "8-57"; one figure where both ends are shown the same."""
+    first, last = _percent(low), _percent(high)
+    return first if first == last else f"{first}-{last}"
 
 
 def _change(row: Mapping[str, Any]) -> str:

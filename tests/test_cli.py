@@ -65,6 +65,8 @@ def report(name: str) -> Report:
         "short_axis_mm": 100.5,
         "volume_mm3": 123456.7,
         "texture": "ground-glass",
+        "attachment": (),
+        "benign_pattern": None,
         "side": "right",
         "third": "middle",
     }

@@ -178,19 +178,20 @@ def test_a_prior_that_cannot_be_used_leaves_the_study_without_one(
     config = Config(tmp_path, (Sender("CT", "127.0.0.1"),), (Destination("pacs", "A", "h", 104),))
     seen: list[Path | None] = []
 
-    def analyze(self: analysis.Analyzer, ct: CT) -> Report:
+    def analyze(self: analysis.Analyzer, ct: CT, lungs: Lungs) -> Report:
         seen.append(self.options.prior)
         if self.options.prior is not None:
             raise PriorError("the lungs of both examinations can't be aligned")
-        return Report(ct, Lungs(np.ones((4, 4, 4), np.uint8), 3000.0, 2800.0), ())
+        return Report(ct, lungs, ())
 
     monkeypatch.setattr(analysis.Analyzer, "analyze", analyze)
     analyzer = analysis.Analyzer()
     analyzer._networks = object()  # type: ignore[assignment]
-    node_study._with_prior(analyzer, config, ct_of(), tmp_path / "work")
+    lungs = Lungs(np.ones((4, 4, 4), np.uint8), 3000.0, 2800.0)
+    node_study._with_prior(analyzer, config, ct_of(), lungs, tmp_path / "work")
     assert seen == [tmp_path / "results" / "case-1.2.2" / "1", None]
     without = replace(config, prior=PriorSettings(own_store=False))
-    node_study._with_prior(analyzer, without, ct_of(), tmp_path / "work")
+    node_study._with_prior(analyzer, without, ct_of(), lungs, tmp_path / "work")
     assert seen[2:] == [None]
 
 
