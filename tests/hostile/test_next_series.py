@@ -13,6 +13,7 @@ import kinds_series  # noqa: F401
 import pytest
 from cage import Cage
 from corpus import KINDS, Chest, Kind
+from monai.transforms import LoadImaged
 from stand_ins import networks as stand_ins
 
 from monai_lung.analysis import Analyzer, Options
@@ -21,7 +22,7 @@ from monai_lung.engine.studies import Job, analyze_cases
 from monai_lung.errors import LungsNotFoundError
 from monai_lung.io import find_cases
 from monai_lung.prior import read_prior
-from monai_lung.workflow.cases import ReadCTd
+from monai_lung.workflow.cases import ChestReader
 
 WITH_HEADERS = [
     pytest.param(kind, id=kind.name, marks=[pytest.mark.slow] if kind.group == "header" else [])
@@ -63,7 +64,7 @@ def test_a_series_that_is_named_is_the_only_one_tried(study: Path) -> None:
 
 def test_the_bundles_and_a_prior_take_the_next_series_too(study: Path) -> None:
     (case,) = find_cases(study)
-    image = ReadCTd()({"image": case})["image"]
+    image = LoadImaged("image", ChestReader(), expanduser=False, ensure_channel_first=True)({"image": case})["image"]
     assert image.shape[1:] == (72, 72, 40)
     prior = read_prior(study, Options())
     assert prior.ct is not None

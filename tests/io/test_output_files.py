@@ -81,12 +81,12 @@ def test_replacing_keeps_what_was_there_when_the_block_fails(tmp_path):
 def test_replacing_folder_swaps_the_whole_folder(tmp_path):
     target = tmp_path / "deep" / "case"
     for name in NAMES[:2]:
-        with replacing_folder(target) as temporary:
+        with replacing_folder(target, NAMES) as temporary:
             (temporary / name).write_text("1")
     assert [p.name for p in target.iterdir()] == [NAMES[1]]
 
     def interrupted():
-        with replacing_folder(target) as temporary:
+        with replacing_folder(target, NAMES) as temporary:
             (temporary / NAMES[2]).write_text("3")
             raise KeyboardInterrupt
 
@@ -124,7 +124,7 @@ def test_empty_folders_and_those_of_an_earlier_run_are_replaced(tmp_path, names)
     for name in names:
         (target / name).parent.mkdir(exist_ok=True)
         (target / name).write_text("old")
-    with replacing_folder(target) as temporary:
+    with replacing_folder(target, ["lungs.nii.gz", "nodules.nii.gz"]) as temporary:
         (temporary / "report.html").write_text("new")
     assert [p.name for p in target.iterdir()] == ["report.html"]
 

@@ -8,16 +8,19 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, CopyItemsd, Lambdad, Orientationd, Spacingd
 
+from monai_lung.definitions import read_config
 from monai_lung.errors import InputError, LungsNotFoundError, MaskError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.find import find_image
-from monai_lung.model import CT, LPS_RAS, Lungs
+from monai_lung.model import CT, LPS_RAS, Lungs, Outline, Seed
 from monai_lung.stages import FindSettings
 from monai_lung.transforms import AveragedSpacingd, LungWindowd, NearLungsd
+from monai_lung.weights import bundle_dir
 from monai_lung.workflow.cases import image_of
 from monai_lung.workflow.finding import LungSlidingWindowInferer
 from monai_lung.workflow.rating import SplitNodulesd
@@ -136,3 +139,23 @@ def test_a_copy_of_the_items_stays_as_it_was() -> None:
     assert torch.equal(out["own"].as_tensor()[0], torch.from_numpy(ct.hu))
     wide = resample(ct.hu, ct.grid, ct.grid.covering((2, 2, 2)))
     assert out["image"].shape[1] < wide.shape[0]
+
+
+def block(size: int, offset: tuple[int, int, int]) -> Outline:
+    mask = np.ones((size, size, size), bool)
+    return Outline(mask, mask.astype(np.float32), offset, Seed((0.0, 0.0, 0.0), 1.0, float(size)))
+
+
+@pytest.mark.parametrize("bundle", ["lung_nodule_segmentation", "lung_nodule_analysis"])
+def test_an_outline_outside_the_lungs_takes_no_nodule_with_it(bundle: str) -> None:
+    """A large outline that isn't of a lung won against the nodule at its rim, and then went itself."""
+    steps = read_config(bundle_dir(bundle))["postprocessing"]["transforms"]
+    chosen = [step for step in steps if step["_target_"].rpartition(".")[2] in ("KeepInLungsd", "DropDoublesd")]
+    ct = MetaTensor(torch.zeros(1, 40, 40, 40, dtype=torch.int16), affine=torch.eye(4))
+    lungs = torch.zeros_like(ct)
+    lungs[:, :8] = 1
+    nodule, colon = block(4, (3, 20, 20)), block(20, (5, 12, 12))
+    items = {"ct": ct, "lungs": lungs, "nodules": [colon, nodule, nodule]}
+    for step in chosen:
+        items = ConfigParser({"step": step}).get_parsed_content("step")(items)
+    assert items["nodules"] == [nodule]
