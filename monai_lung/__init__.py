@@ -9,13 +9,29 @@ from typing import Any
 
 from monai_lung.version import __version__
 
-__all__ = ["__version__", "analyze", "read_ct"]
-
-_LAZY = {"analyze": "monai_lung.analysis", "read_ct": "monai_lung.io"}
+_LAZY = {
+    "analyze": "monai_lung.analysis",
+    "as_ct": "monai_lung.io",
+    "find_nodules": "monai_lung.alone",
+    "measure_at": "monai_lung.pointed",
+    "measure_mask": "monai_lung.pointed",
+    "read_ct": "monai_lung.io",
+    "segment_lungs": "monai_lung.alone",
+}
+__all__ = [
+    "__version__",
+    "analyze",
+    "as_ct",
+    "find_nodules",
+    "measure_at",
+    "measure_mask",
+    "read_ct",
+    "segment_lungs",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `analyze` and `read_ct` on first use: `import monai_lung` must not cost seconds."""
+    """Import the functions on first use: `import monai_lung` must not cost seconds."""
     if name in _LAZY:
         import importlib
 

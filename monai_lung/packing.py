@@ -22,24 +22,26 @@ import torch
 from monai.data import save_net_with_metadata
 from torch import Tensor, nn
 
+from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
-from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io.output import replacing
-from monai_lung.weights import DEFINITIONS, bundle_dir, load_weights
+from monai_lung.stages import ANALYSIS, CLASSIFICATION, SEGMENTATION, Stage, stages_of
+from monai_lung.weights import bundle_dir, load_weights
 
-BUNDLES = ("lung_nodule_segmentation", "lung_nodule_classification", "lung_nodule_analysis")
+BUNDLES = (SEGMENTATION, CLASSIFICATION, ANALYSIS)
 TOLERANCE = 1e-3
 """Largest difference of a logit between an exported network and its original."""
 _OPSET = 18
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(bundle: Path, out: Path) -> Path:
+def pack(bundle: Path, out: Path, *, trust_bundle: bool = False) -> Path:
     """Write `out/NAME_vVERSION.zip`; the same bundle gives the same names and, but for the exports, the same bytes.
 
     Args:
         bundle: its folder.
         out: folder of the zip.
+        trust_bundle: let its networks be of any class: their code runs.
 
     Returns:
         The zip.
@@ -62,19 +64,19 @@ def pack(bundle: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="monai-lung-") as scratch:
         copy = Path(scratch) / bundle.name
         shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        for file, key in DEFINITIONS.items():
-            if (copy / "models" / file).is_file():
-                own = metadata.get(f"{Path(file).stem}_data_format", metadata["network_data_format"])
-                _export(copy, file, key, metadata | {"network_data_format": own})
+        for stage in stages_of(read_config(copy)):
+            if (copy / "models" / stage.weights).is_file():
+                own = metadata.get(stage.data_format, metadata["network_data_format"])
+                _export(copy, stage, metadata | {"network_data_format": own}, trust_bundle)
         with replacing(archive) as temporary:
             _zip(copy, temporary)
     return archive
 
 
-def _export(bundle: Path, file: str, key: str, metadata: dict[str, Any]) -> None:
-    """Put the network of `models/file` beside it, as .ts and .onnx, and run both."""
-    config = read_config(bundle)
-    network = build_network(config, key, bundle).eval()
+def _export(bundle: Path, stage: Stage, metadata: dict[str, Any], trust_bundle: bool) -> None:
+    """Put a stage's network beside its weights, as .ts and .onnx, and run both."""
+    config, file = read_config(bundle), stage.weights
+    network = build_network(config, stage.definition, bundle, trust_bundle=trust_bundle).eval()
     load_weights(network, bundle, file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about these two exporters
@@ -93,8 +95,8 @@ def _export(bundle: Path, file: str, key: str, metadata: dict[str, Any]) -> None
             more_extra_files={"inference.json": json.dumps(config).encode()},
         )
         export_onnx(scripted, image, onnx)
-    smaller = image[:, :, :-3, :-5, :-2].repeat(2, 1, 1, 1, 1)
-    for tried in (image, smaller):
+    own = type(network).__module__.startswith("monai_lung.")  # takes any size; one from elsewhere may not
+    for tried in (image, (image[:, :, :-3, :-5, :-2] if own else image).repeat(2, 1, 1, 1, 1)):
         with torch.inference_mode():
             expected = network(tried).numpy()
             results = {script: torch.jit.load(script)(tried).numpy(), onnx: run_onnx(onnx, tried)}
@@ -147,12 +149,13 @@ def _zip(folder: Path, path: Path) -> None:
 @click.command()
 @click.argument("name", default="all")
 @click.argument("out", type=click.Path(path_type=Path), default="dist")
-def main(name: str, out: Path) -> None:
+@click.option("--trust-bundle", is_flag=True, help="Let a bundle's networks be of any class: their code runs.")
+def main(name: str, out: Path, trust_bundle: bool) -> None:
     """Pack the bundle NAME (a name, a bundle's folder, or all) into OUT/NAME_vVERSION.zip and print its path."""
     try:
         bundles = [bundle_dir(n) for n in BUNDLES] if name == "all" else [_bundle(name)]
         for bundle in bundles:
-            click.echo(pack(bundle, out))
+            click.echo(pack(bundle, out, trust_bundle=trust_bundle))
     except MonaiLungError as error:
         raise click.ClickException(str(error)) from error
 

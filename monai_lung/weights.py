@@ -5,19 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_lung.errors import WeightsError
+from monai_lung.stages import CLASSIFICATION, SEGMENTATION, STAGES, stages_of
 
 if TYPE_CHECKING:
     from torch import nn
-
-DEFINITIONS = {"model.pt": "network_def", "find.pt": "find_def", "malignancy.pt": "malignancy_def"}
-"""A bundle's weights, by the key of their network in its `inference.json`."""
 
 
 def bundle_dir(name: str) -> Path:
@@ -33,35 +29,15 @@ def bundle_dir(name: str) -> Path:
     raise WeightsError(f"bundle {name}: not found beside the package {package}; reinstall monai-lung")
 
 
-def running_bundle(name: str) -> Path:
-    """Folder of the bundle whose config is being run, for a config to find its own root.
-
-    That is the bundle around the first `--config_file` of the command line; where there is none (the config is used
-    from Python), the installed one.
-
-    Raises:
-        WeightsError: there is no such bundle.
-    """
-    arguments = " ".join(sys.argv[1:])
-    given = re.search(r"--config_file[ =][\[('\" ]*([^'\",\])]+?\.(?:json|ya?ml))", arguments)
-    if given:
-        configs = Path(given[1]).resolve().parent
-        if configs.name == "configs" and configs.parent.name == name:
-            return configs.parent
-    return bundle_dir(name)
-
-
 def declared_weights(segmentation: Path | None = None, classification: Path | None = None) -> dict[str, str]:
     """Network to the sha256 of its weights, as the metadata of two bundles (default: the installed ones) say.
 
     Raises:
         WeightsError: a bundle or its metadata is missing or damaged.
     """
-    seg = _metadata(Path(segmentation or bundle_dir("lung_nodule_segmentation")))["weights_sha256"]
-    cls = _metadata(Path(classification or bundle_dir("lung_nodule_classification")))["weights_sha256"]
-    declared = {"find": seg.get("find.pt"), "delineate": seg.get("model.pt"), "rate": cls.get("model.pt")}
-    declared["malignancy"] = cls.get("malignancy.pt")
-    return {name: str(digest or "") for name, digest in declared.items()}
+    places = {SEGMENTATION: segmentation, CLASSIFICATION: classification}
+    known = {name: _metadata(Path(place or bundle_dir(name)))["weights_sha256"] for name, place in places.items()}
+    return {name: str(known[stage.bundle].get(stage.weights) or "") for name, stage in STAGES.items()}
 
 
 def sha256(path: Path) -> str:
@@ -115,13 +91,14 @@ def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
     return digest
 
 
-def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str:
+def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, trust_bundle: bool = False) -> str:
     """Store weights as `bundle/models/file`, in half precision, with their sha256 in the bundle's metadata.
 
     Args:
         source: a network, or the path of a training checkpoint (`{"model": …}` or a bare state dict).
         bundle: folder of the bundle.
         file: `model.pt`, `find.pt` or `malignancy.pt`.
+        trust_bundle: let the network that the bundle describes be of any class: its code runs.
 
     Returns:
         The sha256.
@@ -129,11 +106,13 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     Raises:
         WeightsError: the checkpoint or the metadata is missing or damaged, a weight isn't finite in half precision, or
             they aren't of the network that the bundle's `inference.json` describes.
-        ConfigError: that is missing or damaged.
+        ConfigError: that is missing or damaged, or asks for foreign code without `trust_bundle`; or its network doesn't
+            take or give what its stage does.
         OutputError: the files can't be written.
     """
     import torch
 
+    from monai_lung.io.json_text import json_text
     from monai_lung.io.output import replacing
 
     if isinstance(source, Path | str):
@@ -141,9 +120,8 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
         state = checkpoint.get("model", checkpoint)
     else:
         state = source.state_dict()
-    if file not in DEFINITIONS:
-        raise WeightsError(f"{file}: a bundle's weights are {', '.join(DEFINITIONS)}")
-    _check_network(state, bundle, DEFINITIONS[file], f"{source if isinstance(source, Path | str) else 'these weights'}")
+    name = f"{source}" if isinstance(source, Path | str) else "these weights"
+    _check_network(state, Path(bundle), file, name, trust_bundle)
     half = {k: v.detach().cpu().half() if v.is_floating_point() else v.detach().cpu() for k, v in state.items()}
     wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
     if wrong:
@@ -156,24 +134,32 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str) -> str
     digest = sha256(bundle / "models" / file)
     metadata["weights_sha256"][file] = digest
     with replacing(bundle / "configs" / "metadata.json") as temporary:
-        temporary.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(metadata), encoding="utf-8")
     return digest
 
 
-def _check_network(state: Mapping[str, Any], bundle: Path, definition: str, name: str) -> None:
-    """Refuse weights that aren't of the network whose key in the bundle's `inference.json` is `definition`.
+def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str, trust_bundle: bool) -> None:
+    """Refuse weights that aren't of the network that the bundle's `inference.json` has for `file`.
 
     Raises:
-        WeightsError: they aren't.
-        ConfigError: the config is missing or damaged.
+        WeightsError: they aren't, or a bundle has no such file.
+        ConfigError: the config is missing or damaged, or its network is foreign or doesn't fit its stage.
     """
-    from monai_lung.inference.networks import build_network, read_config
+    from monai_lung.definitions import build_network, check_contract, read_config, settings
 
-    network = build_network(read_config(bundle), definition, bundle)
+    config = read_config(bundle)
+    if not (stages := stages_of(config)):
+        keys = ", ".join(dict.fromkeys(stage.settings_key for stage in STAGES.values()))
+        raise WeightsError(f"{bundle / 'configs' / 'inference.json'}: no stage's settings ({keys}); see add-a-network")
+    stage = next((stage for stage in stages if stage.weights == file), None)
+    if stage is None:
+        raise WeightsError(f"{file}: the weights of {bundle} are {', '.join(stage.weights for stage in stages)}")
+    network = build_network(config, stage.definition, bundle, trust_bundle=trust_bundle)
+    check_contract(network, stage, settings(stage.settings, config.get(stage.settings_key), bundle), bundle)
     try:
         network.load_state_dict({**state})
     except Exception as error:  # torch raises many kinds
-        what = f"{type(network).__name__} of {definition} in {bundle / 'configs' / 'inference.json'}"
+        what = f"{type(network).__name__} of {stage.definition} in {bundle / 'configs' / 'inference.json'}"
         raise WeightsError(f"{name}: no weights of the {what}; set width or members there, or give others") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +105,9 @@ def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
     path.parent.mkdir()
     path.write_text("{}")
     definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
-    path.with_name("inference.json").write_text(json.dumps({"network_def": definition}))
+    settings = {"spacing_mm": [1, 1, 2], "patch": [16, 16, 8], "threshold": 0.5}
+    config = {"network_def": definition, "delineate_settings": settings}
+    path.with_name("inference.json").write_text(json.dumps(config))
     digest = save_weights(network, tmp_path, "model.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
     path.unlink()
@@ -120,22 +123,45 @@ def test_weights_without_sound_metadata_are_refused(metadata, tmp_path):
     [(WeightsError("w"), True), (ConfigError("c"), True), (UsageError("u"), True), (KeyError("k"), False)],
     ids=lambda value: type(value).__name__,
 )
-def test_the_engine_stops_and_goes_on_as_the_command_line_does(error, stops, tmp_path, monkeypatch):
+def test_the_bundles_evaluator_stops_and_goes_on_as_the_command_line_does(error, stops, tmp_path):
+    torch = pytest.importorskip("torch")
     pytest.importorskip("ignite")
-    from monai_lung.workflow.analyses import AnalysisEngine
+    from monai_lung.workflow.case_by_case import CaseEvaluator
+    from monai_lung.workflow.reporting import WriteReports
 
     seen = []
 
-    def answer(self: analysis.Analyzer, case: str) -> Report:
-        seen.append(self.options.person.age)
-        if case == "bad":
+    def report_of(item: dict[str, Any]) -> dict[str, Any]:
+        seen.append(item["case"])
+        if item["case"] == "bad":
             raise error
-        return report()
+        return {**item, "report": report()}
 
-    monkeypatch.setattr(analysis.Analyzer, "analyze", answer)
-    data = [{"image": name, "case": name} for name in ("bad", "one")]
-    engine = AnalysisEngine(data, tmp_path / "out", formats="json", device="cpu", person={"age": 61})
+    image = torch.zeros(1, 2, 2, 2)
+    evaluator = CaseEvaluator(
+        torch.device("cpu"),
+        [{"case": name, "image": image, "inside": image} for name in ("bad", "one")],
+        network=torch.nn.Identity(),
+        inferer=lambda image, network, inside: image,
+        postprocessing=report_of,
+        val_handlers=[WriteReports(tmp_path / "out", "json")],
+    )
     with pytest.raises(type(error) if stops else MonaiLungError, match=None if stops else r"1 cases failed \(bad\)"):
-        engine.run()
-    assert seen == [61] * (1 if stops else 2)
+        evaluator.run()
+    assert seen == ["bad"] if stops else ["bad", "one"]
     assert (tmp_path / "out" / "one").is_dir() is not stops
+
+
+def test_the_networks_are_loaded_while_the_ct_is_read(monkeypatch: pytest.MonkeyPatch):
+    import threading
+
+    loading = threading.Event()
+    monkeypatch.setattr("monai_lung.inference.load_networks", lambda *_, **__: loading.set())
+
+    def read(*_: object, **__: object) -> None:
+        assert loading.wait(30), "reading begins after the networks are loaded"
+        raise InputError("read")
+
+    monkeypatch.setattr("monai_lung.chest.read_chest", read)
+    with pytest.raises(InputError, match="read"):
+        analysis.analyze("somewhere")

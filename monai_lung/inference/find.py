@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cc3d
@@ -12,20 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_lung.errors import LungsNotFoundError
-from monai_lung.grid import Grid, bounding_box, resample
+from monai_lung.grid import Grid, resample
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import Finder, FindSettings
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.windows import LungWindowInferer
 from monai_lung.model import CT, Lungs, Point, Seed
+from monai_lung.transforms.lung_grid import lung_grid, near_lungs
 from monai_lung.transforms.window import windowed
 
 OUTSIDE_HU = -1024.0
 """Beyond the field of view."""
-MARGIN_MM = 12.0
-"""Around the lungs, so that the network sees what the pleura lies on."""
-_BATCH = 4
+BATCH = 4
+"""Windows at a time."""
 
 
 def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], None] | None = None) -> list[Seed]:
@@ -40,16 +39,22 @@ def find(ct: CT, lungs: Lungs, networks: Finder, *, progress: Callable[[float], 
     settings = networks.find_settings
     seeds = seeds_of(*probability_map(ct, lungs, networks, settings, progress=progress), settings)
     coarse = coarse_look(settings)
-    for mass in seeds_of(*probability_map(ct, lungs, networks, coarse), coarse):
-        if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in seeds):
-            seeds.append(mass)
-    return sorted(seeds, key=lambda s: (-s.score, s.center_mm))
+    return with_masses(seeds, seeds_of(*probability_map(ct, lungs, networks, coarse), coarse), settings)
 
 
 def coarse_look(settings: FindSettings) -> FindSettings:
     """`settings` of the look for masses: voxels twice as large."""
     x, y, z = settings.spacing_mm
     return replace(settings, spacing_mm=(2 * x, 2 * y, 2 * z))
+
+
+def with_masses(seeds: Sequence[Seed], masses: Sequence[Seed], settings: FindSettings) -> list[Seed]:
+    """`seeds`, and those of the coarse look that are masses and not among them, best first."""
+    kept = list(seeds)
+    for mass in masses:
+        if mass.diameter_mm >= settings.mass_mm and not any(_same(mass, seed) for seed in kept):
+            kept.append(mass)
+    return sorted(kept, key=lambda s: (-s.score, s.center_mm))
 
 
 def _same(mass: Seed, seed: Seed) -> bool:
@@ -68,52 +73,63 @@ def probability_map(
 ) -> tuple[NDArray[np.float32], Grid]:
     """Probability of a nodule (X, Y, Z) on the grid of `settings` over the lungs, and that grid."""
     image, inside, grid = find_image(ct, lungs, settings)
-
-    def slide(batch: int) -> Tensor:
-        inferer = LungWindowInferer(inside, settings.window, settings.overlap, batch=batch, progress=progress)
-        with torch.inference_mode(), fast_precision(networks.device):
-            return torch.sigmoid(inferer(image.to(networks.device), networks.find)[0, 0]).cpu()
-
-    return torch.where(inside, sparingly(slide, _BATCH, networks.device), 0).numpy(), grid
+    logits = slide(
+        image.to(networks.device),
+        inside,
+        networks.find,
+        settings.window,
+        settings.overlap,
+        progress=progress,
+    )
+    return torch.where(inside, torch.sigmoid(logits.cpu()), 0).numpy(), grid
 
 
 def find_image(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, Grid]:
     """What the network sees: float32 (1, 1, X, Y, Z), windowed; where it is asked, bool (X, Y, Z); and their grid."""
-    grid = find_grid(ct.grid, lungs.labels, settings)
-    image = windowed(torch.from_numpy(resample(ct.hu, ct.grid, grid, outside=OUTSIDE_HU)))
-    inside = torch.from_numpy(resample(lungs.labels > 0, ct.grid, grid, outside=0) > 0.25)
-    return image[None, None], wider(inside), grid
+    hu, source = ct.grid.turned(ct.hu)
+    lung, _ = ct.grid.turned(lungs.labels > 0)
+    grid = find_grid(source, lung, settings)
+    image = windowed(torch.from_numpy(resample(hu, source, grid, outside=OUTSIDE_HU)))
+    return image[None, None], near_lungs(torch.from_numpy(resample(lung, source, grid, outside=0))), grid
 
 
-def find_grid(ct: Grid, lungs: NDArray[np.uint8], settings: FindSettings) -> Grid:
-    """The finding network's grid: along the patient, over the lungs with `MARGIN_MM` around them, at least a window.
-
-    Args:
-        ct: grid of the CT.
-        lungs: labels (X, Y, Z) on it, not empty.
-        settings: of the network.
+def find_grid(ct: Grid, lungs: NDArray[np.generic], settings: FindSettings) -> Grid:
+    """The finding network's grid over the lungs (X, Y, Z) of a CT on the grid `ct`, at least a window large.
 
     Raises:
-        LungsNotFoundError: the labels are empty.
+        LungsNotFoundError: there are none.
     """
-    if not lungs.any():
-        raise LungsNotFoundError("no lungs to look for nodules in")
-    margin = np.ceil(MARGIN_MM / ct.spacing_mm).astype(int)
-    box = bounding_box(lungs > 0, margin.tolist())
-    axes = ct.patient_axes
-    grid = ct.part(box).covering(settings.spacing_mm, axes=axes)
-    shape = np.maximum(grid.shape, settings.window)
-    return Grid.around(grid.center_mm, settings.spacing_mm, shape.tolist(), axes)
+    return lung_grid(ct, lungs, settings.spacing_mm, at_least=settings.window)
 
 
-def wider(mask: Tensor) -> Tensor:
-    """`mask` (bool, (X, Y, Z)), a voxel wider on every side and corner: one axis after the other, as bits."""
-    for axis, n in enumerate(mask.shape):
-        wide = mask.clone()
-        wide.narrow(axis, 1, n - 1).logical_or_(mask.narrow(axis, 0, n - 1))
-        wide.narrow(axis, 0, n - 1).logical_or_(mask.narrow(axis, 1, n - 1))
-        mask = wide
-    return mask
+def slide(
+    image: Tensor,
+    inside: Tensor,
+    network: Callable[..., Tensor],
+    window: Sequence[int],
+    overlap: float,
+    batch: int = BATCH,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Logits float32 (X, Y, Z) of a network over the windows where the lungs are.
+
+    Args:
+        image: (1, C, X, Y, Z) on the network's device, at least a window large.
+        inside: bool (X, Y, Z) on the CPU, where an answer is wanted.
+        network: of windows.
+        window: its voxels.
+        overlap: share of a window's side that neighbours share at least.
+        batch: windows at a time; fewer where memory runs out.
+        progress: called with the share that is done, 0...1.
+    """
+
+    def run(size: int) -> Tensor:
+        inferer = LungWindowInferer(inside, window, overlap, batch=size, progress=progress)
+        with torch.inference_mode(), fast_precision(image.device):
+            return inferer(image, network)[0, 0]
+
+    return sparingly(run, batch, image.device)
 
 
 def seeds_of(probability: NDArray[np.float32], grid: Grid, settings: FindSettings) -> list[Seed]:

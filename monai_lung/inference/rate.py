@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from monai_lung.inference.looks import region
 from monai_lung.inference.memory import sparingly
-from monai_lung.inference.networks import Networks, RateSettings
+from monai_lung.inference.networks import Rater, RateSettings
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.model import CT, Lungs, Outline, Rating
@@ -21,14 +21,14 @@ _BATCH = 8
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3, 4))
 
 
-def rate(ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None) -> list[Rating]:
+def rate(ct: CT, outlines: Sequence[Outline], networks: Rater, lungs: Lungs | None = None) -> list[Rating]:
     """The rating of each outline, in order; where they lie in the lungs counts if these are given."""
     nodule, malignancy = rate_logits(ct, outlines, networks, lungs), malignancy_logits(ct, outlines, networks)
     return [calibrate(row, x, networks.rate_settings) for row, x in zip(nodule, malignancy, strict=True)]
 
 
 def rate_logits(
-    ct: CT, outlines: Sequence[Outline], networks: Networks, lungs: Lungs | None = None
+    ct: CT, outlines: Sequence[Outline], networks: Rater, lungs: Lungs | None = None
 ) -> NDArray[np.float64]:
     """Logits (n, T) of each outline in the order of `transforms.rating.TARGETS`, averaged over four mirrors."""
     settings = networks.rate_settings
@@ -36,7 +36,7 @@ def rate_logits(
     return rows.reshape(len(outlines), len(TARGETS))
 
 
-def malignancy_logits(ct: CT, outlines: Sequence[Outline], networks: Networks) -> NDArray[np.float64]:
+def malignancy_logits(ct: CT, outlines: Sequence[Outline], networks: Rater) -> NDArray[np.float64]:
     """The malignancy's logit (n,) of each outline by the network on slices, averaged over four mirrors."""
     settings = networks.rate_settings
     rows = _logits(lambda outline: nodule_slices(ct, outline, settings), outlines, networks.malignancy, networks.device)
@@ -69,7 +69,7 @@ def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSett
     """Logits (T,) and the malignancy's logit to calibrated probabilities; the interval is around its probability."""
     middle = settings.slope * malignancy + settings.offset
     half = settings.spread * _stretch(settings)
-    nodule = _sigmoid(logits[TARGETS.index("nodule")])
+    nodule = _sigmoid(settings.nodule_slope * logits[TARGETS.index("nodule")] + settings.nodule_offset)
     return Rating(nodule, _sigmoid(middle), (_sigmoid(middle - half), _sigmoid(middle + half)))
 
 

@@ -90,6 +90,8 @@ def axes(measurements: Measurements) -> str:
 
 def position(measurements: Measurements) -> str:
     """Side and third."""
+    if measurements.side is None:
+        return "place in the lungs unknown"
     return f"{measurements.side} lung, {measurements.third} third"
 
 
@@ -124,8 +126,9 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
     if m.texture == "part-solid":
         solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
         lines.append(("Solid part", solid if m.solid_volume_mm3 else "too small to be measured"))
-    touches = m.pleura_distance_mm <= 0
-    lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
+    if m.pleura_distance_mm is not None:
+        touches = m.pleura_distance_mm <= 0
+        lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
     if others := [what for what in m.attachment if what != "pleura"]:
         check = " (check that it is a nodule)" if {"hilum", "diaphragm"} & set(others) else ""
         lines.append(("Touches", ", ".join(others) + check))

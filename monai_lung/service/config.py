@@ -158,6 +158,8 @@ class AnalysisSettings:
         allow_gaps: interpolate missing slices rather than fail.
         attempts: how often a study is tried whose analysis crashes, runs out of memory or takes too long.
         timeout_s: the longest that one analysis may take.
+        segmentation_bundle, classification_bundle: folders with other networks than the installed.
+        trust_bundle: let those bundles' networks be of any class: their code runs.
         report_shows: what identifies the patient on the report's pages, of name, id, birth_date, accession_number.
         sensitivity: from which confidence on findings are reported.
         person: what holds for every patient, by the names of the command's options: a screening programme says
@@ -168,6 +170,9 @@ class AnalysisSettings:
     allow_gaps: bool = False
     attempts: int = 3
     timeout_s: float = 1800.0
+    segmentation_bundle: Path | None = None
+    classification_bundle: Path | None = None
+    trust_bundle: bool = False
     report_shows: tuple[str, ...] = ()
     sensitivity: Sensitivity = "standard"
     person: PatientContext = field(default_factory=lambda: PatientContext())

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 from monai_lung.analysis import Analyzer, Options, write
+from monai_lung.chest import read_chest
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
-from monai_lung.io import content_sha256, find_cases, read_ct
-from monai_lung.model import CT, Report
+from monai_lung.io import Case, find_cases
+from monai_lung.io.content import files_sha256
+from monai_lung.model import CT, Lungs, Report
 from monai_lung.person import make_person
 from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
@@ -28,6 +30,7 @@ def make_analysis(config: Config) -> Analysis:
 
     Raises:
         WeightsError: weights are missing or damaged.
+        ConfigError: a bundle asks for code that isn't trusted.
         UsageError: the device isn't there.
     """
     settings = config.analysis
@@ -37,6 +40,9 @@ def make_analysis(config: Config) -> Analysis:
             allow_gaps=settings.allow_gaps,
             sensitivity=settings.sensitivity,
             person=make_person(vars(settings.person)),
+            segmentation_dir=settings.segmentation_bundle,
+            classification_dir=settings.classification_bundle,
+            trust_bundle=settings.trust_bundle,
         )
     )
     _ = analyzer.networks  # loaded now rather than at the first study
@@ -44,10 +50,10 @@ def make_analysis(config: Config) -> Analysis:
     def analysis(source: Path, out: Path, fingerprint: str) -> Outcome:
         try:
             (case,) = find_cases(source)
-            found = content_sha256(case)
+            found = _fingerprint(case)
             if found == fingerprint:
                 return Outcome("unchanged", fingerprint=found)
-            report = _with_prior(analyzer, config, read_ct(case, allow_gaps=settings.allow_gaps), out)
+            report = _with_prior(analyzer, config, *read_chest(case, allow_gaps=settings.allow_gaps), out)
             folder = write(report, out, _KEPT)
             write_document(report, folder, config.analysis.report_shows)
             return Outcome("done", fingerprint=found, folder=folder)
@@ -59,7 +65,12 @@ def make_analysis(config: Config) -> Analysis:
     return analysis
 
 
-def _with_prior(analyzer: Analyzer, config: Config, ct: CT, out: Path) -> Report:
+def _fingerprint(case: Case) -> str:
+    """A digest of the files of all series that may be analysed."""
+    return files_sha256([file for one in (case, *case.others) if one.series for file in one.series.files])
+
+
+def _with_prior(analyzer: Analyzer, config: Config, ct: CT, lungs: Lungs, out: Path) -> Report:
     """The report of a study against the patient's earlier examination, where there is one that can be compared."""
     prior = in_store(config.storage, ct) if config.prior.own_store else None
     work = out / ".prior"
@@ -67,11 +78,11 @@ def _with_prior(analyzer: Analyzer, config: Config, ct: CT, out: Path) -> Report
         if prior is None and config.prior.archive is not None:
             prior = fetched(config.prior.archive, ct, work)
         if prior is None:
-            return analyzer.analyze(ct)
+            return analyzer.analyze(ct, lungs=lungs)
         try:
-            return analyzer.against(prior).analyze(ct)
+            return analyzer.against(prior).analyze(ct, lungs=lungs)
         except InputError as error:  # of the earlier examination, else it comes again
             log.event("prior can't be used", 30, reason=log.reason_of(error))
-            return analyzer.analyze(ct)
+            return analyzer.analyze(ct, lungs=lungs)
     finally:
         shutil.rmtree(work, ignore_errors=True)

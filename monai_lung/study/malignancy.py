@@ -19,6 +19,7 @@ from monai_lung.inference.networks import RateSettings
 from monai_lung.inference.rate import mirrored_logits, region
 from monai_lung.inference.slices import nodule_slices
 from monai_lung.io.output import replacing
+from monai_lung.labels import outlines_of
 from monai_lung.model import CT, Outline
 from monai_lung.networks import NoduleResNet50, SliceResNet, baselines
 from monai_lung.study.budget import Task
@@ -32,8 +33,7 @@ from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.training.slice_dataset import SliceDataset, flat_crop, flat_slice
 from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
 from monai_lung.weights import resume
-from monai_lung.workflow.crops import ball
-from monai_lung.workflow.stages import outlines_of
+from monai_lung.workflow.rating import ball
 
 log = logging.getLogger(__name__)
 MaskKind = Literal["readers", "predicted"]

@@ -16,15 +16,14 @@ from torch import nn
 from monai_lung.data.crops import Crop
 from monai_lung.inference.delineate import LOOKS, Patch, delineate_each
 from monai_lung.inference.delineate import run as run_patches
-from monai_lung.inference.networks import DelineateSettings, Delineator
+from monai_lung.inference.networks import DelineateSettings, Delineator, load_delineator
+from monai_lung.labels import center_seed
 from monai_lung.networks import ResUNet3d, baselines
 from monai_lung.study.fit import Schedule, fit
 from monai_lung.study.store import Predictions, Study, crop_ct, installed_key, trained_key
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.losses import TrustedBceDice
-from monai_lung.weights import bundle_dir
 from monai_lung.workflow.segmentation_scores import dice
-from monai_lung.workflow.stages import center_seed, delineator_of
 
 log = logging.getLogger(__name__)
 STEM = (2, 2, 1)
@@ -111,7 +110,7 @@ def run(study: Study, name: str, fold: int) -> None:
     train, held = study.split(fold)
     losses: Sequence[float] = ()
     if shipped:
-        delineator = delineator_of(bundle_dir("lung_nodule_segmentation"), study.device)
+        delineator = load_delineator(study.device)
     else:
         task = study.budget.segmentation
         segmenter = SEGMENTERS[name]

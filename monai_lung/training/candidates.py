@@ -17,20 +17,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.errors import InputError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.delineate import delineate, within_lungs
+from monai_lung.inference.delineate import delineate
 from monai_lung.inference.find import find
 from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
 from monai_lung.model import Outline, Seed
-from monai_lung.training.datasets import vary_hu
+from monai_lung.training.draws import vary_hu
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
 from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
 
+NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
+"""Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
 HIT_MM = 4.0
@@ -92,11 +94,11 @@ def propose(
         near_mm, wide_mm: voxels of both looks.
     """
     ct, lungs = scene.ct, scene.lungs
-    outlines = within_lungs(delineate(ct, find(ct, lungs, networks), networks), ct, lungs)
+    outlines = delineate(ct, find(ct, lungs, networks), networks, lungs)
     middles = np.array([o.middle_mm(ct.grid) for o in outlines]).reshape(-1, 3)
     missed = [p for p in scene.planted if not _near(middles, p.center_mm, p.radius_mm).any()]
     seeds = [Seed(p.center_mm, 0.0, 2 * p.radius_mm) for p in missed]
-    outlines += within_lungs(delineate(ct, seeds, networks), ct, lungs)
+    outlines += delineate(ct, seeds, networks, lungs)
     rows = [_record(scene, background, outline, near_mm, wide_mm) for outline in outlines]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Candidates(*columns)
@@ -167,6 +169,19 @@ def read(path: Path) -> Candidates:
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
 
 
+def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
+    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in left_out)]
+    if not kept:
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+    return kept
+
+
 class CandidateDataset(Dataset[dict[str, object]]):
     """Candidates as the network that rates them sees them, turned, shifted and noisy.
 
@@ -233,4 +248,4 @@ class CandidateDataset(Dataset[dict[str, object]]):
         """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
         kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
         seen = Grid.around(shift, spacing_mm, self.size, frame)
-        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen)))
+        return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from ignite.engine import Engine, Events
 
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.io.output import replacing
-from monai_lung.training.slice_dataset import SliceDataset
 from monai_lung.weights import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class TrainedOn:
     """Whose nodules a training draws; part of its `Resumable`, so that it isn't resumed with those of others.
 
     Args:
-        dataset: what is drawn from.
+        data: items that are drawn from, each with a `nodule`.
         start: checkpoint that the training starts from, whose patients its weights know as well; "" for none. Where
             that doesn't say whom it knows, neither does this.
 
@@ -51,9 +50,9 @@ class TrainedOn:
         WeightsError: `start` is missing, damaged or no checkpoint.
     """
 
-    def __init__(self, dataset: SliceDataset, start: Path | str = "") -> None:
+    def __init__(self, data: Sequence[Mapping[str, Any]], start: Path | str = "") -> None:
         earlier = patients_of(start) if start else frozenset()
-        own = {patient_hash(nodule.row.patient) for nodule in dataset.nodules}
+        own = {patient_hash(nodule.row.patient) for nodule in (item["nodule"] for item in data)}
         self.hashes = None if earlier is None else sorted(own | earlier)
 
     def state_dict(self) -> dict[str, list[str] | None]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from monai.transforms import Compose, Transform
 
 from monai_lung.data.crops import Crop, read_crop, read_table, select
 from monai_lung.errors import UsageError
 from monai_lung.grid import Grid, resample
+from monai_lung.training.draws import DrawnDataset, VaryHud, rng_of
 from monai_lung.training.synthesis import continue_in_z, random_frame
-from monai_lung.transforms.window import windowed
+from monai_lung.transforms import LungWindowd
 
 log = logging.getLogger(__name__)
 
 Target = Literal["share", "half", "three"]
+JITTER_MM = 4.0
+"""How far a seed may miss the nodule's centre."""
 
 
 def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[Crop]:
@@ -40,25 +42,87 @@ def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[st
     return [read_crop(folder, row) for row in rows]
 
 
-def vary_hu(hu: Tensor, rng: np.random.Generator) -> Tensor:
-    """`hu` (X, Y, Z) with another scanner's noise, offset, contrast and sharpness."""
-    if rng.random() < 0.3:  # softer or sharper kernel, along one axis or all
-        blurred = torch.nn.functional.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-        hu = hu + rng.uniform(-0.4, 0.7) * (blurred - hu)
-    if rng.random() < 0.2:  # thicker slices
-        z = torch.nn.functional.pad(hu, (1, 1), mode="replicate")
-        hu = hu + rng.uniform(0, 0.8) * ((z[..., :-2] + z[..., 2:]) / 2 - hu) * 0.66
-    if rng.random() < 0.5:
-        noise = torch.from_numpy(rng.standard_normal(hu.shape, np.float32))
-        hu = hu + rng.uniform(0, 50) * noise
-    return hu * rng.uniform(0.95, 1.05) + rng.uniform(-25, 25)
+class ContinueInZd(Transform):
+    """A crop goes on beyond its first and last slice, where it ends as its nodule does: else the box tells the nodule.
+
+    Takes `crop` (`monai_lung.data.crops.Crop`), adds `long` (`training.synthesis.LongCrop`).
+
+    Args:
+        margin_mm: of what is needed to each side of the nodule's middle.
+    """
+
+    def __init__(self, margin_mm: float) -> None:
+        self.margin_mm = margin_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the long crop."""
+        return {**data, "long": continue_in_z(data["crop"], self.margin_mm, rng_of(data))}
 
 
-class DelineateDataset(Dataset[dict[str, Any]]):
-    """Crops resampled around their nodule, for the network that delineates.
+class ReadersTargetd(Transform):
+    """What the label of `long` says: the share of the readers who marked a voxel, or what enough of them marked.
 
-    An item is `image` float32 (1, *size), windowed, and `label` (2, *size): the share of the readers who marked the
-    voxel, and the trust in that (0 outside the crop). `id` is the crop's.
+    Args:
+        target: the "share" of the readers, what "half" of them marked, or what "three" of them did, the paper's truth;
+            the last two are 0 or 1.
+
+    Raises:
+        UsageError: another target.
+    """
+
+    def __init__(self, target: Target = "share") -> None:
+        if target not in get_args(Target):
+            raise UsageError(f"target {target!r}: give one of {', '.join(get_args(Target))}")
+        self.target = target
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change the second channel of `long`."""
+        row, long = data["crop"].row, data["long"]
+        if self.target != "share":
+            least = 0.5 if self.target == "half" else 3 / row.n_readers
+            long.channels[1] = (long.channels[1] >= least - 1e-3).float()
+        return {**data, "hard": self.target != "share"}
+
+
+class CropPatchd(Transform):
+    """A patch around the nodule of `long` on the network's grid; in training turned, mirrored, scaled and shifted.
+
+    Adds `image` float32 (1, *roi_size) in HU and `label` (2, *roi_size): what the readers say, and the trust in that
+    (0 outside the crop).
+
+    Args:
+        pixdim: voxel size in mm.
+        roi_size: voxels along each axis.
+        jitter_mm: how far the seed may miss the nodule's centre.
+        augment: False gives the plain crop, centred.
+    """
+
+    def __init__(
+        self, pixdim: Sequence[float], roi_size: Sequence[int], jitter_mm: float = JITTER_MM, augment: bool = True
+    ) -> None:
+        self.pixdim, self.roi_size = [float(mm) for mm in pixdim], [int(n) for n in roi_size]
+        self.jitter_mm, self.augment = jitter_mm, augment
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add image and label."""
+        rng, long = rng_of(data), data["long"]
+        frame, shift = np.eye(3), np.zeros(3)
+        if self.augment:
+            wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
+            frame = random_frame(rng, scale=(0.8 * wide, 1.25 * wide), tilt_deg=12)
+            shift = rng.uniform(-1, 1, 3) * self.jitter_mm
+        patch = Grid.around(shift, self.pixdim, self.roi_size, frame)
+        channels = torch.from_numpy(resample(long.channels.numpy(), long.grid, patch, outside=0))
+        hu = torch.from_numpy(resample(long.channels[0].numpy(), long.grid, patch, outside="reflect"))
+        marked = (channels[1:2] >= 0.5).float() if data.get("hard") else channels[1:2]
+        return {**data, "image": hu[None], "label": torch.cat([marked, (channels[2:3] > 0.5).float()])}
+
+
+class DelineateDataset(DrawnDataset):
+    """Crops resampled around their nodule, as `train.json` of the segmentation bundle has them for what delineates.
+
+    An item is `image` float32 (1, *size), windowed, and `label` (2, *size): what the readers say of the voxel, and the
+    trust in that. `id` is the crop's.
 
     Args:
         crops: in memory.
@@ -67,8 +131,7 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain crop, centred, for validation.
         jitter_mm: how far the seed may miss the nodule's centre.
-        target: what the label says: the "share" of the readers, what "half" of them marked, or what "three" of them
-            did, the paper's truth; the last two are 0 or 1.
+        target: as `ReadersTargetd`.
     """
 
     def __init__(
@@ -79,53 +142,55 @@ class DelineateDataset(Dataset[dict[str, Any]]):
         *,
         seed: int = 0,
         augment: bool = True,
-        jitter_mm: float = 4.0,
+        jitter_mm: float = JITTER_MM,
         target: Target = "share",
     ) -> None:
-        self.crops = list(crops)
-        self.spacing_mm = np.asarray(spacing_mm, float)
-        self.size = (int(size[0]), int(size[1]), int(size[2]))
-        self.seed, self.augment, self.jitter_mm = seed, augment, jitter_mm
-        if target not in get_args(Target):
-            raise UsageError(f"target {target!r}: give one of {', '.join(get_args(Target))}")
-        few = [c.row.id for c in self.crops if c.row.n_readers < 3]
-        if target == "three" and few:
-            raise UsageError(f"{few[0]} has fewer than three readers, and the target is what three of them marked")
-        self.target = target
-        self._epoch = 0
+        check_readers(crops, target)
+        steps = [
+            ContinueInZd(margin_mm(spacing_mm, size, jitter_mm)),
+            ReadersTargetd(target),
+            CropPatchd(spacing_mm, size, jitter_mm, augment),
+            *([VaryHud("image")] if augment else []),
+            LungWindowd("image"),
+        ]
+        super().__init__(items_of(crops), Compose(steps), seed=seed)
 
-    def __len__(self) -> int:
-        """Crops."""
-        return len(self.crops)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in the epoch of this number, from 0."""
-        self._epoch = epoch
+def items_of(crops: Sequence[Crop]) -> list[dict[str, Any]]:
+    """An item for each crop: `crop` and `id`."""
+    return [{"crop": crop, "id": crop.row.id} for crop in crops]
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._epoch))
-        margin = self.spacing_mm[2] * self.size[2] / 2 + self.jitter_mm
-        long = continue_in_z(self.crops[index], margin, rng)
-        if self.target != "share":
-            least = 0.5 if self.target == "half" else 3 / self.crops[index].row.n_readers
-            long.channels[1] = (long.channels[1] >= least - 1e-3).float()
-        frame, shift = np.eye(3), np.zeros(3)
-        if self.augment:
-            wide = max(1.0, np.abs(long.origin_mm[:2]).max() / 26)  # the largest nodules are seen on a coarser grid
-            frame = random_frame(rng, scale=(0.8 * wide, 1.25 * wide), tilt_deg=12)
-            shift = rng.uniform(-1, 1, 3) * self.jitter_mm
-        patch = Grid.around(shift, self.spacing_mm.tolist(), self.size, frame)
-        channels = torch.from_numpy(resample(long.channels.numpy(), long.grid, patch, outside=0))
-        inside = channels[2:3]
-        hu = torch.from_numpy(resample(long.channels[0].numpy(), long.grid, patch, outside="reflect"))
-        if self.augment:
-            hu = vary_hu(hu, rng)
-        marked = channels[1:2] if self.target == "share" else (channels[1:2] >= 0.5).float()
-        label = torch.cat([marked, (inside > 0.5).float()])
-        return {"image": windowed(hu)[None], "label": label, "id": self.crops[index].row.id}
+
+def crop_items(
+    folder: Path | str, patients: Sequence[str], exclude: Sequence[str] = (), target: Target = "share"
+) -> list[dict[str, Any]]:
+    """`items_of` the crops of `load_crops`, for a bundle's config, all of which have what `target` needs.
+
+    Raises:
+        UsageError: none is left, or one has fewer readers than the target asks for.
+        InputError: a crop can't be read.
+    """
+    crops = load_crops(folder, patients, exclude)
+    check_readers(crops, target)
+    return items_of(crops)
+
+
+def check_readers(crops: Sequence[Crop], target: Target) -> None:
+    """Refuse crops with too few readers for a target.
+
+    Raises:
+        UsageError: three are asked for, and one has fewer.
+    """
+    few = [crop.row.id for crop in crops if crop.row.n_readers < 3]
+    if target == "three" and few:
+        raise UsageError(f"{few[0]} has fewer than three readers, and the target is what three of them marked")
+
+
+def margin_mm(spacing_mm: Sequence[float], size: Sequence[int], jitter_mm: float = JITTER_MM) -> float:
+    """How far in z a patch may reach from the nodule's middle."""
+    return float(spacing_mm[2]) * int(size[2]) / 2 + jitter_mm
 
 
 def crop_dataset(folder: str, patients: Sequence[str], exclude: Sequence[str] = (), **options: Any) -> DelineateDataset:
-    """A `DelineateDataset` from a crop folder, for a bundle's config; options as there."""
+    """A `DelineateDataset` from a crop folder; options as there."""
     return DelineateDataset(load_crops(folder, patients, exclude), **options)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, Transform
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.slices import read_slices
 from monai_lung.grid import Grid, resample
-from monai_lung.training.datasets import load_crops, vary_hu
+from monai_lung.training.datasets import load_crops
+from monai_lung.training.draws import DrawnDataset, VaryHud, rng_of
 from monai_lung.training.synthesis import (
     Donor,
     blend,
@@ -27,7 +28,7 @@ from monai_lung.training.synthesis import (
     soft_box,
     turned_to,
 )
-from monai_lung.transforms.window import windowed
+from monai_lung.transforms import LungWindowd
 
 DENSE_HU = -400
 """Denser voxels inside the lungs are vessels, scars, fissures: where false positives come from."""
@@ -64,15 +65,111 @@ class _Ground:
         return b.grid.to_world(np.array(np.unravel_index(rng.choice(pool), b.hu.shape)))
 
 
-class FindDataset(Dataset[dict[str, Any]]):
-    """Patches drawn from backgrounds; four of five have up to three nodules set into them.
+class LungPatchd(Transform):
+    """A patch drawn from a lung on the network's grid, a little turned and scaled.
+
+    Half of the patches are centred on the background's hard places where it has some, and a third of the others on
+    dense voxels in the lungs. With `masses` a quarter is of twice the voxel size, as the look for masses sees them.
+
+    Adds `image` float32 (1, *roi_size) in HU; `label` (2, *roi_size), the share of the readers, 0 so far, and the
+    trust in that, 0 at the background's own nodules; `depth`, mm inside the lungs (*roi_size); `spacing_mm` of the
+    voxels; `coarse`, whether this is such a quarter; `id`, the background's name.
+
+    Args:
+        backgrounds: scans on their own grids.
+        pixdim: voxel size of the network's grid in mm.
+        roi_size: voxels along each axis.
+        masses: draw such a quarter.
+    """
+
+    def __init__(
+        self, backgrounds: Sequence[Background], pixdim: Sequence[float], roi_size: Sequence[int], masses: bool = True
+    ) -> None:
+        self.pixdim = np.asarray(pixdim, float)
+        self.roi_size = [int(n) for n in roi_size]
+        self.masses = masses
+        self._grounds = [_Ground.of(b) for b in backgrounds]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw a patch."""
+        rng = rng_of(data)
+        coarse = self.masses and rng.random() < COARSE_SHARE
+        ground = self._grounds[rng.integers(len(self._grounds))]
+        b = ground.background
+        spacing = self.pixdim * (2.0 if coarse else 1.0) * rng.uniform(0.85, 1.2)
+        frame = b.grid.patient_axes @ random_frame(rng, scale=(1, 1), tilt_deg=10)
+        center = ground.place(coarse, rng) + frame @ (rng.uniform(-0.25, 0.25, 3) * self.roi_size * spacing)
+        patch = Grid.around(center, spacing.tolist(), self.roi_size, frame)
+        hu = torch.from_numpy(resample(b.hu, b.grid, patch))
+        box = b.grid.reach(patch, 2)
+        marks = np.stack([b.depth_mm[box], b.known[box]])
+        depth, known = resample(marks, b.grid.part(box), patch, average=False)
+        trust = 1 - (torch.from_numpy(known) > 0.01).float()
+        return {
+            **data,
+            "image": hu[None],
+            "label": torch.stack([torch.zeros_like(hu), trust]),
+            "depth": depth,
+            "spacing_mm": spacing,
+            "coarse": coarse,
+            "id": b.name,
+        }
+
+
+class SetInNodulesd(Transform):
+    """None to three nodules set into a patch of a lung (`LungPatchd`); in a coarse one they are grown to masses.
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
-    the pleura is turned so that its wall faces the lung's border and is set there. Half of the patches are centred on
-    the background's hard places where it has some, and a third of the others on dense voxels in the lungs. An item is
-    `image` float32 (1, *size), windowed, and `label` (2, *size): share of the readers, less where fewer than three saw
-    the nodule at all, and trust (0 at seams and at the background's own nodules); `id` is the background's name. A
-    quarter of the items are of twice the voxel size, with large nodules grown to masses.
+    the pleura is turned so that its wall faces the lung's border and is set there. The label gets the share of the
+    readers, less where fewer than three saw the nodule at all, and no trust at seams.
+
+    Args:
+        donors: nodules to set in.
+    """
+
+    def __init__(self, donors: Sequence[Donor]) -> None:
+        self.donors = list(donors)
+        weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
+        self.often = weight / weight.sum()
+        self._large = large_of(self.donors)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Set some in."""
+        rng = rng_of(data)
+        hu, (share, trust) = data["image"][0], data["label"]
+        for _ in range(rng.choice(len(NODULES), p=NODULES)):
+            hu, share, trust = self._set_in(hu, data["depth"], share, trust, data["spacing_mm"], data["coarse"], rng)
+        return {**data, "image": hu[None], "label": torch.stack([share, trust])}
+
+    def _set_in(
+        self,
+        hu: Tensor,
+        depth: NDArray[np.float32],
+        share: Tensor,
+        trust: Tensor,
+        spacing: NDArray[np.float64],
+        coarse: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        large = coarse or (self._large and rng.random() < 0.1)
+        donor = self.donors[rng.choice(self._large) if large else rng.choice(len(self.donors), p=self.often)]
+        scale = rng.uniform(1.4, 2.5) if large else 1.0
+        place = _place(depth, donor, scale, rng)
+        if place is None:
+            return hu, share, trust
+        nodule = _nodule(donor, place, depth, spacing, scale, rng)
+        hu, inside, seam = blend(hu, nodule, donor, rng)
+        return (
+            hu,
+            torch.where(inside, nodule[1] * donor.agreement, share),
+            torch.where(seam, torch.zeros_like(trust), trust),
+        )
+
+
+class FindDataset(DrawnDataset):
+    """Patches of lungs with nodules set in, as `train_find.json` of the segmentation bundle has them.
+
+    An item is `image` float32 (1, *size), windowed, `label` (2, *size) and the background's `id`.
 
     Args:
         backgrounds: scans on their own grids.
@@ -93,103 +190,46 @@ class FindDataset(Dataset[dict[str, Any]]):
         spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
         seed: int = 0,
     ) -> None:
-        self.spacing_mm = np.asarray(spacing_mm, float)
-        self.size = (int(size[0]), int(size[1]), int(size[2]))
-        self.samples, self.seed = samples, seed
-        self.donors = list(donors)
-        weight = np.array([1.0 if donor.solid else FAINT_WEIGHT for donor in self.donors])
-        self._often = weight / weight.sum()
-        self._large = [n for n, donor in enumerate(self.donors) if donor.radius_mm > LARGE_RADIUS_MM]
-        self._grounds = [_Ground.of(b) for b in backgrounds]
-        self._epoch = 0
+        steps = [
+            LungPatchd(backgrounds, spacing_mm, size, masses=bool(large_of(donors))),
+            SetInNodulesd(donors),
+            VaryHud("image"),
+            LungWindowd("image"),
+        ]
+        super().__init__([{}] * samples, Compose(steps), seed=seed)
 
-    def __len__(self) -> int:
-        """Items of an epoch."""
-        return self.samples
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in the epoch of this number, from 0."""
-        self._epoch = epoch
+def large_of(donors: Sequence[Donor]) -> list[int]:
+    """Which nodules look like small masses where they are grown."""
+    return [n for n, donor in enumerate(donors) if donor.radius_mm > LARGE_RADIUS_MM]
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._epoch))
-        grown = 2.0 if self._large and rng.random() < COARSE_SHARE else 1.0
-        ground = self._grounds[rng.integers(len(self._grounds))]
-        hu, depth, known, spacing = self._context(ground, grown, rng)
-        share, trust = torch.zeros_like(hu), 1 - (known > 0.01).float()
-        for _ in range(rng.choice(len(NODULES), p=NODULES)):
-            hu, share, trust = self._set_in(hu, depth, share, trust, spacing, grown, rng)
-        image = windowed(vary_hu(hu, rng))[None]
-        return {"image": image, "label": torch.stack([share, trust]), "id": ground.background.name}
 
-    def _context(
-        self, ground: _Ground, grown: float, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]:
-        """HU, depth in mm and `known` of a random patch, each (X, Y, Z), and the patch's voxel size."""
-        b = ground.background
-        scale = rng.uniform(0.85, 1.2)
-        spacing = self.spacing_mm * grown * scale
-        frame = b.grid.patient_axes @ random_frame(rng, scale=(1, 1), tilt_deg=10)
-        center = ground.place(grown > 1, rng) + frame @ (rng.uniform(-0.25, 0.25, 3) * self.size * spacing)
-        patch = Grid.around(center, spacing.tolist(), self.size, frame)
-        hu = resample(b.hu, b.grid, patch)
-        box = b.grid.reach(patch, 2)
-        marks = np.stack([b.depth_mm[box], b.known[box]])
-        depth, known = resample(marks, b.grid.part(box), patch, average=False)
-        return torch.from_numpy(hu), torch.from_numpy(depth), torch.from_numpy(known), spacing
+def _nodule(
+    donor: Donor,
+    place: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    spacing: NDArray[np.float64],
+    scale: float,
+    rng: np.random.Generator,
+) -> Tensor:
+    """(4, X, Y, Z) on the patch's grid, the nodule's centre at `place`, `scale` times its size.
 
-    def _set_in(
-        self,
-        hu: Tensor,
-        depth: Tensor,
-        share: Tensor,
-        trust: Tensor,
-        spacing: NDArray[np.float64],
-        grown: float,
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        large = grown > 1 or (self._large and rng.random() < 0.1)
-        donor = self.donors[rng.choice(self._large) if large else rng.choice(len(self.donors), p=self._often)]
-        scale = rng.uniform(1.4, 2.5) if large else 1.0
-        place = _place(depth.numpy(), donor, scale, rng)
-        if place is None:
-            return hu, share, trust
-        nodule = self._nodule(donor, place, depth.numpy(), spacing, scale, rng)
-        hu, inside, seam = blend(hu, nodule, donor, rng)
-        return (
-            hu,
-            torch.where(inside, nodule[1] * donor.agreement, share),
-            torch.where(seam, torch.zeros_like(trust), trust),
-        )
-
-    def _nodule(
-        self,
-        donor: Donor,
-        place: NDArray[np.int64],
-        depth: NDArray[np.float32],
-        spacing: NDArray[np.float64],
-        scale: float,
-        rng: np.random.Generator,
-    ) -> Tensor:
-        """(4, X, Y, Z) on the patch's grid, the nodule's centre at `place`, `scale` times its size.
-
-        Channels: HU, share, trust, soft box.
-        """
-        long = continue_in_z(donor.crop, 8.0, rng)
-        channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
-        frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
-        if donor.wall is not None:
-            frame = turned_to(frame, donor.wall, outwards(depth, place, spacing))
-        from_place = (frame * spacing) @ ((np.array(self.size) - 1) / 2 - place)
-        patch = Grid.around(from_place, spacing.tolist(), self.size, frame)
-        box = patch.reach(long.grid, 1)
-        nodule = np.zeros((4, *self.size), np.float32)
-        here = patch.part(box)
-        if 0 not in here.shape:
-            nodule[(slice(None), *box)] = resample(channels, long.grid, here, outside=0)
-            nodule[(0, *box)] = resample(channels[0], long.grid, here)
-        return torch.from_numpy(nodule)
+    Channels: HU, share, trust, soft box.
+    """
+    long = continue_in_z(donor.crop, 8.0, rng)
+    channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
+    frame = random_frame(rng, scale=(0.85 / scale, 1.15 / scale), tilt_deg=8)
+    if donor.wall is not None:
+        frame = turned_to(frame, donor.wall, outwards(depth, place, spacing))
+    from_place = (frame * spacing) @ ((np.array(depth.shape) - 1) / 2 - place)
+    patch = Grid.around(from_place, spacing.tolist(), depth.shape, frame)
+    box = patch.reach(long.grid, 1)
+    nodule = np.zeros((4, *depth.shape), np.float32)
+    here = patch.part(box)
+    if 0 not in here.shape:
+        nodule[(slice(None), *box)] = resample(channels, long.grid, here, outside=0)
+        nodule[(0, *box)] = resample(channels[0], long.grid, here)
+    return torch.from_numpy(nodule)
 
 
 def _place(
@@ -209,27 +249,27 @@ def _place(
     return np.array(np.unravel_index(rng.choice(choices), depth.shape))
 
 
-def find_dataset(
-    backgrounds: str,
-    folder: str,
-    patients: Sequence[str],
-    *,
-    size: Sequence[int],
-    samples: int,
-    slices: str = "",
-    exclude: Sequence[str] = (),
-    exclude_backgrounds: Sequence[str] = (),
-    held_out: Sequence[str] = (),
-    spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
-    seed: int = 0,
-) -> FindDataset:
-    """A `FindDataset` from folders of backgrounds, of crops and, if given, of slices, for a bundle's config.
+def backgrounds_of(folder: str, exclude: Sequence[str] = (), held_out: Sequence[str] = ()) -> list[Background]:
+    """The backgrounds of a folder but those to leave out, for a bundle's config.
+
+    Raises:
+        UsageError: there is none, or one is of a patient in `held_out`.
+        InputError: a file is damaged.
+    """
+    scans = read_backgrounds(folder, exclude)
+    check_held_out(scans, held_out)
+    return scans
+
+
+def donors_of(folder: str, patients: Sequence[str], exclude: Sequence[str] = (), slices: str = "") -> list[Donor]:
+    """Nodules to set in, from a folder of crops and, if given, of slices, for a bundle's config.
 
     A nodule of the slices that is among the crops is taken from there; the others are rounded to solids. Large ones are
     left out: with them, grown to masses, a network called hearts and diaphragms nodules.
 
     Raises:
-        UsageError: a background is of a patient in `held_out`.
+        UsageError: no nodule of the patients is left.
+        InputError: a file is damaged.
     """
     donors = [donor_of(crop) for crop in load_crops(folder, patients, exclude)]
     if slices:
@@ -237,6 +277,4 @@ def find_dataset(
         flat = (n for n in read_slices(slices, set(patients) - set(exclude)) if n.row.id not in known)
         solids = [donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None]
         donors += [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM]
-    scans = read_backgrounds(backgrounds, exclude_backgrounds)
-    check_held_out(scans, held_out)
-    return FindDataset(scans, donors, size, samples=samples, spacing_mm=spacing_mm, seed=seed)
+    return donors

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, ConcatItemsd, CopyItemsd, EnsureTyped, Transform
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background, check_held_out, read_backgrounds
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.training.datasets import load_crops, vary_hu
+from monai_lung.stages import TARGETS
+from monai_lung.training.datasets import load_crops
+from monai_lung.training.draws import DrawnDataset, VaryHud, rng_of
 from monai_lung.training.structures import a_mask, airy, beside, cut_like_a_crop, middle, structure, thick
 from monai_lung.training.synthesis import (
     WAYS,
@@ -26,7 +28,8 @@ from monai_lung.training.synthesis import (
     random_frame,
     soft_box,
 )
-from monai_lung.transforms.rating import SURE, TARGETS, region_channels
+from monai_lung.transforms import LungWindowd, SoftWindowd
+from monai_lung.transforms.rating import SURE
 
 SET_IN = 0.5
 """Share of the free nodules that are set into a scan's lung."""
@@ -36,8 +39,8 @@ OTHERS = (0.4, 0.3, 0.3)
 """Shares of what is no nodule: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
 
 
-class RateDataset(Dataset[dict[str, Any]]):
-    """Nodules with their readers' ratings, and vessels, scars and borders that are none.
+class DrawRegiond(Transform):
+    """The region around a nodule, or around what is none, on the network's grid; in training turned and scaled.
 
     What surrounds an item must not tell what it is. Nodules come from crops, whose surroundings are made up beyond
     their margins; other structures come from whole scans. So both come both ways: some free nodules are set into the
@@ -45,17 +48,16 @@ class RateDataset(Dataset[dict[str, Any]]):
     The mask is one reader's, or that of half of the readers, or what is dense there: a user's mask isn't the consensus
     either.
 
-    An item is `image` float32 (3, *size) (`transforms.rating.region_channels`) and `label` (2, T): soft targets in the
-    order of `transforms.rating.TARGETS`, and their weights (0 where a target isn't known: what is no nodule has no
-    malignancy); `id` is the crop's, or "no nodule".
+    Takes `nodule`, its place in `donors`, None for what is none. Adds `image` and `mask`, float32 (1, *roi_size), HU
+    and 0...1; `label` (2, T), soft targets in the order of `TARGETS`, and their weights (0 where a target isn't known:
+    what is no nodule has no malignancy); `id`, the crop's, or "no nodule".
 
     Args:
-        crops: nodules.
+        donors: nodules.
         backgrounds: scans to take other structures from, best of their own resolution; () for none.
-        spacing_mm: of the network's grid.
-        size: voxels of the region.
-        others: items of an epoch that are no nodule.
-        seed: items depend on it, on the index and on the epoch.
+        pixdim: voxel size of the network's grid in mm.
+        roi_size: voxels of the region.
+        others: whether there are items that are no nodule.
         augment: False gives the plain region with the mask of half of the readers.
 
     Raises:
@@ -64,20 +66,18 @@ class RateDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        crops: Sequence[Crop],
+        donors: Sequence[Donor],
         backgrounds: Sequence[Background],
-        spacing_mm: Sequence[float],
-        size: Sequence[int],
+        pixdim: Sequence[float],
+        roi_size: Sequence[int],
         *,
-        others: int = 0,
-        seed: int = 0,
+        others: bool = False,
         augment: bool = True,
     ) -> None:
-        self.donors, self.backgrounds = [donor_of(c) for c in crops], list(backgrounds)
-        self.spacing_mm = np.asarray(spacing_mm, float)
-        self.size = (int(size[0]), int(size[1]), int(size[2]))
-        self.others = others if backgrounds else 0
-        self.seed, self.augment = seed, augment
+        self.donors, self.backgrounds = list(donors), list(backgrounds)
+        self.spacing_mm = np.asarray(pixdim, float)
+        self.size = (int(roi_size[0]), int(roi_size[1]), int(roi_size[2]))
+        self.others, self.augment = others and bool(backgrounds), augment
         self._deep = [np.flatnonzero((b.depth_mm >= 6) & ~b.known) for b in self.backgrounds]
         self._dense = [np.flatnonzero((b.depth_mm >= 3) & thick(b.hu) & ~b.known) for b in self.backgrounds]
         for b, *places in zip(self.backgrounds, self._deep, self._dense, strict=True):
@@ -85,32 +85,22 @@ class RateDataset(Dataset[dict[str, Any]]):
                 raise InputError(
                     f"background {b.name}: no place deep in its lungs, or nothing dense there; leave it out"
                 )
-        self._beside = [beside(c) for c in crops] if self.others else []
+        self._beside = [beside(donor.crop) for donor in self.donors] if self.others else []
         self._with_others = [n for n, places in enumerate(self._beside) if len(places)]
-        self._epoch = 0
 
-    def __len__(self) -> int:
-        """Nodules and others."""
-        return len(self.donors) + self.others
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in the epoch of this number, from 0."""
-        self._epoch = epoch
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._epoch))
-        if index >= len(self.donors):
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw a region."""
+        rng, which = rng_of(data), data["nodule"]
+        if which is None:
             name, (hu, mask) = "no nodule", self._other(rng)
             target, weight = torch.zeros(len(TARGETS)), torch.zeros(len(TARGETS))
             weight[0] = 1
         else:
-            donor = self.donors[index]
+            donor = self.donors[which]
             name, (hu, mask) = donor.crop.row.id, self._nodule(donor, rng)
             target, weight = rating_targets(donor.crop.row)
-        if self.augment:
-            hu = vary_hu(hu, rng)
-        return {"image": region_channels(hu, mask), "label": torch.stack([target, weight]), "id": name}
+        label = torch.stack([target, weight])
+        return {**data, "image": hu[None], "mask": mask[None], "label": label, "id": name}
 
     def _nodule(self, donor: Donor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if not self.augment:
@@ -183,6 +173,55 @@ class RateDataset(Dataset[dict[str, Any]]):
         return hu + alpha * (value - hu), shown
 
 
+class RateDataset(DrawnDataset):
+    """Nodules with their readers' ratings, and vessels, scars and borders that are none, as `train.json` has them.
+
+    An item is `image` float32 (3, *size) (`transforms.rating.region_channels`), `label` (2, T) and `id`; see
+    `DrawRegiond`.
+
+    Args:
+        crops: nodules.
+        backgrounds: scans to take other structures from, best of their own resolution; () for none.
+        spacing_mm: of the network's grid.
+        size: voxels of the region.
+        others: items of an epoch that are no nodule.
+        seed: items depend on it, on the index and on the epoch.
+        augment: False gives the plain region with the mask of half of the readers.
+
+    Raises:
+        InputError: a background has no lung deep enough to set a nodule in, or nothing dense.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Crop],
+        backgrounds: Sequence[Background],
+        spacing_mm: Sequence[float],
+        size: Sequence[int],
+        *,
+        others: int = 0,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        donors = [donor_of(crop) for crop in crops]
+        others = others if backgrounds else 0
+        steps = [
+            DrawRegiond(donors, backgrounds, spacing_mm, size, others=others > 0, augment=augment),
+            *([VaryHud("image")] if augment else []),
+            CopyItemsd("image", names="soft"),
+            LungWindowd("image"),
+            SoftWindowd("soft"),
+            EnsureTyped(["image", "soft", "mask"], track_meta=False),
+            ConcatItemsd(["image", "soft", "mask"], "image"),
+        ]
+        super().__init__(nodules_and_others(donors, others), Compose(steps), seed=seed)
+
+
+def nodules_and_others(donors: Sequence[Donor], others: int = 0) -> list[dict[str, Any]]:
+    """The items of `DrawRegiond`: each nodule by its place, then what is none."""
+    return [{"nodule": n} for n in range(len(donors))] + [{"nodule": None}] * others
+
+
 def _tensor(values: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(values)
 
@@ -212,35 +251,38 @@ def rating_targets(row: CropRow) -> tuple[Tensor, Tensor]:
     return target, weight
 
 
-def rate_dataset(
-    folder: str,
-    patients: Sequence[str],
-    *,
-    spacing_mm: Sequence[float],
-    size: Sequence[int],
-    backgrounds: str = "",
-    others: int = 0,
-    exclude: Sequence[str] = (),
-    exclude_backgrounds: Sequence[str] = (),
-    held_out: Sequence[str] = (),
-    seed: int = 0,
-    augment: bool = True,
-) -> RateDataset:
-    """A `RateDataset` from a crop folder and, where others are wanted, a folder of backgrounds, for a bundle's config.
+def rated_nodules(
+    folder: str, patients: Sequence[str], exclude: Sequence[str] = (), *, validate: bool = False
+) -> list[Donor]:
+    """The nodules of a crop folder, for a bundle's config.
 
     Raises:
-        UsageError: others are wanted, and there are no backgrounds; or nothing can be validated, since no nodule is
-            rated other than 3; or a background is of a patient in `held_out`.
+        UsageError: no nodule of the patients is left; or nothing can be validated, since none is rated other than 3.
+        InputError: a crop can't be read.
     """
-    if others and not backgrounds:
+    crops = load_crops(folder, patients, exclude)
+    means = [np.mean(crop.row.ratings.get("malignancy", (3,))) for crop in crops]
+    if validate and all(mean == 3 for mean in means):
+        raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another --fold")
+    return [donor_of(crop) for crop in crops]
+
+
+def other_lungs(
+    folder: str, others: int, exclude: Sequence[str] = (), held_out: Sequence[str] = ()
+) -> list[Background]:
+    """The backgrounds to take what is no nodule from, none where none is wanted, for a bundle's config.
+
+    Raises:
+        UsageError: some are wanted, and there is no folder; or a background is of a patient in `held_out`.
+        InputError: a file is damaged.
+    """
+    if not others:
+        return []
+    if not folder:
         raise UsageError(
             "no --background_dir: without it the network can't learn what is no nodule; "
             "make one with monai-lung lidc backgrounds, or set the recipe's others to 0 to learn ratings alone"
         )
-    scans = read_backgrounds(backgrounds, exclude_backgrounds) if others else []
+    scans = read_backgrounds(folder, exclude)
     check_held_out(scans, held_out)
-    crops = load_crops(folder, patients, exclude)
-    means = [np.mean(crop.row.ratings.get("malignancy", (3,))) for crop in crops]
-    if not augment and all(mean == 3 for mean in means):
-        raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another --fold")
-    return RateDataset(crops, scans, spacing_mm, size, others=others, seed=seed, augment=augment)
+    return scans

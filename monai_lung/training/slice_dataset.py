@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, Transform
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_lung.data.crops import Crop, CropRow
 from monai_lung.data.slices import NoduleSlice, read_slices
+from monai_lung.definitions import settings
 from monai_lung.errors import UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.networks import RateSettings, settings
 from monai_lung.inference.slices import nodule_slices, wide_slices
 from monai_lung.model import CT, LPS_RAS, Outline, Seed
+from monai_lung.stages import SLICE_TARGETS, RateSettings
 from monai_lung.training.datasets import load_crops
+from monai_lung.training.draws import DrawnDataset, rng_of
 from monai_lung.training.rate_dataset import rating_targets
-from monai_lung.transforms.rating import SLICE_TARGETS, slice_channels
+from monai_lung.transforms.rating import slice_channels
 
 _FULL_READERS = 4
 """What is rated by fewer weighs less: their mean says less of what others would have said."""
@@ -63,51 +65,34 @@ def flat_slice(nodule: NoduleSlice) -> FlatNodule:
     return FlatNodule(nodule.row, nodule.hu[..., None], nodule.readers[..., None], spacing_mm)
 
 
-class SliceDataset(Dataset[dict[str, Any]]):
-    """One slice of a nodule at a time, turned, scaled and noisy, with the mask of one reader or of several.
+class DrawSliced(Transform):
+    """One slice of a nodule, with the mask of one of its readers or of several.
 
-    An item is `image` float32 (3, pixels, pixels, 1) (`transforms.rating.slice_channels`), `label` (2, T): soft targets
-    in the order of `transforms.rating.SLICE_TARGETS`, and their weights; and the nodule's `id`.
-
-    Args:
-        nodules: in memory.
-        slice_mm, pixels: of the network's grid.
-        seed: items depend on it, on the index and on the epoch.
+    Takes `nodule` (`FlatNodule`), adds `hu` and `mask` (X, Y) on the nodule's own pixels.
     """
 
-    def __init__(self, nodules: Sequence[FlatNodule], slice_mm: float, pixels: int, *, seed: int = 0) -> None:
-        self.nodules = [n for n in nodules if n.readers.any() and n.row.ratings.get("malignancy")]
-        self.slice_mm, self.pixels, self.seed = slice_mm, pixels, seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        """Nodules."""
-        return len(self.nodules)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in the epoch of this number, from 0."""
-        self._epoch = epoch
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item, drawn afresh."""
-        rng = np.random.default_rng((self.seed, index, self._epoch))
-        nodule = self.nodules[index]
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw slice and mask."""
+        rng, nodule = rng_of(data), data["nodule"]
         k = int(rng.integers(nodule.hu.shape[2]))
-        mask = a_flat_mask(nodule.readers[..., k], rng)
-        hu, drawn = self._turned(nodule, nodule.hu[..., k], mask, rng)
-        if rng.random() < 0.5:
-            hu = hu + rng.uniform(0, 40) * torch.from_numpy(rng.standard_normal(hu.shape, np.float32))
-        hu = hu * rng.uniform(0.95, 1.05) + rng.uniform(-25, 25)
-        return {
-            "image": slice_channels(hu[..., None], drawn[..., None], self.slice_mm),
-            "label": slice_targets(nodule.row),
-            "id": nodule.row.id,
-        }
+        return {**data, "hu": nodule.hu[..., k], "mask": a_flat_mask(nodule.readers[..., k], rng)}
 
-    def _turned(
-        self, nodule: FlatNodule, hu: NDArray[np.int16], mask: NDArray[np.bool_], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """HU and mask (pixels, pixels) about the mask, turned, mirrored, and scaled by up to a seventh an axis."""
+
+class TurnSliced(Transform):
+    """A slice on the network's pixels about its mask: turned, mirrored, and scaled by up to a seventh an axis.
+
+    `hu` and `mask` become float32 (pixels, pixels, 1).
+
+    Args:
+        slice_mm, pixels: of the network's grid.
+    """
+
+    def __init__(self, slice_mm: float, pixels: int) -> None:
+        self.slice_mm, self.pixels = slice_mm, pixels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Turn and resample."""
+        rng, hu, mask, nodule = rng_of(data), data["hu"], data["mask"], data["nodule"]
         a = rng.uniform(0, 2 * np.pi)
         turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
         long = np.exp(rng.uniform(-0.06, 0.06))
@@ -121,7 +106,61 @@ class SliceDataset(Dataset[dict[str, Any]]):
             own.to_world([*middle, 0]), (self.slice_mm, self.slice_mm, 1.0), (self.pixels, self.pixels, 1), axes
         )
         image, drawn = resample(hu[..., None], own, seen), resample(mask[..., None], own, seen, outside=0)
-        return torch.from_numpy(image[..., 0]), torch.from_numpy(drawn[..., 0])
+        return {**data, "hu": torch.from_numpy(image), "mask": torch.from_numpy(drawn)}
+
+
+class VarySliced(Transform):
+    """`hu` with another scanner's noise, contrast and offset."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Vary it."""
+        rng, hu = rng_of(data), data["hu"]
+        if rng.random() < 0.5:
+            hu = hu + rng.uniform(0, 40) * torch.from_numpy(rng.standard_normal(hu.shape, np.float32))
+        return {**data, "hu": hu * rng.uniform(0.95, 1.05) + rng.uniform(-25, 25)}
+
+
+class SliceChannelsd(Transform):
+    """`image` float32 (3, pixels, pixels, 1) of `hu` and `mask`: both windows and the mask, plain lung far from it.
+
+    Args:
+        slice_mm: of the network's grid.
+    """
+
+    def __init__(self, slice_mm: float) -> None:
+        self.slice_mm = slice_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the image."""
+        return {**data, "image": slice_channels(data["hu"], data["mask"], self.slice_mm)}
+
+
+class SliceDataset(DrawnDataset):
+    """One slice of a nodule at a time, as `train_malignancy.json` of the classification bundle has them.
+
+    An item is `image` float32 (3, pixels, pixels, 1) (`transforms.rating.slice_channels`), `label` (2, T): soft targets
+    in the order of `SLICE_TARGETS`, and their weights; and the nodule's `id`.
+
+    Args:
+        nodules: in memory.
+        slice_mm, pixels: of the network's grid.
+        seed: items depend on it, on the index and on the epoch.
+    """
+
+    def __init__(self, nodules: Sequence[FlatNodule], slice_mm: float, pixels: int, *, seed: int = 0) -> None:
+        steps = [DrawSliced(), TurnSliced(slice_mm, pixels), VarySliced(), SliceChannelsd(slice_mm)]
+        super().__init__(items_of(nodules), Compose(steps), seed=seed)
+
+    @property
+    def nodules(self) -> list[FlatNodule]:
+        """Those that are marked and rated."""
+        return [item["nodule"] for item in self.data]
+
+
+def items_of(nodules: Sequence[FlatNodule]) -> list[dict[str, Any]]:
+    """An item for each nodule that is marked and rated: `nodule`, `label` and `id`."""
+    known = [n for n in nodules if n.readers.any() and n.row.ratings.get("malignancy")]
+    return [{"nodule": n, "label": slice_targets(n.row), "id": n.row.id} for n in known]
 
 
 def slice_targets(row: CropRow) -> Tensor:
@@ -148,40 +187,32 @@ def a_flat_mask(readers: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     return masks[rng.integers(len(masks))] if half.any() else votes > 0
 
 
-class WholeNodules(Dataset[dict[str, Any]]):
-    """Crops as the network sees them in use, with the mask of half of the readers, for validation.
+class WholeNoduled(Transform):
+    """A crop as the network sees it in use, with the mask of half of its readers: `image` and `label`.
 
-    An item is `image` float32 (3, pixels, pixels, slices), `label` (2, T) and `id`, as in `SliceDataset`.
+    Args:
+        rate_settings: as in the bundle's config.
+        bundle_root: named in errors.
     """
 
-    def __init__(self, crops: Sequence[Crop], rate_settings: RateSettings) -> None:
-        self.crops, self.settings = [c for c in crops if (c.share >= 0.5).any()], rate_settings
+    def __init__(self, rate_settings: Mapping[str, Any] | RateSettings, bundle_root: Path | str = "") -> None:
+        given = rate_settings
+        self.settings = given if isinstance(given, RateSettings) else settings(RateSettings, given, Path(bundle_root))
 
-    def __len__(self) -> int:
-        """Crops that half of the readers marked a voxel of."""
-        return len(self.crops)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """The item, always the same."""
-        crop = self.crops[index]
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add image float32 (3, pixels, pixels, slices) and label (2, T)."""
+        crop = data["crop"]
         ct = CT(np.maximum(crop.hu, -1024), LPS_RAS @ crop.affine_ras, name=crop.row.id, path=Path(crop.row.id))
         mask = crop.share >= 0.5
         outline = Outline(mask, mask.astype(np.float32), (0, 0, 0), Seed((0.0, 0.0, 0.0), 1.0, 0.0))
         label = torch.stack(rating_targets(crop.row))[:, 1:]
-        return {"image": nodule_slices(ct, outline, self.settings), "label": label, "id": crop.row.id}
+        return {**data, "image": nodule_slices(ct, outline, self.settings), "label": label}
 
 
-def slice_dataset(
-    folder: str,
-    patients: Sequence[str],
-    *,
-    slice_dir: str = "",
-    exclude: Sequence[str] = (),
-    slice_mm: float = 0.75,
-    pixels: int = 48,
-    seed: int = 0,
-) -> SliceDataset:
-    """A `SliceDataset` from a crop folder and, where given, a folder of slices, for a bundle's config.
+def slice_items(
+    folder: str, patients: Sequence[str], *, slice_dir: str = "", exclude: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """`items_of` a crop folder and, where given, a folder of slices, for a bundle's config.
 
     A nodule in both is drawn twice as often: more readers rated it.
 
@@ -192,28 +223,20 @@ def slice_dataset(
     nodules = [flat_crop(crop) for crop in load_crops(folder, patients, exclude)]
     if slice_dir:
         nodules += [flat_slice(n) for n in read_slices(slice_dir, set(patients) - set(exclude))]
-    data = SliceDataset(nodules, slice_mm, pixels, seed=seed)
-    if not len(data):
+    items = items_of(nodules)
+    if not items:
         raise UsageError(f"{folder}: no nodule of {len(nodules)} is marked and rated: nothing to learn from")
-    return data
+    return items
 
 
-def whole_nodules(
-    folder: str,
-    patients: Sequence[str],
-    rate_settings: Mapping[str, Any],
-    bundle_root: str,
-    exclude: Sequence[str] = (),
-) -> WholeNodules:
-    """`WholeNodules` from a crop folder, for a bundle's config, which gives the `rate_settings` of its inference.
+def marked_crops(folder: str, patients: Sequence[str], exclude: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """An item for each crop that half of its readers marked a voxel of, to validate with.
 
     Raises:
         UsageError: no nodule of `patients` is left, or none that can be validated with.
         InputError: a file is damaged.
     """
-    whole = WholeNodules(
-        load_crops(folder, patients, exclude), settings(RateSettings, rate_settings, Path(bundle_root))
-    )
-    if all(np.mean(crop.row.ratings.get("malignancy", (3,))) == 3 for crop in whole.crops):
+    crops = [crop for crop in load_crops(folder, patients, exclude) if (crop.share >= 0.5).any()]
+    if all(np.mean(crop.row.ratings.get("malignancy", (3,))) == 3 for crop in crops):
         raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another --fold")
-    return whole
+    return [{"crop": crop, "id": crop.row.id} for crop in crops]

@@ -10,8 +10,9 @@ from typing import Any
 
 _HOMES = {
     "segment_lungs": "lungs",
-    **dict.fromkeys(("LungMask", "LungMaskd", "LungParenchyma", "LungParenchymad"), "lung_mask"),
-    **dict.fromkeys(("LungWindow", "LungWindowd"), "lung_window"),
+    "AveragedSpacingd": "averaged_spacing",
+    **dict.fromkeys(("LungMask", "LungMaskd", "LungParenchyma", "LungParenchymad", "NearLungsd"), "lung_mask"),
+    **dict.fromkeys(("LungWindow", "LungWindowd", "SoftWindowd"), "lung_window"),
     "LungSpacingd": "spacing",
     **dict.fromkeys(("CropToLungs", "CropToLungsd", "SubCases", "SubCasesd"), "subcases"),
     **dict.fromkeys(("NoduleRoi", "NoduleRoid"), "roi"),

@@ -10,9 +10,11 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
+from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from monai_lung.errors import InputError, MaskError
-from monai_lung.model import LPS_RAS
+from monai_lung.model import LPS_RAS, Lungs
+from monai_lung.transforms.lung_grid import near_lungs
 from monai_lung.transforms.lungs import segment_lungs
 
 AIR_HU = -1024
@@ -34,21 +36,39 @@ class LungMask(Transform):
             InputError: the image is no MetaTensor (the affine alone says which side is right), or has more channels.
             LungsNotFoundError: less than 200 ml of lung.
         """
+        return self.on_grid(self.find(image), image)
+
+    def find(self, image: MetaTensor) -> Lungs:
+        """The lungs with their volumes and warnings; arguments and errors as a call."""
         if not isinstance(image, MetaTensor):
             raise InputError("an image without an affine has no right and left lung: load it as a MetaTensor")
         if image.ndim != 4 or image.shape[0] != 1:
             raise InputError(f"an image of shape {tuple(image.shape)} can't be segmented: give (1, X, Y, Z)")
         hu = np.rint(image[0].cpu().numpy()).astype(np.int16)
-        affine_lps = LPS_RAS @ image.affine.cpu().numpy()
-        labels = torch.from_numpy(segment_lungs(hu, affine_lps).labels)[None]
+        return segment_lungs(hu, LPS_RAS @ image.affine.cpu().numpy())
+
+    @staticmethod
+    def on_grid(lungs: Lungs, image: MetaTensor) -> MetaTensor:
+        """The labels uint8 (1, X, Y, Z) with the affine and the history of their image."""
+        labels = torch.from_numpy(lungs.labels)[None]
         return MetaTensor(labels, affine=image.affine, applied_operations=list(image.applied_operations))
 
 
 class LungMaskd(MapTransform):
-    """Add the lungs of the image `keys` (one key) as the item `mask_key`."""
+    """Add the lungs of the image `keys` (one key) as the item `mask_key`.
 
-    def __init__(self, keys: KeysCollection, mask_key: str = "lungs", allow_missing_keys: bool = False) -> None:
+    With `found_key` the item of that name is `monai_lung.model.Lungs`: volumes and warnings too.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mask_key: str = "lungs",
+        allow_missing_keys: bool = False,
+        found_key: str = "",
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.found_key = found_key
         if len(self.keys) != 1:
             raise ValueError(f"lungs are found on one image: give one key, not {self.keys}")
         self.mask_key = mask_key
@@ -58,7 +78,10 @@ class LungMaskd(MapTransform):
         """Add uint8 (1, X, Y, Z) labels, see `LungMask`."""
         items = dict(data)
         for key in self.key_iterator(items):
-            items[self.mask_key] = self.mask(items[key])
+            lungs = self.mask.find(items[key])
+            items[self.mask_key] = self.mask.on_grid(lungs, items[key])
+            if self.found_key:
+                items[self.found_key] = lungs
         return items
 
 
@@ -96,4 +119,27 @@ class LungParenchymad(MapTransform):
         items = dict(data)
         for key in self.key_iterator(items):
             items[key] = self.parenchyma(items[key], items[self.mask_key])
+        return items
+
+
+class NearLungsd(MapTransform):
+    """Where a network is asked: what is lung to a quarter or more, and a voxel around it.
+
+    Takes shares 0...1, float (1, X, Y, Z), as a mask of the lungs has them on a coarser grid; gives bool.
+
+    >>> share = torch.zeros(1, 5, 5, 5)
+    >>> share[0, 2, 2, 2] = 0.3
+    >>> int(NearLungsd("near")({"near": share})["near"].sum())
+    27
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Shares to where a network is asked."""
+        items = dict(data)
+        for key in self.key_iterator(items):
+            near = near_lungs(convert_to_tensor(items[key], track_meta=False)[0])[None]
+            items[key] = convert_to_dst_type(near, items[key], dtype=torch.bool)[0]
         return items

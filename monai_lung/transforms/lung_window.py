@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.config import KeysCollection
 from monai.transforms import ScaleIntensityRange, ScaleIntensityRanged
 
-from monai_lung.transforms.window import LUNG_WINDOW_HU
+from monai_lung.transforms.window import LUNG_WINDOW_HU, SOFT_WINDOW_HU
 
 
 class LungWindow(ScaleIntensityRange):
@@ -20,3 +20,10 @@ class LungWindowd(ScaleIntensityRanged):
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, *LUNG_WINDOW_HU, 0.0, 1.0, clip=True, allow_missing_keys=allow_missing_keys)
+
+
+class SoftWindowd(ScaleIntensityRanged):
+    """HU of the items `keys` to the soft-tissue window: -160...240 HU becomes 0...1, what lies outside is clipped."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, *SOFT_WINDOW_HU, 0.0, 1.0, clip=True, allow_missing_keys=allow_missing_keys)

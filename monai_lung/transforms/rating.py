@@ -11,24 +11,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from monai_lung.stages import NEAR_CHANNELS as NEAR_CHANNELS
+from monai_lung.stages import SLICE_TARGETS as SLICE_TARGETS
+from monai_lung.stages import TARGETS as TARGETS
+from monai_lung.stages import WIDE_CHANNELS as WIDE_CHANNELS
 from monai_lung.transforms.window import BONE_WINDOW_HU, LUNG_WINDOW_HU, SOFT_WINDOW_HU, windowed
 
-TARGETS = (
-    "nodule",
-    "malignancy",
-    "subtlety",
-    "calcification",
-    "sphericity",
-    "margin",
-    "lobulation",
-    "spiculation",
-    "texture",
-)
-"""The rating network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
-SLICE_TARGETS = TARGETS[1:]
-"""Outputs of the network on slices, logits: the ratings alone."""
-NEAR_CHANNELS, WIDE_CHANNELS = 4, 5
-"""Channels of the near and of the wide look of the network that says whether it's a nodule."""
 _NEAR_SLAB_MM, _WIDE_SLAB_MM, _DEPTH_MM = 9.0, 18.0, 20.0
 _NEAR_MM, _FADE_MM = 4.5, 1.5
 """How far around the mask the slices are seen, and over how much to each side of there that fades."""

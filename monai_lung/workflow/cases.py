@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import nibabel
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from monai_lung.chest import read_chest
 from monai_lung.errors import MaskError, UsageError
-from monai_lung.io import find_cases, read_ct, replacing, write_nifti
+from monai_lung.io import Case, CTReader, find_cases, replacing, write_nifti
+from monai_lung.io.reader import one_case
 from monai_lung.model import CT, LPS_RAS, Rating
 
 MASK_FILE = "nodules.nii.gz"
@@ -25,12 +25,12 @@ MASK_FILE = "nodules.nii.gz"
 
 
 def ct_items(dataset_dir: Path | str, series_uid: str | None = None) -> list[dict[str, Any]]:
-    """An item for each case of `find_cases`: `image` (what `ReadCTd` reads) and `case` (its name).
+    """An item for each case of `find_cases`: `ct` (what `LoadImaged` reads with `CTReader`) and `case` (its name).
 
     Raises:
         MonaiLungError: as `find_cases`.
     """
-    return [{"image": case, "case": case.name} for case in find_cases(dataset_dir, series_uid)]
+    return [{"ct": case, "case": case.name} for case in find_cases(dataset_dir, series_uid)]
 
 
 def masked_items(dataset_dir: Path | str, mask_dir: Path | str, series_uid: str | None = None) -> list[dict[str, Any]]:
@@ -69,23 +69,15 @@ def _labels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         raise MaskError(f"{path}: can't be read ({error}); make it anew") from error
 
 
-class ReadCTd(MapTransform):
-    """Read a CT with all checks of `read_ct`: a path or a case becomes int16 HU (1, X, Y, Z) with its RAS affine."""
+class ChestReader(CTReader):
+    """`CTReader` that takes, of a study with several series, the first that holds lungs, as `analyze` does."""
 
-    def __init__(self, keys: KeysCollection = "image", allow_gaps: bool = False) -> None:
-        super().__init__(keys)
-        self.allow_gaps = allow_gaps
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the items.
-
-        Raises:
-            MonaiLungError: as `read_ct`.
-        """
-        items = dict(data)
-        for key in self.key_iterator(items):
-            items[key] = image_of(read_ct(items[key], allow_gaps=self.allow_gaps))
-        return items
+    def ct_of(self, source: Path | Case) -> CT:
+        """The CT of a path or a case; errors as `chest.read_chest`."""
+        case = source if isinstance(source, Case) else one_case(source, self.series_uid)
+        if not case.others:
+            return super().ct_of(case)
+        return read_chest(case, allow_gaps=self.allow_gaps)[0]
 
 
 def image_of(ct: CT) -> MetaTensor:
@@ -102,7 +94,7 @@ def ct_of(image: torch.Tensor, affine_ras: torch.Tensor) -> CT:
 
 
 class SaveLabels:
-    """Ignite handler: writes each item's `pred` as a label map, on its image's grid, complete or not at all.
+    """Ignite handler: writes each item's `pred`, a MetaTensor, as a label map, complete or not at all.
 
     Args:
         output_dir: where to.
@@ -127,7 +119,7 @@ class SaveLabels:
         for item, output in item_pairs(engine):
             path = self.output_dir / self.file.format(item[self.key])
             labels = output["pred"][0].cpu().numpy().astype(self.dtype)
-            write_nifti(path, labels, LPS_RAS @ output["image"].affine.cpu().numpy())
+            write_nifti(path, labels, LPS_RAS @ output["pred"].affine.cpu().numpy())
 
 
 def item_pairs(engine: Engine) -> list[tuple[Any, Any]]:

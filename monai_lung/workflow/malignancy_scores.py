@@ -1,71 +1,120 @@
-"""Ignite handlers that calibrate ratings: of an evaluation on crops, with its figures, and of nodules in CTs."""
+"""What two networks say of nodules, joined and calibrated: of an evaluation on crops, with its figures, and in CTs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from numpy.typing import NDArray
 
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import malignancy_labels
-from monai_lung.inference.networks import RateSettings, load_malignancy, settings
-from monai_lung.inference.rate import calibrate, mirrored_logits, rating_as_probability
+from monai_lung.definitions import settings
+from monai_lung.inference.rate import calibrate, rating_as_probability
 from monai_lung.model import Rating
-from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
+from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings
 from monai_lung.workflow.cases import item_pairs, write_predictions
 from monai_lung.workflow.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of, write_metrics
 
 
-class PredictionTable:
-    """Ignite handler: calibrates each nodule's logits and writes `predictions.csv` when all are rated.
+@dataclass(frozen=True)
+class Said:
+    """What the two networks say of one nodule: `nodule` logits (T,), and the logit of the malignancy."""
 
-    Its rows are `case, nodule, malignancy_probability, low, high`.
+    item: Mapping[str, Any]
+    nodule: NDArray[np.float64]
+    malignancy: float
+
+
+class NoduleLogits:
+    """What two evaluators give for the same nodules, the one with the rating network, the other with the malignancy's.
+
+    `LogitsHandler` fills it in.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[Hashable, Mapping[str, Any]] = {}
+        self._logits: dict[str, dict[Hashable, NDArray[np.float64]]] = {"nodule": {}, "malignancy": {}}
+
+    def key(self, item: Mapping[str, Any]) -> Hashable:
+        """What tells nodules apart."""
+        raise NotImplementedError
+
+    def clear(self, of: str) -> None:
+        """Forget what a network said."""
+        self._logits[of].clear()
+
+    def add(self, of: str, item: Mapping[str, Any], logits: NDArray[np.float64]) -> None:
+        """What the network `of` ("nodule" or "malignancy") gives for an item (T,)."""
+        key = self.key(item)
+        self._items[key] = {name: value for name, value in item.items() if not isinstance(value, torch.Tensor)}
+        self._logits[of][key] = logits
+
+    def said(self) -> list[Said]:
+        """All nodules, in the order of the evaluators."""
+        column, malignancy = SLICE_TARGETS.index("malignancy"), self._logits["malignancy"]
+        return [
+            Said(self._items[key], nodule, float(malignancy[key][column]))
+            for key, nodule in self._logits["nodule"].items()
+        ]
+
+
+class LogitsHandler:
+    """Ignite handler: hands an evaluator's `pred` of each item on.
+
+    Args:
+        scores: takes it.
+        of: whose it is, "nodule" or "malignancy".
+    """
+
+    def __init__(self, scores: NoduleLogits, of: Literal["nodule", "malignancy"]) -> None:
+        self.scores, self.of = scores, of
+
+    def attach(self, engine: Engine) -> None:
+        """Hand on after each iteration."""
+        engine.add_event_handler(Events.STARTED, lambda: self.scores.clear(self.of))
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Hand the items of one iteration on."""
+        for item, output in item_pairs(engine):
+            self.scores.add(self.of, item, output["pred"].double().cpu().numpy())
+
+
+class PredictionTable(NoduleLogits):
+    """Calibrated ratings of nodules in CTs as `predictions.csv`: `case, nodule, malignancy_probability, low, high`.
 
     Args:
         rate_settings: as in the bundle's config.
-        bundle_root: with the network that gives the malignancy.
+        bundle_root: named in errors.
         output_dir: where to.
-        device: to run that network on.
     """
 
-    def __init__(
-        self,
-        rate_settings: Mapping[str, Any],
-        bundle_root: Path | str,
-        output_dir: Path | str,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, rate_settings: Mapping[str, Any], bundle_root: Path | str, output_dir: Path | str) -> None:
+        super().__init__()
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
-        self.device = torch.device(device)
-        self.malignancy = load_malignancy(Path(bundle_root), self.device)
         self.path = Path(output_dir) / "predictions.csv"
-        self._rows: list[tuple[tuple[str, ...], Rating]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Rate after each iteration, write when the run is complete."""
-        engine.add_event_handler(Events.STARTED, lambda: self._rows.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.COMPLETED, self.write)
-
-    def __call__(self, engine: Engine) -> None:
-        """Calibrate the items of one iteration."""
-        for item, output in item_pairs(engine):
-            rating = _rating(output, item, self.malignancy, self.settings, self.device)
-            self._rows.append(((item["case"], item["nodule"]), rating))
+    def key(self, item: Mapping[str, Any]) -> Hashable:
+        """Case and number of the nodule."""
+        return item["case"], item["nodule"]
 
     def write(self) -> None:
-        """Write `predictions.csv`; without a nodule it has its header alone.
+        """Write the table; without a nodule it has its header alone.
 
         Raises:
             OutputError: the file can't be written.
         """
-        write_predictions(self.path, ("case", "nodule"), self._rows)
+        rows = [
+            ((one.item["case"], one.item["nodule"]), calibrate(one.nodule, one.malignancy, self.settings))
+            for one in self.said()
+        ]
+        write_predictions(self.path, ("case", "nodule"), rows)
 
 
 @dataclass(frozen=True)
@@ -78,18 +127,17 @@ class _Rated:
     outlined: bool
 
 
-class MalignancyScores:
-    """Ignite handler: calibrates each crop's logits, writes `predictions.csv` and `metrics.json` at the end.
+class MalignancyScores(NoduleLogits):
+    """The calibrated ratings of crops and how good they are: `predictions.csv` and `metrics.json`.
 
     Args:
         rows: of the crops, in the order that items name.
         rate_settings: as in the bundle's config.
-        bundle_root: with the network that gives the malignancy.
+        bundle_root: named in errors.
         output_dir: where to.
         mask: "predicted" or "readers", for the record.
         weights: file name to sha256 of what was evaluated.
         seed: of the bootstrap.
-        device: to run the network on that gives the malignancy.
     """
 
     def __init__(
@@ -101,27 +149,16 @@ class MalignancyScores:
         mask: str,
         weights: Mapping[str, str],
         seed: int = 0,
-        device: torch.device | str = "cpu",
     ) -> None:
+        super().__init__()
         self.rows, self.output_dir, self.mask = rows, Path(output_dir), mask
         self.settings = settings(RateSettings, rate_settings, Path(bundle_root))
-        self.device = torch.device(device)
-        self.malignancy = load_malignancy(Path(bundle_root), self.device)
         self.weights, self.seed = dict(weights), seed
         self._rated: list[_Rated] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Rate after each iteration, write when the run is complete."""
-        engine.add_event_handler(Events.STARTED, lambda: self._rated.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.COMPLETED, self.write)
-
-    def __call__(self, engine: Engine) -> None:
-        """Calibrate the items of one iteration."""
-        for item, output in item_pairs(engine):
-            rating = _rating(output, item, self.malignancy, self.settings, self.device)
-            own = float(output["pred"][TARGETS.index("malignancy")])
-            self._rated.append(_Rated(self.rows[int(item["row"])], rating, own, bool(item["outlined"])))
+    def key(self, item: Mapping[str, Any]) -> Hashable:
+        """Place of the crop in `rows`."""
+        return int(item["row"])
 
     def write(self) -> None:
         """Write `predictions.csv` and `metrics.json`.
@@ -129,6 +166,7 @@ class MalignancyScores:
         Raises:
             OutputError: a file can't be written.
         """
+        self._rated = [self._rate(one) for one in self.said()]
         table = [((r.row.id,), r.rating) for r in self._rated]
         write_predictions(self.output_dir / "predictions.csv", ("id",), table)
         protocol = {
@@ -143,6 +181,11 @@ class MalignancyScores:
         }
         content = {"task": "classification", "protocol": protocol, "weights": self.weights, "seed": self.seed}
         write_metrics(self.output_dir / "metrics.json", {**content, "figures": self.figures()})
+
+    def _rate(self, said: Said) -> _Rated:
+        rating = calibrate(said.nodule, said.malignancy, self.settings)
+        own = float(said.nodule[TARGETS.index("malignancy")])
+        return _Rated(self.rows[int(said.item["row"])], rating, own, bool(said.item["outlined"]))
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Figure -> group of nodules -> value with interval."""
@@ -167,13 +210,6 @@ class MalignancyScores:
             patients = [r.row.patient for r in self._rated]
             result["kept"] = {"all": figure(mean_of(nodules), patients, seed=self.seed)}
         return result
-
-
-def _rating(
-    output: Mapping[str, Any], item: Mapping[str, Any], malignancy: nn.Module, rates: RateSettings, device: torch.device
-) -> Rating:
-    (logits,) = mirrored_logits(item["slices"][None].to(device), malignancy)
-    return calibrate(output["pred"].double().cpu().numpy(), float(logits[SLICE_TARGETS.index("malignancy")]), rates)
 
 
 def _class_statistics(kept: Sequence[tuple[_Rated, bool]]) -> dict[str, Statistic]:

@@ -15,7 +15,7 @@ import torch
 
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
-from monai_lung.inference.networks import build_network, read_config
+from monai_lung.definitions import build_network, read_config
 from monai_lung.io import write_nifti
 from monai_lung.networks import ResUNet3d
 from monai_lung.weights import save_weights
@@ -127,7 +127,9 @@ def background_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             hu[20:27, 18:25, 6:20] = 30  # a vessel as thick as a nodule
             depth = np.zeros(hu.shape, np.uint8)
             depth[3:-3, 3:-3, 3:-3] = 9
-            save_background(Background(name, hu, depth, np.zeros(hu.shape, bool), np.array(spacing)), folder / recipe)
+            save_background(
+                Background(name, hu, depth, np.zeros(hu.shape, bool), np.diag([*spacing, 1.0])), folder / recipe
+            )
     return folder
 
 

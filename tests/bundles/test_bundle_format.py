@@ -18,7 +18,7 @@ from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 
 from monai_lung.errors import WeightsError
 from monai_lung.networks import ResUNet3d
-from monai_lung.weights import load_weights, running_bundle, save_weights
+from monai_lung.weights import load_weights, save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ("segmentation", "classification", "analysis")
@@ -142,22 +142,6 @@ def test_configs_name_no_place_of_one_machine():
         assert not re.search(r'"(/|~|[A-Z]:\\\\)', path.read_text()), path
 
 
-def test_a_config_finds_its_own_bundle(monkeypatch, tmp_path):
-    name = "lung_nodule_segmentation"
-    copy = tmp_path / name / "configs" / "inference.json"
-    for text in (
-        ["--config_file", str(copy)],
-        [f"--config_file=['{copy}','x.json']"],
-        ["--config_file", f"['{copy}']"],
-    ):
-        monkeypatch.setattr(sys, "argv", ["run", *text])
-        assert running_bundle(name) == tmp_path / name
-    monkeypatch.setattr(sys, "argv", ["run"])
-    assert running_bundle(name) == folder("segmentation")
-    monkeypatch.setattr(sys, "argv", ["run", "--config_file", str(tmp_path / "other" / "configs" / "inference.json")])
-    assert running_bundle(name) == folder("segmentation")
-
-
 def test_weights_that_are_not_those_of_the_metadata_are_refused(tmp_path):
     network = small_bundle(tmp_path)
     digest = save_weights(network, tmp_path, "model.pt")
@@ -183,7 +167,7 @@ def test_weights_of_another_network_are_not_stored(tmp_path):
     torch.save({"iteration": 3, "network": network.state_dict()}, tmp_path / "resume.pt")
     with pytest.raises(WeightsError, match=r"resume\.pt: no weights of the ResUNet3d"):
         save_weights(tmp_path / "resume.pt", tmp_path, "model.pt")
-    with pytest.raises(WeightsError, match=r"model\.pt, find\.pt, malignancy\.pt"):
+    with pytest.raises(WeightsError, match=r"modell\.pt: the weights of .* are model\.pt"):
         save_weights(network, tmp_path, "modell.pt")
     assert load_weights(network, tmp_path, "model.pt") == digest
 
@@ -193,16 +177,32 @@ def small_bundle(folder: Path) -> ResUNet3d:
     (folder / "configs").mkdir()
     (folder / "configs" / "metadata.json").write_text("{}")
     definition = {"_target_": "monai_lung.networks.ResUNet3d", "width": 4}
-    (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": definition}))
+    settings = {"spacing_mm": [1.0, 1.0, 2.0], "patch": [16, 16, 8], "threshold": 0.5}
+    config = {"network_def": definition, "delineate_settings": settings}
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
     return ResUNet3d(width=4)
 
 
-def test_the_command_line_runs_from_anywhere_without_a_root(bundles, ct_dir, tmp_path):
-    command = [sys.executable, "-m", "monai.bundle", "run"]
-    command += ["--config_file", str(bundles.segmentation / "configs" / "inference.json")]
+def test_the_command_line_runs_in_the_bundles_folder_and_takes_overrides(bundles, ct_dir, tmp_path):
+    """As in MONAI's zoo: `bundle_root` is ".", and options reach any part of the config."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(ct_dir), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
+    command += ["--inferer#overlap", "0.5", "--inferer#sw_batch_size", "8"]
+    command += ["--preprocessing#transforms#6#margin_mm", "20"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=bundles.segmentation, env=environment, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out" / "one" / "nodules.nii.gz").is_file()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_overrides_reach_the_objects(bundles, ct_dir):
+    options = {"inferer#overlap": 0.5, "inferer#sw_batch_size": 8, "preprocessing#transforms#6#margin_mm": 20}
+    network = {"_target_": "monai_lung.networks.ResUNet3d", "width": 8}
+    flow = workflow(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), network_def=network, **options)
+    flow.initialize()
+    assert (flow.inferer.overlap, flow.inferer.sw_batch_size) == (0.5, 8)
+    assert flow.preprocessing.transforms[6].margin_mm == 20
+    assert flow.network_def.head.in_channels > 0

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from monai_lung.errors import OutputError, UsageError, WeightsError
-from monai_lung.inference.networks import load_malignancy
+from monai_lung.inference.networks import load_rater
 from monai_lung.networks import SliceResNet
 from monai_lung.training.checkpoints import patient_hash
 
@@ -45,7 +45,7 @@ def tool(bundles, fold_file, tmp_path, monkeypatch):
 def test_the_networks_go_into_the_bundle_together_and_calibrated(tool, crop_dir, tmp_path, capsys):
     tool.main(str(crop_dir), 0, {2: str(tmp_path / "2.pt"), 1: str(tmp_path / "1.pt")})
     bundle = tmp_path / "lung_nodule_classification"
-    ensemble = load_malignancy(bundle, torch.device("cpu"))
+    ensemble = load_rater(torch.device("cpu"), bundle).malignancy
     slices = torch.rand(1, 3, 48, 48, 5)
     alone = []
     for fold in (1, 2):
@@ -73,7 +73,7 @@ def test_what_doesnt_fit_is_refused_and_the_bundle_stays(tool, crop_dir, tmp_pat
 
 
 def test_a_calibration_isnt_stored_without_its_weights(tool, crop_dir, tmp_path, monkeypatch):
-    def full(*what: object) -> str:
+    def full(*what: object, **how: object) -> str:
         raise OutputError("malignancy.pt: no space left")
 
     monkeypatch.setattr(tool, "save_weights", full)

@@ -17,10 +17,11 @@ import torch
 from bundle_runs import workflow
 from monai.bundle import download, load
 
+from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import UsageError, WeightsError
-from monai_lung.inference.networks import build_network, read_config
 from monai_lung.packing import BUNDLES, TOLERANCE, pack, run_onnx
-from monai_lung.weights import DEFINITIONS, bundle_dir, load_weights
+from monai_lung.stages import STAGES, stages_of
+from monai_lung.weights import bundle_dir, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +53,7 @@ def test_the_name_holds_the_version_and_one_folder_lies_in_it(packed, bundles):
             for p in (bundles.segmentation.parent / name).rglob("*.*")
         }
         assert {n for n in own if "__pycache__" not in n} <= names
-        weights = {n for n in names if Path(n).name in DEFINITIONS}
+        weights = {n for n in names if Path(n).name in {stage.weights for stage in STAGES.values()}}
         assert weights or name == BUNDLES[2]
         assert {n.replace(".pt", suffix) for n in weights for suffix in (".ts", ".onnx")} <= names
 
@@ -81,8 +82,9 @@ def test_its_configs_find_their_own_weights(packed, ct_dir, tmp_path):
 def test_every_format_computes_the_same_at_any_size(packed, bundles, tmp_path, size):
     for name in BUNDLES[:2]:
         bundle = unpacked(packed, name, tmp_path)
-        for file in (p.name for p in sorted((bundle / "models").glob("*.pt")) if p.name in DEFINITIONS):
-            network = build_network(read_config(bundle), DEFINITIONS[file], bundle).eval()
+        for stage in stages_of(read_config(bundle)):
+            file = stage.weights
+            network = build_network(read_config(bundle), stage.definition, bundle).eval()
             load_weights(network, bundle, file)
             path = bundle / "models" / file
             channels = 3 if "classification" in name else 1
@@ -120,16 +122,18 @@ def test_the_shipped_networks_run_by_onnx_runtime(tmp_path):
     pytest.importorskip("onnxruntime")
     pack(bundle_dir(BUNDLES[0]), tmp_path)
     pack(bundle_dir(BUNDLES[1]), tmp_path)
-    for name, file, shape in (
-        (BUNDLES[0], "find", (4, 1, 64, 64, 32)),
-        (BUNDLES[0], "model", (8, 1, 48, 48, 24)),
-        (BUNDLES[1], "model", (4, 3, 48, 48, 24)),
-        (BUNDLES[1], "malignancy", (4, 3, 48, 48, 5)),
+    for name, shape in (
+        ("find", (4, 1, 64, 64, 32)),
+        ("delineate", (8, 1, 48, 48, 24)),
+        ("rate", (4, 3, 48, 48, 24)),
+        ("malignancy", (4, 3, 48, 48, 5)),
     ):
-        bundle = unpacked(tmp_path, name, tmp_path / "unpacked")
+        stage = STAGES[name]
+        file = stage.weights.removesuffix(".pt")
+        bundle = unpacked(tmp_path, stage.bundle, tmp_path / "unpacked")
         image = torch.rand(shape, generator=torch.Generator().manual_seed(2))
-        network = build_network(read_config(bundle), DEFINITIONS[f"{file}.pt"], bundle).eval()
-        load_weights(network, bundle, f"{file}.pt")
+        network = build_network(read_config(bundle), stage.definition, bundle).eval()
+        load_weights(network, bundle, stage.weights)
         with torch.inference_mode():
             expected = network(image).numpy()
         result = run_onnx(bundle / "models" / f"{file}.onnx", image)

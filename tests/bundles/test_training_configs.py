@@ -56,7 +56,7 @@ def options(crop_dir, slice_dir, fold_file, background_dir, tmp_path):
             **{recipes + key: value for key, value in tiny.items()},
         }
         if name == "train_find.json":
-            result |= {"background_dir": str(background_dir / recipe), "validate#dataset#samples": 2}
+            result |= {"background_dir": str(background_dir / recipe), "validate#samples": 2}
         if name == "train_malignancy.json":
             result["slice_dir"] = str(slice_dir)
         return result | more
@@ -172,7 +172,7 @@ def test_workers_draw_what_the_trainer_would_draw_and_the_wait_is_logged(bundles
 @pytest.mark.parametrize(("kind", "name"), TRAINED)
 def test_the_average_follows_its_config(bundles, options, kind, name, momentum):
     """As fine-tuning in MONAI Label sets it."""
-    given = options(name, **{"train#handlers#0#momentum": momentum})
+    given = options(name, **{"train#ema#momentum": momentum})
     flow = workflow(getattr(bundles, kind), name, kind="train", **given)
     flow.initialize()
     trainer = flow.parser.get_parsed_content("train#trainer")
@@ -510,10 +510,10 @@ def test_folds_and_patients_are_left_out_of_crops_and_slices(bundles, options, f
         given = options("train_malignancy.json", exclude=exclude, **own)
         flow = workflow(bundles.classification, "train_malignancy.json", kind="train", **given)
         flow.initialize()
-        nodules = flow.parser.get_parsed_content("train#dataset").nodules
+        nodules = [item["nodule"] for item in flow.parser.get_parsed_content("train#data")]
         assert {n.row.patient for n in nodules} == patients
         assert sorted(n.row.n_readers for n in nodules) == [1, 3]  # a slice and a crop
-        held = flow.parser.get_parsed_content("validate#dataset").crops
+        held = [item["crop"] for item in flow.parser.get_parsed_content("validate#data")]
         assert {c.row.patient for c in held} == {"P1", "P4"} - set(exclude)
 
 

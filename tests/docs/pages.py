@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")], key=lambda path: str(path)
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")], key=lambda path: str(path)
 )
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 

@@ -84,13 +84,13 @@ def _bundle_run(line: str, page: Path) -> list[str]:
     words = shlex.split(line, comments=True)
     given = words[words.index("--config_file") + 1]
     configs: dict[str, Any] = {}
-    for config in re.findall(r"[\w./-]+\.json", given):
-        folders = (ROOT, page.parent.parent, ROOT / "bundles" / "lung_nodule_segmentation")
+    for config in re.findall(r"[\w./-]+\.json", given.replace("my_", "bundles/lung_nodule_")):
+        folders = (ROOT, page.parent.parent, *(ROOT / "bundles").glob("lung_nodule_[cs]*"))
         path = next((folder / config for folder in folders if (folder / config).is_file()), None)
         if path is None:
             return [f"{line}: no config {config}"]
         configs |= json.loads(path.read_text(encoding="utf-8"))
-    options = [word[2:] for word in words[words.index("run") :] if word.startswith("--")]
+    options = [word[2:].replace("-", "_") for word in words[words.index("run") :] if word.startswith("--")]
     keys = {option.partition("#")[0] for option in options} - {"config_file", "bundle_root"}
     return [f"{line}: no id {key}" for key in sorted(keys) if key not in configs]
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from itertools import permutations
 from pathlib import Path
 
 import cc3d
@@ -201,6 +203,35 @@ def test_the_component_at_the_seed_is_taken() -> None:
     assert component_at(mask, np.array([3.0, 3, 3]), spacing).sum() == 27
     assert component_at(mask, np.array([9.0, 9, 9]), spacing).sum() == 216
     assert not component_at(mask, np.array([3.0, 18, 3]), spacing).any()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_an_outline_beyond_the_lungs_takes_no_nodule_with_it(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    """A mass of 47 mm was found, then lost to an outline around the aorta that held it and was dropped in its turn."""
+    labels = np.zeros((80, 80, 40), np.uint8)
+    labels[:30] = 1
+    ct = CT(np.zeros(labels.shape, np.int16), np.diag([1.0, 1.0, 2.0, 1.0]), "case", Path("case"))
+
+    def block(first: int, last: int, score: float) -> Outline:
+        mask = np.ones((last - first, 20, 10), bool)
+        return Outline(mask, mask.astype(np.float32), (first, 30, 15), Seed((0.0, 0.0, 0.0), score, 10.0))
+
+    part, mass, beyond = block(20, 28, 0.5), block(15, 31, 0.99), block(25, 75, 0.6)
+    each = [(part, mass, beyond)[n] for n in order]
+    module = import_module("monai_lung.inference.delineate")  # the function has its name
+    monkeypatch.setattr(module, "delineate_each", lambda *arguments: each)
+    assert delineate(ct, [o.seed for o in each], None, Lungs(labels, 0.0, 0.0)) == [mass]  # type: ignore[arg-type]
+
+
+def test_of_two_doubles_of_one_size_the_better_stays_in_any_order() -> None:
+    ct, _ = two_lungs()
+    mask = np.ones((8, 8, 8), bool)
+    one, other = (
+        Outline(mask, mask.astype(np.float32), (n, 5, 5), Seed((0, 0, 0), s, 8)) for n, s in ((5, 0.6), (7, 0.9))
+    )
+    assert without_doubles([one, other], ct) == without_doubles([other, one], ct) == [other]
 
 
 def test_doubles_keep_the_first(networks: Networks) -> None:

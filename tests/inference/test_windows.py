@@ -8,8 +8,8 @@ import torch
 from monai.data.utils import compute_importance_map
 from torch import nn
 
-from monai_lung.inference.find import wider
 from monai_lung.inference.windows import NOTHING, LungWindowInferer, gaussian, lung_windows
+from monai_lung.transforms.lung_grid import wider
 
 
 def two_lungs(shape: tuple[int, int, int]) -> torch.Tensor:

@@ -128,9 +128,7 @@ def test_candidates_survive_a_file(candidates: Candidates, tmp_path: Path) -> No
         read(tmp_path / "c.npz")
 
 
-def test_the_dataset_shows_what_inference_shows(
-    candidates: Candidates, marked: Background, networks: Networks
-) -> None:
+def test_the_dataset_shows_what_inference_shows(candidates: Candidates, marked: Background, networks: Networks) -> None:
     """The plain item is `inference.looks.region` of the outline, to a few HU."""
     from monai_lung.inference.delineate import delineate
     from monai_lung.inference.looks import region

@@ -11,11 +11,11 @@ from scipy import ndimage
 
 import monai_lung.training.find_dataset as find_dataset_module
 import monai_lung.training.synthesis as synthesis_module
-from monai_lung.data.backgrounds import Background, check_held_out, save_background
+from monai_lung.data.backgrounds import Background, check_held_out
 from monai_lung.data.crops import RATINGS
 from monai_lung.errors import InputError, UsageError
 from monai_lung.training.datasets import DelineateDataset
-from monai_lung.training.find_dataset import FindDataset, find_dataset
+from monai_lung.training.find_dataset import FindDataset, SetInNodulesd, donors_of
 from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.training.synthesis import donor_of, outwards, turned_to
 from monai_lung.transforms.rating import TARGETS
@@ -151,7 +151,7 @@ def test_faint_nodules_come_oftener(background: Background) -> None:
     faint = dataclasses.replace(crop.row, ratings={"texture": (1,) * crop.row.n_readers})
     solid = dataclasses.replace(crop.row, ratings={"texture": (5,) * crop.row.n_readers})
     donors = [donor_of(dataclasses.replace(crop, row=row)) for row in (solid, faint)]
-    np.testing.assert_allclose(FindDataset([background], donors, (8, 8, 8), samples=1)._often, [0.25, 0.75])
+    np.testing.assert_allclose(SetInNodulesd(donors).often, [0.25, 0.75])
 
 
 def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
@@ -183,16 +183,12 @@ def test_rated_items_have_targets_and_what_is_no_nodule_has_only_that(background
     assert other["label"][1].tolist() == [1] + [0] * (len(TARGETS) - 1)
 
 
-def test_slices_of_other_patients_and_known_nodules_stay_out(
-    background: Background, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_background(background, tmp_path / "lungs")
+def test_slices_of_other_patients_and_known_nodules_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = dataclasses.replace(ball_crop(), row=dataclasses.replace(ball_crop().row, id="n0", patient="A"))
     monkeypatch.setattr("monai_lung.training.find_dataset.load_crops", lambda *_: [known])
     write_slices(tmp_path / "slices", {"n0": "A", "n1": "A", "n2": "B", "n3": "C", "n4": "D"})
-    folders = (str(tmp_path / "lungs"), "crops", ["A", "B", "C"])
-    dataset = find_dataset(*folders, size=(32, 32, 16), samples=4, slices=str(tmp_path / "slices"), exclude=["B"])
-    taken = {donor.crop.row.id: donor.alone for donor in dataset.donors}
+    donors = donors_of("crops", ["A", "B", "C"], exclude=["B"], slices=str(tmp_path / "slices"))
+    taken = {donor.crop.row.id: donor.alone for donor in donors}
     assert taken == {"n0": False, "n1": True, "n3": True}
 
 

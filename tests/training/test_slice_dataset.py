@@ -8,7 +8,8 @@ from crop_builder import ball_crop
 
 from monai_lung.data.slices import NoduleSlice
 from monai_lung.inference.networks import RateSettings
-from monai_lung.training.slice_dataset import SliceDataset, WholeNodules, a_flat_mask, flat_crop, flat_slice
+from monai_lung.training.draws import DrawnDataset
+from monai_lung.training.slice_dataset import SliceDataset, WholeNoduled, a_flat_mask, flat_crop, flat_slice
 from monai_lung.transforms.rating import SLICE_TARGETS
 
 MALIGNANCY = SLICE_TARGETS.index("malignancy")
@@ -76,7 +77,7 @@ def test_a_nodule_without_a_rating_or_a_mark_is_left_out() -> None:
 
 def test_validation_sees_what_is_seen_in_use() -> None:
     settings = RateSettings((1.0, 1.0, 2.0), (32, 32, 16), 1.0, 0.0, 0.0, 0.0, slice_pixels=40, slices=3)
-    data = WholeNodules([ball_crop()], settings)
+    data = DrawnDataset([{"crop": ball_crop(), "id": "n0"}], WholeNoduled(settings))
     item = data[0]
     assert item["image"].shape == (3, 40, 40, 3)
     torch.testing.assert_close(item["image"], data[0]["image"])

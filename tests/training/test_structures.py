@@ -7,7 +7,7 @@ from crop_builder import ball_crop
 
 from monai_lung.data.backgrounds import Background
 from monai_lung.data.crops import Crop
-from monai_lung.training.rate_dataset import RateDataset
+from monai_lung.training.rate_dataset import DrawRegiond, RateDataset
 from monai_lung.training.structures import a_mask, beside, cut_like_a_crop, middle, structure, thick
 
 SPACING_MM, SIZE = (1.0, 1.0, 2.0), (32, 32, 16)
@@ -53,9 +53,9 @@ def test_a_vessel_cut_like_a_crop_goes_on_beyond_it(background: Background) -> N
     crop, own = cut_like_a_crop(background.hu, mask, background.spacing_mm, np.random.default_rng(0))
     assert own.sum() == mask.sum()
     assert own.shape[2] <= 8
-    dataset = RateDataset([], [background], SPACING_MM, SIZE, others=1, augment=False)
+    regions = DrawRegiond([], [background], SPACING_MM, SIZE, others=True, augment=False)
     for seed in range(8):
-        image, drawn = dataset._in_crop(crop, own, np.random.default_rng(seed), ways=(0.6, 0.4, 0.0))
+        image, drawn = regions._in_crop(crop, own, np.random.default_rng(seed), ways=(0.6, 0.4, 0.0))
         x, y, _ = np.rint(middle(drawn.numpy() >= 0.5)).astype(int)
         assert float(image[x, y].min()) > -400, "the vessel ends"
 

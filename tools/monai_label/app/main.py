@@ -29,6 +29,7 @@ from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
 
 from monai_lung.errors import InputError, MonaiLungError  # noqa: E402
 from monai_lung.report.findings import to_dict  # noqa: E402
+from monai_lung.stages import CLASSIFICATION, SEGMENTATION, STAGES  # noqa: E402
 from monai_lung.version import __version__  # noqa: E402
 from monai_lung.weights import bundle_dir, sha256  # noqa: E402
 
@@ -49,7 +50,7 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
 
     def init_infers(self) -> dict[str, InferTask]:
         """`analysis` and `segmentation`."""
-        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle, self.conf)}
+        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle)}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """`segmentation`."""
@@ -101,10 +102,8 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         return self.analyses.waiting(self.datastore().get_unlabeled_images(), self._weights())
 
     def _weights(self) -> dict[str, str]:
-        rating = bundle_dir("lung_nodule_classification") / "models"
-        models = self.bundle / "models"
-        files = {"delineate": models / "model.pt", "find": models / "find.pt"}
-        files |= {"rate": rating / "model.pt", "malignancy": rating / "malignancy.pt"}
+        places = {SEGMENTATION: self.bundle, CLASSIFICATION: bundle_dir(CLASSIFICATION)}
+        files = {name: places[stage.bundle] / "models" / stage.weights for name, stage in STAGES.items()}
         return {name: sha256(file) for name, file in files.items()}
 
     def _analyze(self, scan: str) -> None:

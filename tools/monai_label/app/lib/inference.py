@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Lambdad
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.transform.writer import Writer
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from monai_lung.analysis import Analyzer, Options
+from monai_lung.inference import delineate, find, within_lungs
+from monai_lung.inference.networks import Delineator, Finder, choose_device, load_delineator, load_finder
+from monai_lung.io import read_ct
+from monai_lung.labels import label_map
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Report
 from monai_lung.report.findings import to_dict
+from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.weights import sha256
 from monai_lung.workflow.cases import image_of
 
@@ -76,27 +79,48 @@ class Analysis(InferTask):  # type: ignore[misc]
         return self._loaded[2].analyze(path)
 
 
-class Segmentation(BundleInferTask):  # type: ignore[misc]
-    """The bundle `lung_nodule_segmentation` by its own inference.json: what it finds and delineates, unrated.
+class Segmentation(InferTask):  # type: ignore[misc]
+    """What the bundle `lung_nodule_segmentation` finds and delineates, unrated: the functions that its chain calls.
 
-    Two things differ from MONAI Label's way with a bundle. Its menu of weights isn't offered: it would put find.pt
-    first, and load it into the network that delineates. And every nodule gets the value 1, "nodule": the bundle numbers
-    them, and MONAI Label knows no label without a name.
+    The result is a label map on the CT's own grid, 1 where a nodule is.
 
     Args:
-        bundle: its folder.
-        conf: of the app.
+        bundle: its folder; read anew when a training has replaced its weights.
     """
 
-    def __init__(self, bundle: Path, conf: Mapping[str, str]) -> None:
-        super().__init__(str(bundle), dict(conf), type=InferType.SEGMENTATION, load_strict=True)
-        self.labels = {"nodule": 1}
-        self._config.pop("model_filename", None)
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels={"nodule": 1},
+            dimension=3,
+            description="Nodules, before any is rated",
+            config={"device": device_list()},
+        )
+        self.bundle = bundle
+        self._loaded: tuple[str, Finder, Delineator] | None = None
 
-    def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
-        """The bundle's own, and nodule or not."""
-        return [Lambdad(self.key_pred, _binary), *super().post_transforms(data)]
+    def is_valid(self) -> bool:
+        """True: the weights were checked before the server started."""
+        return True
 
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Path of the label map, and `label_names`.
 
-def _binary(labels: torch.Tensor) -> torch.Tensor:
-    return (labels > 0).to(torch.uint8)
+        Raises:
+            MonaiLungError: the CT can't be read, or has no lungs.
+        """
+        ct = read_ct(Path(request["image"]))
+        finder, delineator = self._networks(name_to_device(request.get("device")))
+        lungs = segment_lungs(ct.hu, ct.affine_lps)
+        outlines = within_lungs(delineate(ct, find(ct, lungs, finder), delineator), ct, lungs)
+        labels = (label_map(outlines, ct.hu.shape) > 0).astype("uint8")
+        image = MetaTensor(torch.from_numpy(labels), affine=image_of(ct).affine)
+        file, _ = Writer(label="pred")({**request, "image_path": request["image"], "pred": image})
+        return file, {"label_names": self.labels}
+
+    def _networks(self, device: str) -> tuple[Finder, Delineator]:
+        key = sha256(self.bundle / "models" / "model.pt") + device
+        if self._loaded is None or self._loaded[0] != key:
+            where = choose_device(device)
+            self._loaded = key, load_finder(where, self.bundle), load_delineator(where, self.bundle)
+        return self._loaded[1:]

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 
 from lib.corrections import nodule_mask, split, write_crops
 from monai_lung.data.crops import read_table
+from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import InputError, MonaiLungError
-from monai_lung.inference.networks import build_network, read_config
 from monai_lung.io import read_ct
 from monai_lung.io.output import replacing
 from monai_lung.training.datasets import crop_dataset
@@ -136,7 +136,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
                 "network_def": published["network_def"],
                 "spacing_mm": published["delineate_settings"]["spacing_mm"],
                 "patch": published["delineate_settings"]["patch"],
-                "train#handlers#0#momentum": _AVERAGED,
+                "train#ema#momentum": _AVERAGED,
                 "num_workers": 0,  # a few crops: workers would take longer to start than to draw them
             },
         )
