@@ -97,7 +97,7 @@ def build(report: Report, nodule: Nodule, number: int, header: Dataset) -> SCIma
     capture.PatientName = header.PatientName
     capture.BurnedInAnnotation = "NO"
     capture.BodyPartExamined = "CHEST"
-    capture.ImageComments = _caption(nodule).replace("×", "x")
+    capture.ImageComments = _caption(nodule)
     return capture
 
 
@@ -127,7 +127,7 @@ def drawn(image: KeyImage, caption: str) -> tuple[NDArray[np.uint8], int]:
 
 
 def _caption(nodule: Nodule) -> str:
-    """Number, axes, image and change."""
+    """Number, axes, image and change, in the letters that every font and character set has."""
     parts = [f"Nodule {nodule.id}: {wording.axes(nodule.measurements)}", wording.image(nodule)]
     parts += [nodule.growth.status] if nodule.growth else []
-    return ", ".join(part for part in parts if part)
+    return ", ".join(part for part in parts if part).replace("×", "x")

@@ -29,6 +29,7 @@ def test_an_instance_for_each_nodule_that_any_viewer_shows(make_report, tmp_path
         assert image.InstanceNumber == number
         assert list(image.PatientOrientation) == ["L", "P"]
         assert image.BurnedInAnnotation == "NO"
+        assert image.ImageComments.isascii(), "what is drawn too: the font has no multiplication sign"
         seen.add((image.SeriesInstanceUID, image.SOPInstanceUID))
     assert len({series for series, _ in seen}) == 1
     assert len(seen) == 3
