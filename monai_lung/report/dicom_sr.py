@@ -1,10 +1,10 @@
 """DICOM Structured Report: Comprehensive 3D SR after TID 1500, a measurement group (TID 1411) for each nodule.
 
 Each group points at its nodule's segment of the Segmentation and carries the same tracking UID. A second group of the
-nodule (TID 1501, the same tracking UID) has its axes with their end points in the patient's coordinates (SCOORD3D): a
-volume's group may have none, and many viewers draw coordinates alone. One more group (TID 1501) holds what is said of
-the whole examination: lung volumes, the number of nodules, inferred from their centres, guideline categories. It is
-there without nodules too, so that such a report is complete and says so.
+nodule (TID 1501, the same tracking UID) has its axes with their end points, on their slice (SCOORD) and in the
+patient's coordinates (SCOORD3D): a volume's group may have none, and many viewers draw coordinates alone. One more
+group (TID 1501) holds what is said of the whole examination: lung volumes, the number of nodules, inferred from their
+centres, guideline categories. It is there without nodules too, so that such a report is complete and says so.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from monai_lung.report.dicom_source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from highdicom.sr import (
         AlgorithmIdentification,
         Comprehensive3DSR,
+        CoordinatesForMeasurement,
         CoordinatesForMeasurement3D,
         Measurement,
         MeasurementsAndQualitativeEvaluations,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SERIES_NUMBER = 9002
+_ON_SLICE_MM = 0.05
+"""How far a point may lie from a slice's plane and still be on it."""
 
 
 def write(report: Report, path: Path, seg: Path | Dataset) -> Path:
@@ -86,7 +89,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
         procedure_reported=codes.CT_PROCEDURE,
         imaging_measurements=[
             *(_nodule_group(report, nodule, seg, segment_numbers[nodule.tracking_uid]) for nodule in report.nodules),
-            *(_axes_group(report, nodule) for nodule in report.nodules if report.ct.frame_of_reference_uid),
+            *(_axes_group(report, nodule, headers) for nodule in report.nodules if report.ct.frame_of_reference_uid),
             _examination_group(report),
         ],
     )
@@ -192,8 +195,11 @@ def _nodule_group(
     )
 
 
-def _axes_group(report: Report, nodule: Nodule) -> MeasurementsAndQualitativeEvaluations:
-    """The axes of one nodule, and where they lie (TID 1501)."""
+def _axes_group(report: Report, nodule: Nodule, headers: Sequence[Dataset]) -> MeasurementsAndQualitativeEvaluations:
+    """The axes of one nodule, and where they lie (TID 1501): on their slice, if it is one of the source, and in space.
+
+    The slice's coordinates come first: there are viewers that look at the first alone, and find the slice by them.
+    """
     from highdicom import sr
 
     m = nodule.measurements
@@ -208,11 +214,33 @@ def _axes_group(report: Report, nodule: Nodule) -> MeasurementsAndQualitativeEva
         algorithm_id=_algorithm(report),
         measurements=[
             sr.Measurement(
-                name, round(length_mm, 2), codes.MM, referenced_coordinates=_coordinates(report, "POLYLINE", ends)
+                name,
+                round(length_mm, 2),
+                codes.MM,
+                referenced_coordinates=[
+                    *_on_slice(report, ends, headers),
+                    *(_coordinates(report, "POLYLINE", ends) or ()),
+                ],
             )
             for name, length_mm, ends in lines
         ],
     )
+
+
+def _on_slice(
+    report: Report, points_mm: Sequence[Point], headers: Sequence[Dataset]
+) -> Iterator[CoordinatesForMeasurement]:
+    """A line on the slice of the source that it lies on, column and row from the corner of its first pixel."""
+    from highdicom import sr
+
+    classes = {str(header.SOPInstanceUID): header.SOPClassUID for header in headers}
+    for source in report.ct.slices:
+        index = (np.column_stack([points_mm, np.ones(len(points_mm))]) @ np.linalg.inv(source.affine_lps).T)[:, :3]
+        if np.abs(index[:, 2]).max() < _ON_SLICE_MM:
+            frames = None if source.frame is None else [source.frame + 1]
+            image = sr.SourceImageForRegion(classes[source.sop_instance_uid], source.sop_instance_uid, frames)
+            yield sr.CoordinatesForMeasurement("POLYLINE", index[:, :2] + 0.5, image)
+            return
 
 
 def _nodule_numbers(nodule: Nodule) -> list[Measurement]:

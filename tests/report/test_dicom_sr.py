@@ -102,10 +102,25 @@ def test_the_axes_have_their_end_points(make_report: MakeReport, tmp_path: Path)
             "Short axis": (round(m.short_axis_mm, 2), "mm"),
         }
         for axis, ends in zip(group.get_measurements(), (m.axes_mm[:2], m.axes_mm[2:]), strict=True):
-            (line,) = axis.referenced_coordinates
+            line = axis.referenced_coordinates[-1]
             assert line.graphic_type.value == "POLYLINE"
             assert line.frame_of_reference_uid == report.ct.frame_of_reference_uid
             np.testing.assert_allclose(line.value, ends, atol=1e-3)
+
+
+def test_an_axis_is_drawn_on_its_slice_first(make_report: MakeReport, tmp_path: Path) -> None:
+    """OHIF finds the slice by a line's image; by its place in space alone it stayed on the first one."""
+    report = make_report(2)
+    for group, nodule in zip(drawn(saved(report, tmp_path)), report.nodules, strict=True):
+        for axis, ends in zip(
+            group.get_measurements(), np.reshape(nodule.measurements.axes_mm, (2, 2, 3)), strict=True
+        ):
+            on_slice, _ = axis.referenced_coordinates
+            assert on_slice.ValueType == "SCOORD"
+            image = on_slice.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            (source,) = [s for s in report.ct.slices if s.sop_instance_uid == image]
+            index = np.column_stack([np.asarray(on_slice.value) - 0.5, [0, 0], [1, 1]])
+            np.testing.assert_allclose((index @ source.affine_lps.T)[:, :3], ends, atol=0.05)
 
 
 def test_the_number_of_nodules_says_where_they_are(make_report: MakeReport, tmp_path: Path) -> None:
