@@ -21,7 +21,7 @@ from typing import Any
 Run = Callable[[], Mapping[str, float] | None]
 """What is timed; it may give parts: seconds, or other figures, by name."""
 OURS = ("monai-lung", "torch", "monai", "numpy", "scipy", "scikit-image", "SimpleITK", "pydicom", "nibabel")
-THEIRS = ("itk-io", "lungmask", "dynamic-network-architectures", "TotalSegmentator", "nnunetv2")
+THEIRS = ("itk-io", "lungmask", "dynamic-network-architectures", "TotalSegmentator", "nnunetv2", "torchvision")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ network doesn't depend on them; its clean-up of the volume does, so that is left
 ## Networks over a whole CT
 Ours is the stage that decides where to look. The nnU-Net-like network is a PlainConvUNet of six stages (32 to 320
 features) for two classes with windows of 128 x 128 x 128 voxels of 1.5 mm, half overlapping, weighted by a Gaussian,
-without mirroring: nnU-Net's defaults but for that. Weights are random. Resampling isn't timed, which favours it.
+without mirroring: nnU-Net's defaults but for that. The RetinaNet is that of MONAI's bundle `lung_nodule_ct_detection`
+with its grid (0.7 x 0.7 x 1.25 mm), windows (512 x 512 x 192 voxels) and selection of boxes. Weights of both are
+random. Resampling isn't timed, which favours them.
 
 {networks}
 ## TotalSegmentator without its networks

@@ -28,7 +28,7 @@ def lungmask(job: Job) -> Run:
         torch.save(network.state_dict(), path)
         cpu = job.device == "cpu"
         inferer = LMInferer(modelpath=path, force_cpu=cpu, volume_postprocessing=False, tqdm_disable=True)
-    image = _read(job)
+    image = read(job)
 
     def run() -> None:
         inferer.apply(image)
@@ -43,8 +43,7 @@ def nnunet_like(job: Job) -> Run:
     from monai.inferers import SlidingWindowInferer
 
     network = _plain_conv_unet().eval().to(job.device)
-    resampled = _resampled(_read(job))
-    array = sitk.GetArrayFromImage(resampled).astype(np.float32)
+    array = sitk.GetArrayFromImage(resampled(read(job), (SPACING_MM,) * 3)).astype(np.float32)
     image = torch.from_numpy((array - array.mean()) / array.std())[None, None]
     inferer = SlidingWindowInferer(PATCH, 1, OVERLAP, mode="gaussian", sw_device=job.device, device="cpu")
     seen = [0]
@@ -85,7 +84,8 @@ def _plain_conv_unet() -> Any:
     )
 
 
-def _read(job: Job) -> Any:
+def read(job: Job) -> Any:
+    """The CT as SimpleITK's image."""
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
@@ -93,9 +93,11 @@ def _read(job: Job) -> Any:
     return reader.Execute()
 
 
-def _resampled(image: Any) -> Any:
+def resampled(image: Any, spacing_mm: tuple[float, float, float]) -> Any:
+    """The image on another grid, linearly."""
     import SimpleITK as sitk
 
-    size = [max(1, round(n * s / SPACING_MM)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
-    grid = (image.GetOrigin(), [SPACING_MM] * 3, image.GetDirection())
+    lengths = zip(image.GetSize(), image.GetSpacing(), spacing_mm, strict=True)
+    size = [max(1, round(n * old / new)) for n, old, new in lengths]
+    grid = (image.GetOrigin(), spacing_mm, image.GetDirection())
     return sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, *grid, -1024.0)

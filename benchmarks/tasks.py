@@ -116,6 +116,7 @@ def _peers() -> list[Task]:
         Task("find-whole", "networks", "the same network, whole volume at once", "naive:whole_volume", repeats=1),
         Task("find-grid", "networks", "the same network, windows over all", "naive:window_grid", repeats=0),
         Task("nnunet", "networks", "nnU-Net-like at 1.5 mm, random weights", "peers:nnunet_like", **once),
+        Task("retinanet", "networks", "MONAI's RetinaNet detector, random weights", "detection:retinanet", **once),
         Task("total-read", "totalsegmentator", "DICOM to NIfTI", "total_segmentator:read", **once),
         Task("total-resample", "totalsegmentator", "to 1.5 mm", "total_segmentator:resample", **once),
         Task("total-back", "totalsegmentator", "117 labels back", "total_segmentator:resample_back", **once),

@@ -11,11 +11,23 @@ from monai_lung.version import __version__
 
 _LAZY = {
     "analyze": "monai_lung.analysis",
+    "as_ct": "monai_lung.io",
     "find_nodules": "monai_lung.alone",
+    "measure_at": "monai_lung.pointed",
+    "measure_mask": "monai_lung.pointed",
     "read_ct": "monai_lung.io",
     "segment_lungs": "monai_lung.alone",
 }
-__all__ = ["__version__", "analyze", "find_nodules", "read_ct", "segment_lungs"]
+__all__ = [
+    "__version__",
+    "analyze",
+    "as_ct",
+    "find_nodules",
+    "measure_at",
+    "measure_mask",
+    "read_ct",
+    "segment_lungs",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,9 @@ from monai_lung.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Leads = Literal["lung-rads", "fleischner"]
+"""The guideline that is shown first."""
 
 MANY_FINDINGS = 6
 """More reported findings than this, with consolidation, are said to suggest infection."""
@@ -86,6 +89,17 @@ def reported(
     )
     index = deciding_nodule(found.measurements, each)
     return tuple(with_advice), examination, None if index is None else nodules[index].id
+
+
+def leading_first(advice: Mapping[str, Advice], person: Person, leads: Leads | None = None) -> dict[str, Advice]:
+    """Advice for an examination in the order in which it's shown.
+
+    `leads` comes first; unless it's said, Fleischner for an incidental finding and Lung-RADS otherwise.
+    """
+    leads = leads or ("fleischner" if person.screening is False else "lung-rads")
+    both = ("lung_rads_2022", "fleischner_2017")
+    order = (*(both if leads == "lung-rads" else both[::-1]), "brock")
+    return {name: advice[name] for name in order if name in advice}
 
 
 def examination_notes(found: Found) -> tuple[str, ...]:

@@ -28,10 +28,7 @@ def segment_lungs(source: Any, affine_lps: NDArray[np.float64] | None = None) ->
     Raises:
         MonaiLungError: the CT can't be read or has no lungs.
     """
-    from monai_lung.transforms.lungs import segment_lungs as segment
-
-    ct = _ct_of(source, affine_lps)
-    return segment(ct.hu, ct.affine_lps)
+    return _chest(source, affine_lps)[1]
 
 
 def find_nodules(
@@ -59,20 +56,17 @@ def find_nodules(
     """
     from monai_lung.inference import find
     from monai_lung.inference.networks import choose_device, load_finder
-    from monai_lung.transforms.lungs import segment_lungs as segment
 
-    ct = _ct_of(source, affine_lps)
-    lungs = segment(ct.hu, ct.affine_lps)
+    ct, lungs = _chest(source, affine_lps)
     return find(ct, lungs, finder or load_finder(choose_device(device)))
 
 
-def _ct_of(source: Any, affine_lps: NDArray[np.float64] | None) -> CT:
-    from monai_lung.io import Case, read_ct
+def _chest(source: Any, affine_lps: NDArray[np.float64] | None) -> tuple[CT, Lungs]:
+    from monai_lung.chest import read_chest
+    from monai_lung.io import Case, as_ct
+    from monai_lung.transforms.lungs import segment_lungs as segment
 
-    if isinstance(source, CT):
-        return source
     if isinstance(source, Case | Path | str):
-        return read_ct(source)
-    from monai_lung.io import as_ct
-
-    return as_ct(source, affine_lps)
+        return read_chest(source)
+    ct = as_ct(source, affine_lps)
+    return ct, segment(ct.hu, ct.affine_lps)

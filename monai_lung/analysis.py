@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from monai_lung.advice import Found, candidates_of, examination_notes, measured, reported, split
+from monai_lung.advice import (
+    Found,
+    Leads,
+    candidates_of,
+    examination_notes,
+    leading_first,
+    measured,
+    reported,
+    split,
+)
 from monai_lung.errors import (
     ConfigError,
     OutOfMemoryError,
@@ -18,7 +29,18 @@ from monai_lung.errors import (
     WeightsError,
     out_of_memory,
 )
-from monai_lung.model import CT, Growth, Lungs, Outline, Person, Prior, Rating, Report, Sensitivity
+from monai_lung.model import (
+    CT,
+    Growth,
+    Lungs,
+    OperatingPoint,
+    Outline,
+    Person,
+    Prior,
+    Rating,
+    Report,
+    Sensitivity,
+)
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
@@ -26,7 +48,6 @@ from monai_lung.version import __version__
 if TYPE_CHECKING:
     from monai_lung.clinical.growth import PriorExamination
     from monai_lung.inference import Networks
-    from monai_lung.io import Case
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +56,8 @@ SMALLEST_MM = 3.0
 
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
+Source = Any
+"""What can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -48,6 +71,7 @@ class Options:
         person: what is known of the patient, for the guidelines.
         prior: an earlier CT, or the folder of an earlier result, of the same patient.
         allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
+        guideline: which one is shown first; None goes by the context: Fleischner for an incidental finding.
         sensitivity: the operating point: from which confidence on findings are reported and reach the guidelines.
         allow_gaps: interpolate missing slices rather than refuse them.
         series_uid: the DICOM series to read.
@@ -60,6 +84,7 @@ class Options:
     prior: Path | None = None
     allow_other_patient: bool = False
     sensitivity: Sensitivity = "standard"
+    guideline: Leads | None = None
     allow_gaps: bool = False
     series_uid: str | None = None
     segmentation_dir: Path | None = None
@@ -67,11 +92,12 @@ class Options:
     trust_bundle: bool = False
 
 
-def analyze(source: CT | Case | Path | str, options: Options | None = None) -> Report:
+def analyze(source: Source, options: Options | None = None) -> Report:
     """Analyse one chest CT.
 
     Args:
-        source: a CT in memory, a case of `io.find_cases`, or a path that holds one case.
+        source: a path that holds one case, a case of `io.find_cases`, a CT in memory, or another image with its
+            geometry: MetaTensor, SimpleITK image, nibabel image (`io.as_ct`).
         options: see `Options`.
 
     Returns:
@@ -94,6 +120,7 @@ class Analyzer:
     def __init__(self, options: Options | None = None, networks: Networks | None = None) -> None:
         self.options = options or Options()
         self._networks = networks
+        self._loading: Future[Networks] | None = None
 
     @property
     def networks(self) -> Networks:
@@ -104,42 +131,76 @@ class Analyzer:
             UsageError: the device isn't there.
         """
         if self._networks is None:
-            from monai_lung.inference import load_networks
-
-            self._networks = load_networks(
-                self.options.device,
-                segmentation_dir=self.options.segmentation_dir,
-                classification_dir=self.options.classification_dir,
-                trust_bundle=self.options.trust_bundle,
-            )
+            self._networks = self._loading.result() if self._loading else self._load()
+            self._loading = None
         return self._networks
 
-    def analyze(self, source: CT | Case | Path | str, progress: Progress | None = None) -> Report:
-        """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`."""
-        timing: dict[str, float] = {}
-        with _timed("read", timing, progress):
-            ct = self._read(source)
-            earlier = self._read_prior(ct)
-        return self._report(self.find(ct, timing, progress), earlier, timing, progress)
+    def _load(self) -> Networks:
+        from monai_lung.inference import load_networks
 
-    def report(self, found: Found, timing: dict[str, float] | None = None) -> Report:
-        """The report of what was found in a CT; errors as `monai_lung.analysis.analyze`."""
-        return self._report(found, self._read_prior(found.ct), {} if timing is None else timing, None)
+        return load_networks(
+            self.options.device,
+            segmentation_dir=self.options.segmentation_dir,
+            classification_dir=self.options.classification_dir,
+            trust_bundle=self.options.trust_bundle,
+        )
+
+    def _load_aside(self) -> None:
+        """Begin to import torch and load the networks in a thread, unless that is done: a CT is read meanwhile."""
+        if self._networks is None and self._loading is None:
+            pool = ThreadPoolExecutor(1, "networks")
+            self._loading = pool.submit(self._load)
+            pool.shutdown(wait=False)
+
+    def against(self, prior: Path) -> Analyzer:
+        """An analyzer with the same networks and options that compares with an earlier examination."""
+        return Analyzer(replace(self.options, prior=prior), self.networks)
+
+    def analyze(self, source: Source, progress: Progress | None = None, *, lungs: Lungs | None = None) -> Report:
+        """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
+
+        Args:
+            source: as there.
+            progress: told of each stage.
+            lungs: of an image in memory, where they are known.
+        """
+        timing: dict[str, float] = {}
+        self._load_aside()
+        ct, own = self._read(source, timing, progress)
+        with timed("read", timing, progress):
+            earlier = self._read_prior(ct)
+        found = self.find(ct, timing, progress, lungs or own)
+        return self._report(*split(found, self.operating_point), earlier, timing, progress)
+
+    def report(self, kept: Found, aside: Found | None = None, timing: dict[str, float] | None = None) -> Report:
+        """The report of what is kept, with what is put aside as candidates; errors as `monai_lung.analysis.analyze`."""
+        aside = kept.only([]) if aside is None else aside
+        return self._report(kept, aside, self._read_prior(kept.ct), {} if timing is None else timing, None)
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """From which confidence on findings are reported."""
+        return self.networks.rate_settings.operating_point(self.options.sensitivity)
 
     def _report(
-        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+        self,
+        kept: Found,
+        aside: Found,
+        earlier: PriorExamination | None,
+        timing: dict[str, float],
+        progress: Progress | None,
     ) -> Report:
-        ct, point = found.ct, self.networks.rate_settings.operating_point(self.options.sensitivity)
-        kept, aside = split(found, point)
+        """The report of what is kept; what is put aside becomes its candidates."""
+        ct, point = kept.ct, self.operating_point
         growths, prior, warnings = self._against_prior(kept, earlier, timing, progress)
-        with _timed("advise", timing, progress):
+        with timed("advise", timing, progress):
             person, about_person = with_context(self.options.person, ct)
             nodules, examination, deciding = reported(kept, growths, person)
         return Report(
-            ct=found.ct,
-            lungs=found.lungs,
+            ct=ct,
+            lungs=kept.lungs,
             nodules=nodules,
-            guidelines=examination,
+            guidelines=leading_first(examination, person, self.options.guideline),
             person=person,
             prior=prior,
             candidates=candidates_of(aside, point, len(nodules) + 1),
@@ -149,35 +210,56 @@ class Analyzer:
             weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*ct.warnings, *found.lungs.warnings, *about_person, *warnings),
+            warnings=(*ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
         )
 
-    def find(self, ct: CT, timing: dict[str, float] | None = None, progress: Progress | None = None) -> Found:
-        """Lungs and nodules of `ct`; `timing` takes the seconds of each stage."""
-        from monai_lung.inference import delineate, find, rate, within_lungs
+    def find(
+        self,
+        ct: CT,
+        timing: dict[str, float] | None = None,
+        progress: Progress | None = None,
+        lungs: Lungs | None = None,
+    ) -> Found:
+        """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
+        from monai_lung.inference import delineate, find, rate
         from monai_lung.transforms.lungs import segment_lungs
 
         timing = {} if timing is None else timing
         networks = self.networks
-        with _timed("lungs", timing, progress):
-            lungs = segment_lungs(ct.hu, ct.affine_lps)
-            lungs = described(ct, lungs)
-        with _timed("find", timing, progress):
+        if lungs is None:
+            with timed("lungs", timing, progress):
+                lungs = segment_lungs(ct.hu, ct.affine_lps)
+        with timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
-        with _timed("delineate", timing, progress):
-            outlines = within_lungs(delineate(ct, seeds, networks), ct, lungs)
-        with _timed("rate", timing, progress):
+        with timed("delineate", timing, progress):
+            outlines = delineate(ct, seeds, networks, lungs)
+        with timed("rate", timing, progress):
             ratings = rate(ct, outlines, networks, lungs)
-        with _timed("measure", timing, progress):
+        with timed("measure", timing, progress):
+            lungs = described(ct, lungs)
             return measured_nodules(ct, lungs, outlines, ratings, networks.rate_settings.least_nodule)
 
-    def _read(self, source: CT | Case | Path | str) -> CT:
-        if isinstance(source, CT):
-            return source
-        from monai_lung.io import read_ct
+    def read(self, source: Source) -> CT:
+        """The CT of a source of `analyze`, its lungs unseen; errors as `io.read_ct` and `io.as_ct`."""
+        from monai_lung.io import Case, as_ct, read_ct
 
+        if not isinstance(source, Case | Path | str):
+            return as_ct(source)
         return read_ct(source, series_uid=self.options.series_uid, allow_gaps=self.options.allow_gaps)
+
+    def _read(self, source: Source, timing: dict[str, float], progress: Progress | None) -> tuple[CT, Lungs | None]:
+        """The CT of a source, and its lungs where it had to be read."""
+        from monai_lung.chest import read_chest
+        from monai_lung.io import Case
+
+        if not isinstance(source, Case | Path | str):
+            with timed("read", timing, progress):
+                return self.read(source), None
+
+        options = self.options
+        stage = partial(timed, timing=timing, progress=progress)
+        return read_chest(source, series_uid=options.series_uid, allow_gaps=options.allow_gaps, stage=stage)
 
     def _read_prior(self, ct: CT) -> PriorExamination | None:
         """The earlier examination, read and found to fit before anything slow runs."""
@@ -200,11 +282,10 @@ class Analyzer:
         from monai_lung.prior import find_prior, looking_at
 
         look = None
-        with _timed("prior", timing, progress):
+        with timed("prior", timing, progress):
             if earlier.ct is not None:
-                there = self.find(earlier.ct)
-                point = self.networks.rate_settings.operating_point(self.options.sensitivity)
-                earlier = find_prior(earlier, *split(there, point))
+                there = self.find(earlier.ct, lungs=earlier.lungs)
+                earlier = find_prior(earlier, *split(there, self.operating_point))
                 look = looking_at(there, self.networks)
             with measured(found.ct):
                 growths, prior = compare(
@@ -273,7 +354,7 @@ def write(
 
     formats = check_formats(formats)
     ct = report.ct
-    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda: ct.sha256)))
+    report = replace(report, ct=replace(ct, name=own_name(Path(out), ct.name, lambda held: held == ct.sha256)))
     folder = Path(out) / report.ct.name
     with replacing_folder(folder, files_of(FORMATS)) as temporary:
         write_files(report, temporary, formats, show_patient=show_patient)
@@ -281,7 +362,7 @@ def write(
 
 
 @contextmanager
-def _timed(stage: str, timing: dict[str, float], progress: Progress | None) -> Iterator[None]:
+def timed(stage: str, timing: dict[str, float], progress: Progress | None = None) -> Iterator[None]:
     """Add the seconds of a stage to `timing`, and say when it starts and ends."""
     if progress:
         progress(stage, 0.0)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monai_lung.cli_options import person_from, person_options, sensitivity_option
+from monai_lung.cli_options import guideline_option, person_from, person_options, sensitivity_option
 from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
 from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.pointed_cli import measure
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
 from monai_lung.service.cli import serve
 from monai_lung.terminal import (
@@ -126,9 +127,10 @@ def cli() -> None:
 
 
 cli.add_command(lidc)
+cli.add_command(measure)
 cli.add_command(serve)
 cli.add_command(revise)
-for _command in (serve, revise, *lidc.commands.values()):
+for _command in (measure, serve, revise, *lidc.commands.values()):
     _common(_command)
 
 
@@ -153,6 +155,7 @@ class _Batch:
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
 @click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
 @sensitivity_option
+@guideline_option
 @person_options
 @bundle_options
 @engine_options
@@ -199,14 +202,20 @@ def analyze(
 
 
 def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> list[Case]:
-    """The cases of all inputs; what holds none is noted as failed. A path that isn't there ends the run."""
+    """The cases of all inputs, each once; what holds none is noted as failed. A path that isn't there ends the run."""
     from monai_lung.io import distinct, find_cases
+    from monai_lung.io.cases import slice_of, without_repeats
     from monai_lung.io.paths import check_exists, forget_unzipped
 
     for path in inputs:
         check_exists(path)
     found: list[Case] = []
+    slices: set[tuple[Path, str]] = set()
     for path in inputs:
+        if len(inputs) > 1 and (one := slice_of(path)):
+            if one in slices:
+                continue
+            slices.add(one)
         try:
             found += (here := find_cases(path, series_uid))
             if len(inputs) > 1 and all(case.series for case in here):  # a disk may not hold all archives of a batch
@@ -215,7 +224,7 @@ def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> lis
             raise
         except Exception as error:
             _failed(batch, str(path), error)
-    return distinct(found)
+    return distinct(without_repeats(found))
 
 
 def _options(**values: Any) -> Any:
@@ -275,9 +284,9 @@ def _end(batch: _Batch, as_json: bool) -> None:
 @_common
 def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_json: bool) -> None:
     """Write the lung mask of one CT."""
-    from monai_lung.io import find_cases, read_ct, write_nifti
+    from monai_lung.chest import read_chest
+    from monai_lung.io import find_cases, write_nifti
     from monai_lung.io.output import check_folder
-    from monai_lung.transforms.lungs import segment_lungs
 
     if not output.name.lower().endswith((".nii", ".nii.gz")):
         raise UsageError(f"{output}: the mask is NIfTI, give a name that ends with .nii.gz")
@@ -285,8 +294,7 @@ def lungs(ct: Path, output: Path, series_uid: str | None, allow_gaps: bool, as_j
     if len(cases) > 1:
         raise UsageError(f"{ct} holds {len(cases)} cases: give the folder or file of one, or --series-uid")
     check_folder(output.parent)
-    volume = read_ct(cases[0], series_uid=series_uid, allow_gaps=allow_gaps)
-    found = segment_lungs(volume.hu, volume.affine_lps)
+    volume, found = read_chest(cases[0], allow_gaps=allow_gaps)
     write_nifti(output, found.labels, volume.affine_lps)
     warnings = (*volume.warnings, *found.warnings)
     if as_json:
@@ -306,6 +314,7 @@ def inspect(folder: Path, as_json: bool) -> None:
     from monai_lung.errors import InputError
     from monai_lung.io import discover, find_cases
     from monai_lung.io.paths import check_exists
+    from monai_lung.io.reader import refusal
 
     check_exists(folder)
     series = discover(folder) if folder.is_dir() else []
@@ -315,9 +324,9 @@ def inspect(folder: Path, as_json: bool) -> None:
         if not series:
             raise
         cases = []
-    chosen = {case.series.uid for case in cases if case.series}
+    chosen = {case.series.uid: refusal(case) for case in cases if case.series}
     if as_json:
-        rows = [series_row(s, s.uid in chosen) for s in series]
+        rows = [series_row(s, chosen.get(s.uid)) for s in series]
         volumes = [str(case.path) for case in cases if case.series is None]
         click.echo(json.dumps({"series": rows, "volumes": volumes}, indent=1))
         return
@@ -327,7 +336,8 @@ def inspect(folder: Path, as_json: bool) -> None:
     for case in cases:
         if case.series is None:
             click.echo(f"* volume file {case.path}")
-    click.echo("* is what gets analysed" if cases else "nothing here can be analysed")
+    refused = " (! is what would be, but is refused)" if any(chosen.values()) else ""
+    click.echo(f"* is what gets analysed{refused}" if cases else "nothing here can be analysed")
 
 
 @cli.command()

@@ -34,6 +34,12 @@ sensitivity_option = click.option(
     help="How much is reported; the rest is listed as candidates.",
 )
 
+guideline_option = click.option(
+    "--guideline",
+    type=click.Choice(["lung-rads", "fleischner"]),
+    help="Shown first. Default: fleischner for an incidental finding, else lung-rads.",
+)
+
 _OPTIONS = (
     click.option("--age", type=click.IntRange(0, _OLDEST), help="Age in years. Default: what DICOM says."),
     click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Sex. Default: what DICOM says."),

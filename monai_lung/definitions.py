@@ -51,7 +51,8 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_bu
             size = sum(p.numel() for p in getattr(networks, name)(**arguments).parameters())
         if size > _MAX_PARAMETERS:
             raise ValueError(f"{size} parameters, at most {_MAX_PARAMETERS} are allowed")
-        return getattr(networks, name)(**arguments)
+        with torch.device("cpu"):  # whatever default the calling program has set
+            return getattr(networks, name)(**arguments).float()
     except Exception as error:  # torch and MONAI raise nearly anything at arguments that don't fit
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {reason}") from error

@@ -32,6 +32,14 @@ class DecodeError(InputError):
     """Pixel data or a header can't be decoded: truncated, an unknown transfer syntax, a missing decoder."""
 
 
+class DamagedSlicesError(DecodeError):
+    """Some slices of a series can't be decoded; `slices` are their places in the order in which they were asked for."""
+
+    def __init__(self, message: str, slices: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.slices = slices
+
+
 class LungsNotFoundError(InputError):
     """Less than 200 ml of lung in the image."""
 

@@ -118,7 +118,7 @@ class Grid:
         """(3,) LPS mm of the middle."""
         return self.to_world((np.array(self.shape) - 1) / 2)
 
-    def to_world(self, index: NDArray[np.floating] | Sequence[float]) -> NDArray[np.float64]:
+    def to_world(self, index: NDArray[np.floating | np.integer] | Sequence[float]) -> NDArray[np.float64]:
         """LPS mm (..., 3) of fractional voxel indices (..., 3)."""
         return np.asarray(index, float) @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
 
@@ -326,8 +326,8 @@ def _oblique(
     # grid_sample wants -1...1 over voxel centres and the axes in reverse order
     scale = 2 / np.maximum(np.array(part.shape[2:]) - 1, 1)
     step = torch.from_numpy(to_index[:3, :3] * scale[:, None]).float()
-    i, j, k = (torch.arange(n, dtype=torch.float32) for n in shape)
-    total = torch.zeros((len(channels), *shape))
+    i, j, k = (torch.arange(n, dtype=torch.float32, device="cpu") for n in shape)
+    total = torch.zeros((len(channels), *shape), dtype=torch.float32, device="cpu")
     for offset in offsets:
         start = torch.from_numpy((to_index[:3, 3] + offset - first) * scale - 1).float()
         points = [

@@ -1,4 +1,5 @@
-"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors`.
+"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors` (and, for
+how a notebook shows a CT or a report, `report.notebook` when that is asked for).
 
 Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
 row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
@@ -12,12 +13,17 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.errors import UsageError
 from monai_lung.grid import Grid, bounding_box
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes homogeneous LPS coordinates to RAS, and back."""
@@ -34,8 +40,22 @@ Attachment = Literal["pleura", "diaphragm", "hilum", "vessel"]
 Sensitivity = Literal["high", "standard", "low"]
 Risk = Literal["low", "high"]
 
+HU_RANGE = (-1024, 32767)
+"""What a CT in memory can hold."""
+
 RIGHT_LUNG, LEFT_LUNG = 1, 2
 """Labels of a lung mask."""
+
+
+def _in_notebook(function: str, shown: CT | Report) -> str | None:
+    """What `report.notebook` makes of it, None where the libraries for that are missing: then its text is shown."""
+    from monai_lung.report import notebook
+
+    try:
+        text: str = getattr(notebook, function)(shown)
+    except UsageError:
+        return None
+    return text
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,8 @@ class Series:
     """Whether the scanner calls it derived rather than original."""
     number: int | None = None
     """DICOM's series number, as a workstation lists it."""
+    region: Literal["chest", "elsewhere", ""] = ""
+    """Of the body, as far as the headers say (`io.regions`)."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +110,15 @@ class CT:
     """A chest CT in memory.
 
     Attributes:
-        hu: int16 (X, Y, Z), Hounsfield units, never below -1024.
+        hu: int16 (X, Y, Z), Hounsfield units, never below -1024. Other numbers are rounded and clipped to that.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
         name: the case's name, safe in a path, nothing of the patient in it.
         path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
-        frame_of_reference_uid: DICOM's, "" where there is none.
+        frame_of_reference_uid: DICOM's, "" where there is none, or none that all slices share.
         slices: the DICOM instances in the order of k (one per k when `resampled` is False), () for volumes.
-        resampled: True when the grid isn't the stored one (tilt, gaps): results are then mapped back through
-            each slice's own affine.
+        resampled: True when the grid isn't the stored one (tilt, gaps, half of the resolution): results are then mapped
+            back through each slice's own affine.
         warnings: what a reader of the results must know, a sentence each.
         study_date: of the examination, None where unknown.
         patient_key: salted hash that tells two patients apart and says nothing else, "" where unknown.
@@ -107,7 +129,7 @@ class CT:
     hu: NDArray[np.int16]
     affine_lps: NDArray[np.float64]
     name: str
-    path: Path
+    path: Path = Path()
     series: Series | None = None
     frame_of_reference_uid: str = ""
     slices: tuple[SourceSlice, ...] = ()
@@ -117,6 +139,31 @@ class CT:
     patient_key: str = ""
     patient: tuple[str, ...] = ()
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Bring what was given to int16 and float64.
+
+        Raises:
+            UsageError: the array isn't (X, Y, Z) of numbers, or the affine isn't (4, 4).
+        """
+        hu, affine = np.asarray(self.hu), np.asarray(self.affine_lps, float)
+        if hu.ndim != 3 or hu.dtype.kind not in "iuf" or affine.shape != (4, 4):
+            shapes = f"hu is {hu.dtype} {hu.shape}, affine_lps {affine.shape}"
+            raise UsageError(f"CT {self.name!r}: {shapes}; numbers (X, Y, Z) and (4, 4) are needed")
+        if hu.dtype != np.int16:
+            known = np.nan_to_num(hu, nan=HU_RANGE[0]) if hu.dtype.kind == "f" else hu
+            hu = np.rint(np.clip(known, *HU_RANGE)).astype(np.int16)
+        object.__setattr__(self, "hu", hu)
+        object.__setattr__(self, "affine_lps", affine)
+
+    def __repr__(self) -> str:
+        """Name, voxels and their size: nobody reads arrays of millions."""
+        size, spacing = " x ".join(map(str, self.hu.shape)), " x ".join(f"{v:.3g}" for v in self.spacing_mm)
+        return f"CT({self.name!r}, {size} voxels of {spacing} mm)"
+
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows it: the middle slices, size and warnings."""
+        return _in_notebook("ct_html", self)
 
     @property
     def spacing_mm(self) -> Point:
@@ -154,6 +201,10 @@ class Lungs:
     low_attenuation_percent: tuple[float | None, float | None] | None = None
     """Share of the right and the left lung below -950 HU; None where it wasn't measured."""
 
+    def __repr__(self) -> str:
+        """Volumes, no voxels."""
+        return f"Lungs({self.right_ml:.0f} ml right, {self.left_ml:.0f} ml left)"
+
 
 @dataclass(frozen=True)
 class Seed:
@@ -179,6 +230,10 @@ class Outline:
     probability: NDArray[np.float32]
     offset: Index
     seed: Seed
+
+    def __repr__(self) -> str:
+        """Size and place, no voxels."""
+        return f"Outline({int(self.mask.sum())} voxels at {self.offset})"
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -231,10 +286,10 @@ class Measurements:
     """Largest axial diameter of the solid part (Fleischner), 0 without one."""
     solid_mean_diameter_mm: float
     """Mean of long and short axis of the solid part (Lung-RADS), 0 without one."""
-    side: Side
-    third: Third
-    pleura_distance_mm: float
-    """0 where the nodule touches the pleura."""
+    side: Side | None
+    third: Third | None
+    pleura_distance_mm: float | None
+    """0 where the nodule touches the pleura. All three are None where no lungs were found."""
     axes_mm: tuple[Point, Point, Point, Point]
     core_mean_hu: float | None = None
     """Mean HU without the rim, whose voxels hold lung too; None where it wasn't measured."""
@@ -446,6 +501,34 @@ class Report:
     notes: tuple[str, ...] = ()
     rejected: tuple[Nodule, ...] = ()
     decisions: tuple[Decision, ...] = ()
+
+    def __repr__(self) -> str:
+        """Case, lungs and nodules on a line; `findings.to_dict` has all of it."""
+        sizes = ", ".join(f"{nodule.measurements.mean_diameter_mm:.1f}" for nodule in self.nodules[:5])
+        more = ", ..." if len(self.nodules) > 5 else ""
+        return f"Report({self.ct.name!r}, {self.lungs}, {len(self.nodules)} nodules: {sizes or '-'}{more} mm)"
+
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows it: a small card for each nodule."""
+        return _in_notebook("report_html", self)
+
+    def to_dataframe(self) -> DataFrame:
+        """A row for each nodule; see `report.notebook.dataframe`."""
+        from monai_lung.report import notebook
+
+        return notebook.dataframe(self)
+
+    def plot(self) -> Figure:
+        """The overview and the largest nodules; see `report.notebook.plot`."""
+        from monai_lung.report import notebook
+
+        return notebook.plot(self)
+
+    def view(self) -> Any:
+        """The CT with lungs and nodules in three planes; see `report.notebook.view`."""
+        from monai_lung.report import notebook
+
+        return notebook.view(self)
 
     def nodule_labels(self, nodules: tuple[Nodule, ...] | None = None) -> NDArray[np.uint16]:
         """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap.

@@ -41,13 +41,12 @@ def read_prior(path: Path, options: Options) -> PriorExamination:
         except Exception as error:  # foreign files: JSON of another make, dates, gzip and NIfTI each raise their own
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise PriorError(f"{path}: a damaged result ({reason}); analyse that CT again, or give it") from error
-    from monai_lung.io import read_ct
+    from monai_lung.chest import read_chest
 
-    ct = read_ct(path, allow_gaps=options.allow_gaps)
-    nothing = Lungs(np.zeros((0, 0, 0), np.uint8), 0.0, 0.0)
+    ct, lungs = read_chest(path, allow_gaps=options.allow_gaps)
     uid = ct.series.uid if ct.series else ""
     return PriorExamination(
-        nothing, ct.affine_lps, (), ct.study_date, ct.patient_key, ct, series_uid=uid, sha256=ct.sha256
+        lungs, ct.affine_lps, (), ct.study_date, ct.patient_key, ct, series_uid=uid, sha256=ct.sha256
     )
 
 

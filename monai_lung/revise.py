@@ -63,7 +63,7 @@ def decided(report: Report, reject: Collection[int], accept: Collection[int]) ->
     return replace(
         report,
         nodules=tuple(replace(n, guidelines=a.guidelines) for n, a in zip(kept, advised, strict=True)),
-        guidelines=examination,
+        guidelines={name: examination[name] for name in (*report.guidelines, *examination) if name in examination},
         deciding_nodule=None if deciding is None else kept[deciding - 1].id,
         notes=examination_notes(found),
         rejected=tuple(n for n in everything if n.id in gone),

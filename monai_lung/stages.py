@@ -93,12 +93,11 @@ class RateSettings:
     given it sees as many voxels of that size around it as well (`inference.looks`). Its logit y is calibrated to
     sigmoid(nodule_slope y + nodule_offset), the nodule probability. The other sees `slices` slices
     of `slice_pixels` by as many pixels of `slice_mm`, and its malignancy logit is x. That is calibrated to
-    sigmoid(slope x + offset) (Platt 1999). The interval is where the mean rating of the readers would lie,
-    sigmoid(reader_slope x + reader_offset -+ spread), widened to hold the probability itself; a bound beyond
-    `transforms.rating.SURE` is then 0 or 1. With `spread` nine of ten such intervals hold the mean rating
-    (`training.calibration.fit_readers`). `operating_points` has the nodule probability from which on findings are
-    reported, for each sensitivity ("high", "standard", "low"); one that isn't there is `min_nodule`. What is rated
-    below all of them is dropped, what lies between is a candidate.
+    sigmoid(slope x + offset) (Platt 1999). reader_slope x + reader_offset predicts the logit of the readers' mean
+    rating, and `spread` is how far nine of ten mean ratings lie from it at most (`training.calibration.fit_readers`).
+    On the probability's own scale that is spread slope / reader_slope to either side: the interval. `operating_points`
+    has the nodule probability from which on findings are reported, for each sensitivity ("high", "standard", "low");
+    one that isn't there is `min_nodule`. What is rated below all of them is dropped, what lies between is a candidate.
     """
 
     spacing_mm: tuple[float, float, float]

@@ -162,12 +162,12 @@ def note(warning: str) -> str:
     return textwrap.fill(f"Note: {warning}", WIDTH, subsequent_indent="  ")
 
 
-def report_text(findings: Mapping[str, Any], folder: Path) -> str:
+def report_text(findings: Mapping[str, Any], folder: Path | None) -> str:
     """What an analysis found: lungs, what decides, advice, a row a nodule, warnings, and where the files are.
 
     Args:
         findings: the content of a `findings.json`.
-        folder: of the result.
+        folder: of the result, None where no files were written.
     """
     from monai_lung.report.ranking import ranked_rows
     from monai_lung.report.wording import GUIDELINE_TITLES
@@ -177,10 +177,9 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
     lines = [said + (f"{len(rows)} nodule{'s' if len(rows) > 1 else ''}" if rows else "no nodules")]
     lines += [note(text) for text in findings["notes"]]
     lines += [_deciding(rows[0])] if rows else []
-    for key, title in GUIDELINE_TITLES.items():
-        if key in findings["guidelines"] and key != "brock":
-            advice = findings["guidelines"][key]
-            text = f"{title} {_category(advice)}: {advice['advice']}"
+    for key, advice in findings["guidelines"].items():
+        if key != "brock":
+            text = f"{GUIDELINE_TITLES[key]} {_category(advice)}: {advice['advice']}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     if rows:
         lines += ["", _nodule_table(rows, with_change="prior" in findings), ""]
@@ -190,15 +189,17 @@ def report_text(findings: Mapping[str, Any], folder: Path) -> str:
         lines.append(f"rejected by a reader: {', '.join(str(row['id']) for row in findings['rejected'])}")
     for warning in findings["input"]["warnings"]:
         lines.append(note(warning))
-    page = folder / FORMATS["html"].files[0]
-    lines.append(f"-> {page if page.exists() else folder}")
+    if folder is not None:
+        page = folder / FORMATS["html"].files[0]
+        lines.append(f"-> {page if page.exists() else folder}")
     return "\n".join(lines)
 
 
 def _deciding(row: Mapping[str, Any]) -> str:
     """The nodule that decides, in a line or two."""
     size = f"{row['long_axis_mm']:.1f} x {row['short_axis_mm']:.1f} mm"
-    parts = [f"Nodule {row['id']} decides: {row['texture']}, {row['side']} lung, {row['third']} third", size]
+    place = f"{row['side']} lung, {row['third']} third" if row["side"] else "place in the lungs unknown"
+    parts = [f"Nodule {row['id']} decides: {row['texture']}, {place}", size]
     if row["image_number"] is not None:
         parts.append(f"image {row['image_number']}")
     if change := _change(row):
@@ -216,7 +217,7 @@ def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> st
         rows.append(
             (
                 nodule["id"],
-                f"{nodule['side']} {nodule['third']}",
+                f"{nodule['side']} {nodule['third']}" if nodule["side"] else "unknown",
                 "" if nodule["image_number"] is None else nodule["image_number"],
                 f"{nodule['long_axis_mm']:.1f} x {nodule['short_axis_mm']:.1f}",
                 *told,
@@ -252,8 +253,13 @@ def _category(advice: Mapping[str, Any]) -> str:
     return {None: "-", "not-applicable": "n/a"}.get(category, f"{category}{advice.get('modifier', '')}")
 
 
-def series_row(series: Series, chosen: bool) -> dict[str, Any]:
-    """A series of a folder as plain values, and whether it would be analysed."""
+def series_row(series: Series, refused: str | None) -> dict[str, Any]:
+    """A series of a folder as plain values.
+
+    Args:
+        series: the series.
+        refused: None where another one is chosen, "" where it would be analysed, else why it's refused all the same.
+    """
     return {
         "series_uid": series.uid,
         "study_uid": series.study_uid,
@@ -266,22 +272,30 @@ def series_row(series: Series, chosen: bool) -> dict[str, Any]:
         "spacing_mm": series.spacing_mm,
         "suitable": series.suitable,
         "reason": series.reason,
-        "chosen": chosen,
+        "region": series.region,
+        "chosen": refused is not None,
+        "refused": refused or "",
     }
 
 
-def series_text(series: Sequence[Series], chosen: set[str]) -> str:
-    """The series of a folder, a block each, study by study; those that would be analysed carry an asterisk."""
+def series_text(series: Sequence[Series], chosen: Mapping[str, str]) -> str:
+    """The series of a folder, a block each, study by study.
+
+    Those that would be analysed carry an asterisk, those that would be but are refused an exclamation mark: `chosen`
+    has their UIDs, with the reason or "".
+    """
     lines: list[str] = []
     study = None
     for one in sorted(series, key=lambda s: (str(s.study_date or ""), s.study_uid)):
         if one.study_uid != study:
             study = one.study_uid
             lines.append(f"Study of {one.study_date or 'unknown date'}")
-        mark = "*" if one.uid in chosen else " "
+        mark = " " if one.uid not in chosen else "!" if chosen[one.uid] else "*"
         spacing = " x ".join(f"{v:.2f}" for v in one.spacing_mm) + " mm" if one.spacing_mm else "no spacing"
         lines.append(f"{mark} {one.modality or '?':<4} {len(one.files):>4} files  {spacing}  {one.kernel}".rstrip())
         lines.append(f"       {one.description}"[:WIDTH].rstrip() if one.description else "")
         lines.append(f"       {one.uid}")
         lines.append(f"       {'' if one.suitable else 'not analysed: '}{one.reason}"[: 2 * WIDTH].rstrip())
+        if chosen.get(one.uid):
+            lines.append(f"       refused: {chosen[one.uid]}"[: 3 * WIDTH].rstrip())
     return "\n".join(line for line in lines if line)

@@ -150,3 +150,18 @@ def test_the_bundles_evaluator_stops_and_goes_on_as_the_command_line_does(error,
         evaluator.run()
     assert seen == ["bad"] if stops else ["bad", "one"]
     assert (tmp_path / "out" / "one").is_dir() is not stops
+
+
+def test_the_networks_are_loaded_while_the_ct_is_read(monkeypatch: pytest.MonkeyPatch):
+    import threading
+
+    loading = threading.Event()
+    monkeypatch.setattr("monai_lung.inference.load_networks", lambda *_, **__: loading.set())
+
+    def read(*_: object, **__: object) -> None:
+        assert loading.wait(30), "reading begins after the networks are loaded"
+        raise InputError("read")
+
+    monkeypatch.setattr("monai_lung.chest.read_chest", read)
+    with pytest.raises(InputError, match="read"):
+        analysis.analyze("somewhere")

@@ -391,6 +391,7 @@ def make_findings():
     content["nodules"] = [{**row, "guidelines": higher, "growth": {**change, "status": "stable"}}, second]
     content |= {"deciding_nodule": 12, "candidates": [row], "notes": ["Consider infection."], "prior": {}}
     content["guidelines"]["lung_rads_2022"]["modifier"] = ""
+    content["guidelines"] = dict(reversed(content["guidelines"].items()))  # Lung-RADS leads
     return content
 
 

@@ -7,6 +7,7 @@ Where each number comes from: `occupancy` (volume), `axes` (diameters), `texture
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,12 @@ def measure(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
         juxtapleural_shape=has_lymph_node_shape(outline, ct, wall, whole.long_mm, whole.short_mm),
         apex_distance_mm=None if apex_mm is None else _rounded(apex_mm),
     )
+
+
+def without_place(measurements: Measurements) -> Measurements:
+    """`measurements` without what only lungs tell: side, third, distance to pleura and apex, what it touches."""
+    unknown = replace(measurements, side=None, third=None, pleura_distance_mm=None, apex_distance_mm=None)
+    return replace(unknown, attachment=(), juxtapleural_shape=False)
 
 
 def _rounded(value: float, digits: int = 2) -> float:

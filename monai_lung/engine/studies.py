@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from monai_lung import analysis
 from monai_lung.engine.options import Engine
 from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
-from monai_lung.io import content_sha256
+from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
 from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.report.place import own_name
@@ -79,7 +79,7 @@ class Job:
                 and ("patient" in found["input"]) == self.show_patient
                 and (self.options.allow_gaps or not found["input"]["resampled"])
                 and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
-                and found["input"]["sha256"] == content_sha256(case)
+                and is_of(found["input"]["sha256"], case)
             )
         except (InputError, OSError, KeyError, TypeError):
             return False
@@ -91,11 +91,11 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
     result = []
     for case in cases:
         try:
-            name = own_name(out, case.name, partial(content_sha256, case), taken)
+            name = own_name(out, case.name, partial(is_of, case=case), taken)
         except InputError:  # whoever reads the case will say so
             name = case.name
         taken.add(name.lower())
-        result.append(replace(case, name=name))
+        result.append(case.named(name))
     return result
 
 
@@ -149,8 +149,9 @@ class Study:
         self._latest = case.path
         if case.series is None or case.series.files[0].exists() or not case.path.is_file():
             return case
-        (found,) = find_cases(case.path, case.series.uid)
-        return replace(found, name=case.name)
+        cases = find_cases(case.path, self.job.options.series_uid)
+        (found,) = (c for c in cases if c.series and c.series.uid == case.series.uid)
+        return found.named(case.name)
 
 
 class DistantStudy(Study):

@@ -31,13 +31,18 @@ LOOKS = 5
 _BATCH = 8
 
 
-def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline]:
+def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator, lungs: Lungs | None = None) -> list[Outline]:
     """The outline of each seed that has one, in the seeds' order, without doubles.
+
+    With `lungs` what lies outside of them is dropped (`within_lungs`) before doubles are compared: a large outline that
+    isn't of a lung must not take a nodule's place and then go itself.
 
     A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, around the middle of
     what was seen of it, up to four times: until a mass of 15 cm fits.
     """
     outlines = [o for o in delineate_each(ct, seeds, networks) if o is not None]
+    if lungs is not None:
+        outlines = within_lungs(outlines, ct, lungs)
     return without_doubles(outlines, ct)
 
 
@@ -168,12 +173,13 @@ def _distance_mm(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArr
 def without_doubles(outlines: Sequence[Outline], ct: CT, overlap: float = 0.3) -> list[Outline]:
     """`outlines` without doubles: of two that share more than `overlap` of the smaller one, the larger stays.
 
-    The order of those that stay is kept.
+    Of two of one size the one with the higher score stays, so that no result depends on the order of seeds. The order
+    of those that stay is kept.
     """
     owner = np.full(ct.hu.shape, -1, np.int32)
     sizes = [int(o.mask.sum()) for o in outlines]
     kept = set()
-    for n in sorted(range(len(outlines)), key=lambda n: -sizes[n]):
+    for n in sorted(range(len(outlines)), key=lambda n: (-sizes[n], -outlines[n].seed.score, outlines[n].offset)):
         here = owner[outlines[n].box][outlines[n].mask]
         others = np.bincount(here[here >= 0]) if (here >= 0).any() else np.zeros(1, int)
         if others.max() <= overlap * sizes[n]:

@@ -66,13 +66,26 @@ def mirrored_logits(regions: Tensor, network: nn.Module) -> Tensor:
 
 
 def calibrate(logits: NDArray[np.float64], malignancy: float, settings: RateSettings) -> Rating:
-    """Logits (T,) and the malignancy's logit to calibrated probabilities with an interval (`RateSettings` says how)."""
-    probability = _sigmoid(settings.slope * malignancy + settings.offset)
-    rated = settings.reader_slope * malignancy + settings.reader_offset
-    low, high = _sigmoid(rated - settings.spread), _sigmoid(rated + settings.spread)
-    low, high = min(low, probability), max(high, probability)
+    """Logits (T,) and the malignancy's logit to calibrated probabilities; the interval is around its probability."""
+    middle = settings.slope * malignancy + settings.offset
+    half = settings.spread * _stretch(settings)
     nodule = _sigmoid(settings.nodule_slope * logits[TARGETS.index("nodule")] + settings.nodule_offset)
-    return Rating(nodule, probability, (0.0 if low < SURE else low, 1.0 if high > 1 - SURE else high))
+    return Rating(nodule, _sigmoid(middle), (_sigmoid(middle - half), _sigmoid(middle + half)))
+
+
+def rating_as_probability(mean_rating: float, settings: RateSettings) -> float:
+    """The readers' mean rating, 1...5, on the scale of the malignancy's probability: what the interval is to hold.
+
+    It is the probability that the network would give if it read the nodule as its readers did on average.
+    """
+    share = min(max((mean_rating - 1) / 4, SURE), 1 - SURE)
+    rated = float(np.log(share / (1 - share)))
+    return _sigmoid(_stretch(settings) * (rated - settings.reader_offset) + settings.offset)
+
+
+def _stretch(settings: RateSettings) -> float:
+    """Logits of the probability for each logit of the readers' mean rating."""
+    return settings.slope / settings.reader_slope if settings.reader_slope else 1.0
 
 
 def _sigmoid(x: float) -> float:

@@ -46,7 +46,7 @@ class LungWindowInferer:
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Logits float32 (1, 1, X, Y, Z) of `inputs` (1, C, X, Y, Z); `NOTHING` where no window lies."""
         weight = gaussian(self.window).to(inputs.device)
-        total = torch.zeros((1, 1, *inputs.shape[2:]), device=inputs.device)
+        total = torch.zeros((1, 1, *inputs.shape[2:]), dtype=torch.float32, device=inputs.device)
         weights = torch.zeros_like(total)
         for n in range(0, len(self.boxes), self.batch):
             boxes = self.boxes[n : n + self.batch]
@@ -66,10 +66,8 @@ def gaussian(window: tuple[int, int, int]) -> Tensor:
     Those of `monai.data.utils.compute_importance_map(window, mode="gaussian")`: standard deviations of an eighth of the
     sides, nowhere less than 0.001.
     """
-    x, y, z = (
-        torch.exp(torch.arange(-(n - 1) / 2, (n - 1) / 2 + 1, dtype=torch.float32) ** 2 / (-2 * (n / 8) ** 2))
-        for n in window
-    )
+    steps = (torch.arange(-(n - 1) / 2, (n - 1) / 2 + 1, dtype=torch.float32, device="cpu") for n in window)
+    x, y, z = (torch.exp(step**2 / (-2 * (n / 8) ** 2)) for step, n in zip(steps, window, strict=True))
     return (x[:, None, None] * y[:, None] * z).clamp(min=1e-3)
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from monai_lung.io.cases import Case, distinct, find_cases
     from monai_lung.io.content import content_sha256
     from monai_lung.io.image_reader import CTReader
+    from monai_lung.io.images import as_ct
     from monai_lung.io.output import replacing, replacing_folder, write_nifti
     from monai_lung.io.reader import read_ct
     from monai_lung.io.series import choose, discover
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOME = {
     "CTReader": "image_reader",
     "Case": "cases",
+    "as_ct": "images",
     "choose": "series",
     "content_sha256": "content",
     "discover": "series",
@@ -32,6 +34,7 @@ _HOME = {
 __all__ = [
     "CTReader",
     "Case",
+    "as_ct",
     "choose",
     "content_sha256",
     "discover",

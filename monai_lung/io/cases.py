@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from monai_lung.errors import NoSeriesError
+from monai_lung.errors import DecodeError, NoSeriesError
 from monai_lung.io.content import files_sha256
-from monai_lung.io.header import Header
+from monai_lung.io.header import Header, read_headers
 from monai_lung.io.paths import archive_of, check_exists, is_volume, shown, stem
-from monai_lung.io.series import Found, choose, scan
+from monai_lung.io.series import Found, choose, passed_over, ranked, scan
 from monai_lung.model import Series
 
 _log = logging.getLogger(__name__)
@@ -29,8 +29,9 @@ class Case:
         path: what the caller named: the folder, archive or file; for a volume the file itself.
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
-        warnings: what discovery had to leave out.
+        warnings: what discovery had to leave out, and what it passed over.
         sha256: of the content (`io.content`) of a series in an archive, since what was unpacked may be gone; else "".
+        others: the other series of the study that could be analysed, the best first: for where this one holds no lungs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Case:
     headers: tuple[Header, ...] = field(default=(), repr=False, compare=False)
     warnings: tuple[str, ...] = ()
     sha256: str = ""
+    others: tuple[Case, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def source(self) -> Path:
@@ -53,6 +55,10 @@ class Case:
     def __str__(self) -> str:
         """Its name: a log of MONAI's may show it."""
         return self.name
+
+    def named(self, name: str) -> Case:
+        """The case under another name, and its other series with it."""
+        return replace(self, name=name, others=tuple(replace(other, name=name) for other in self.others))
 
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
@@ -87,6 +93,42 @@ def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
     return distinct(Case(stem(file), file) for file in found.volumes)
 
 
+def slice_of(path: Path) -> tuple[Path, str] | None:
+    """Folder and SeriesInstanceUID of a file with one slice of a series; None for any other path.
+
+    All files with the same answer stand for the same series: of those that a shell lists, one is enough.
+    """
+    if path.is_dir() or is_volume(path):
+        return None
+    try:
+        headers = read_headers(path)
+    except (DecodeError, OSError):
+        return None
+    single = len(headers) == 1 and headers[0].frame is None
+    return (path.parent, headers[0].series_uid) if single else None
+
+
+def without_repeats(cases: Iterable[Case]) -> list[Case]:
+    """The cases without those that share a file with one before: the same path twice, or a folder and one within."""
+    seen: set[object] = set()
+    result = []
+    for case in cases:
+        own = _sources(case)
+        if seen.isdisjoint(own):
+            result.append(case)
+        seen |= own
+    return result
+
+
+def _sources(case: Case) -> set[object]:
+    """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
+    if case.series is None:
+        return {case.path.resolve()}
+    if case.sha256:
+        return {(case.path.resolve(), case.series.uid)}
+    return {file.resolve() for file in case.series.files}
+
+
 def distinct(cases: Iterable[Case]) -> list[Case]:
     """The cases with "-2", "-3" ... added to names that came before (without regard to upper and lower case)."""
     taken: set[str] = set()
@@ -97,7 +139,7 @@ def distinct(cases: Iterable[Case]) -> list[Case]:
             number += 1
             name = f"{case.name}-{number}"
         taken.add(name.lower())
-        result.append(replace(case, name=name))
+        result.append(case.named(name))
     return result
 
 
@@ -105,24 +147,38 @@ def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
     studies: dict[str, list[Series]] = defaultdict(list)
     for series in found.series.values():
         studies[series.study_uid or series.uid].append(series)  # nothing else says they belong together
-    if series_uid is not None:
-        chosen = [choose(list(found.series.values()), series_uid)]
-    else:
-        chosen = [choose(study) for study in studies.values() if any(s.suitable for s in study)]
-        if not chosen:
-            choose(list(found.series.values()))  # raises, with the reasons
-        if len(chosen) < len(studies):
-            _log.warning("%d of %d studies hold no axial CT and are left out", len(studies) - len(chosen), len(studies))
     left_out = len(found.unreadable)
     warnings = (f"{left_out} files could not be read as DICOM and were left out.",) if left_out else ()
-    return [
+    if series_uid is not None:
+        return [_case(path, found, [choose(list(found.series.values()), series_uid)], warnings)]
+    suitable = [ranked(s for s in study if s.suitable) for study in studies.values()]
+    if not any(suitable):
+        choose(list(found.series.values()))  # raises, with the reasons
+    empty = suitable.count([])
+    if empty:
+        _log.warning("%d of %d studies hold no axial CT and are left out", empty, len(studies))
+    return [_case(path, found, study, warnings) for study in suitable if study]
+
+
+def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, ...]) -> Case:
+    """The case of a study: its suitable series, the chosen one first."""
+    name = hashlib.sha256(series[0].uid.encode()).hexdigest()[:12]
+    chosen, *others = (
         Case(
-            hashlib.sha256(series.uid.encode()).hexdigest()[:12],
+            name,
             path,
-            series,
-            found.headers[series.study_uid, series.uid],
-            warnings,
-            files_sha256(series.files) if archive_of(series.files[0]) else "",
+            one,
+            found.headers[one.study_uid, one.uid],
+            (*warnings, *_stray_warnings(found, one), *passed_over(one, series[n + 1 :])),
+            files_sha256(one.files) if archive_of(one.files[0]) else "",
         )
-        for series in chosen
-    ]
+        for n, one in enumerate(series)
+    )
+    return replace(chosen, others=tuple(others))
+
+
+def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
+    count = found.strays.get((series.study_uid, series.uid), 0)
+    if not count:
+        return ()
+    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)

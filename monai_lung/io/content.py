@@ -32,6 +32,15 @@ def content_sha256(case: Case) -> str:
     return case.sha256 or files_sha256(case.series.files if case.series else _volume_files(case.path))
 
 
+def is_of(sha256: str, case: Case) -> bool:
+    """Whether this is the digest of one of the series that may be analysed for a case (`chest.read_chest`).
+
+    Raises:
+        DecodeError: a file can't be read.
+    """
+    return any(content_sha256(one) == sha256 for one in (case, *case.others))
+
+
 def files_sha256(files: Sequence[Path]) -> str:
     """`content_sha256` of files.
 

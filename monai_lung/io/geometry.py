@@ -41,7 +41,8 @@ class Layout:
         shape: columns, rows and slices of the grid.
         shifts: float64 (n, 2), where the first pixel of source slice n lies on the grid, in (columns, rows), >= 0.
         sources: float64 (Z,), which (fractional) source slice each slice of the grid is.
-        resampled: False where grid slice k is source slice k, voxel for voxel.
+        even: True where grid slice k is source slice k, pixel for pixel, but for the reduction.
+        reduction: so many rows and columns of the source are one of the grid.
     """
 
     headers: tuple[Header, ...]
@@ -49,8 +50,14 @@ class Layout:
     shape: tuple[int, int, int]
     shifts: NDArray[np.float64]
     sources: NDArray[np.float64]
-    resampled: bool
+    even: bool
+    reduction: int
     warnings: tuple[str, ...]
+
+    @property
+    def resampled(self) -> bool:
+        """False where grid slice k is source slice k, voxel for voxel."""
+        return not self.even or self.reduction > 1
 
 
 def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
@@ -59,7 +66,9 @@ def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
     Duplicates (the same pixels at the same place) are dropped. Where several acquisitions lie over each other, the one
     with the most slices is kept, of equal ones the first by its number or time. A gantry tilt becomes an orthogonal
     grid in which each slice is shifted within its plane. With `allow_gaps` slices at unequal distances are
-    interpolated linearly between their true positions, over at most 25 mm.
+    interpolated linearly between their true positions, over at most 25 mm. What has too many voxels is read at half of
+    its resolution within the slices. Slices with different frames of reference, as de-identification leaves them, are
+    placed by their positions where these lie on one line.
 
     Raises:
         GeometryError: the slices differ in size, spacing or orientation, are too few, have gaps (without
@@ -72,19 +81,20 @@ def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
     z = along_normal(headers)
     sources, gap_warnings = _sources(headers, z, allow_gaps)
     shifts, start, tilt_warnings = _shifts(headers, z)
+    warnings += _frame_warnings(headers, z)
     row, column, normal = axes(headers[0])
     step = float((z[-1] - z[0]) / (len(sources) - 1))
     pixel_y, pixel_x = headers[0].spacing_mm or (0.0, 0.0)
     _check_spacing(headers, pixel_x, pixel_y, step)
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x, column * pixel_y, normal * step
-    affine[:3, 3] = np.asarray(headers[0].position) + affine[:3, :2] @ start
     width, height = (np.ceil(shifts.max(axis=0) - 1e-6)).astype(int)
-    shape = (headers[0].columns + int(width), headers[0].rows + int(height), len(sources))
-    if math.prod(shape) > MAX_VOXELS:
-        raise series_error(headers, f"would need {math.prod(shape)} voxels, more than {MAX_VOXELS}")
-    warnings += gap_warnings + tilt_warnings + grid_warnings(affine)
-    return Layout(headers, affine, shape, shifts, sources, bool(gap_warnings or tilt_warnings), warnings)
+    stored = (headers[0].columns + int(width), headers[0].rows + int(height), len(sources))
+    r, size_warnings = _reduction(headers, stored)
+    shape = stored[0] // r, stored[1] // r, stored[2]
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * pixel_x * r, column * pixel_y * r, normal * step
+    affine[:3, 3] = np.asarray(headers[0].position) + affine[:3, :2] @ ((start + (r - 1) / 2) / r)
+    warnings += gap_warnings + tilt_warnings + size_warnings + grid_warnings(affine)
+    return Layout(headers, affine, shape, shifts / r, sources, not (gap_warnings or tilt_warnings), r, warnings)
 
 
 def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
@@ -103,7 +113,7 @@ def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
 
 
 def _checked(headers: Sequence[Header]) -> tuple[Header, ...]:
-    """The headers, where all have a geometry and share size, pixel spacing, orientation and frame of reference."""
+    """The headers, where all have a geometry, share size, pixel spacing and orientation, and are of one patient."""
     for header in headers:
         if not has_geometry(header):
             raise series_error(
@@ -122,11 +132,35 @@ def _checked(headers: Sequence[Header]) -> tuple[Header, ...]:
             raise series_error(
                 headers, f"mixes {what}: {int(odd.sum())} of {len(headers)} slices differ (first {where})"
             )
-    if len({h.frame_of_reference_uid for h in headers}) > 1:
-        raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
     if len({h.patient_id for h in headers}) > 1:
         raise series_error(headers, "mixes patients")
     return tuple(sorted(headers, key=lambda h: h.sop_uid))  # nothing may depend on the order of files
+
+
+def _frame_warnings(headers: tuple[Header, ...], z: NDArray[np.float64]) -> tuple[str, ...]:
+    """A warning where slices name different frames of reference, an error where their positions contradict as well.
+
+    Each frame may have its own origin, but then positions of one volume would not lie on one line.
+    """
+    count = len({h.frame_of_reference_uid for h in headers})
+    if count == 1:
+        return ()
+    positions = np.array([h.position for h in headers])
+    slope, start = np.polyfit(z - z[0], positions, 1)
+    if np.abs(positions - (np.outer(z - z[0], slope) + start)).max() > max(1.0, *(headers[0].spacing_mm or ())):
+        raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
+    return (f"The slices name {count} frames of reference, but lie in one line: they were placed by their positions.",)
+
+
+def _reduction(headers: tuple[Header, ...], shape: tuple[int, int, int]) -> tuple[int, tuple[str, ...]]:
+    """How many rows and columns become one so that the grid has few enough voxels, and a warning."""
+    if math.prod(shape) <= MAX_VOXELS:
+        return 1, ()
+    if math.prod(shape) > 4 * MAX_VOXELS or min(shape[:2]) < 4:
+        way_out = "cut it to the chest or choose another series"
+        raise series_error(headers, f"would need {math.prod(shape)} voxels, more than {MAX_VOXELS}", way_out)
+    sizes = " x ".join(map(str, shape))
+    return 2, (f"{sizes} voxels are too many: the slices were read at half of their resolution, their finest is lost.",)
 
 
 def _sources(
@@ -138,6 +172,8 @@ def _sources(
     steps = np.diff(z)
     step = float(np.median(steps))
     what = _describe_gaps(headers, steps, step)
+    if _interleaved(steps):
+        raise series_error(headers, f"{what}: two passes that nothing tells apart lie between each other", "send one")
     if not allow_gaps:
         raise series_error(headers, what, "send the missing slices, or give --allow-gaps to interpolate")
     if steps.max() > max(_MAX_GAP_MM, 1.5 * step):
@@ -145,6 +181,18 @@ def _sources(
     count = round(float(z[-1] - z[0]) / step) + 1
     even = np.linspace(z[0], z[-1], min(count, 10_000))
     return np.interp(even, z, np.arange(len(z))), (f"The series {what}: interpolated to {count} slices.",)
+
+
+def _interleaved(steps: NDArray[np.float64]) -> bool:
+    """Whether most slices lie between those of another pass: a short and a long step in turn, together always the same.
+
+    Interpolated, they would be one volume in which two breaths alternate.
+    """
+    if len(steps) < 4:
+        return False
+    pairs, change = steps[1:] + steps[:-1], np.abs(np.diff(steps))
+    usual = float(np.median(pairs))
+    return bool(((np.abs(pairs - usual) < 0.05 * usual) & (change > 0.1 * usual)).mean() > 0.5)
 
 
 def _describe_gaps(headers: tuple[Header, ...], steps: NDArray[np.float64], step: float) -> str:

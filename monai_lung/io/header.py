@@ -23,6 +23,7 @@ from monai_lung.io.paths import shown
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_DICOM_ROOT = "1.2.840.10008."
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _HEAD_BYTES = 32 * 1024
@@ -46,7 +47,7 @@ _TAGS = (
     *(0x00200032, 0x00200037, 0x00200052, *_ACQUISITION),
     *(0x00280002, 0x00280004, _FRAMES, 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x00281054, 0x00282110, 0x00280121, _LOOKUP_TABLE, _SHARED),
-    *(_PARTS, _PER_FRAME),
+    *(_PARTS, _PER_FRAME, 0x00180015),
 )
 
 
@@ -100,6 +101,7 @@ class Header:
     patient_id: str = field(default="", repr=False)
     series_number: int | None = None
     image_number: int | None = None
+    body_part: str = ""
 
 
 def read_headers(path: Path) -> list[Header]:
@@ -241,7 +243,7 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
     return Header(
         path=path,
         sop_uid=_text(data, 0x00080018),
-        sop_class=_text(data, 0x00080016),
+        sop_class=_sop_class(data),
         series_uid=_text(data, 0x0020000E),
         study_uid=_text(data, 0x0020000D),
         frame_of_reference_uid=_text(data, 0x00200052),
@@ -276,7 +278,14 @@ def _header(path: Path, data: Dataset, little: bool, offset: int, length: int) -
         patient_id=_text(data, 0x00100020),
         series_number=_whole(data, _NUMBERS[0]),
         image_number=_whole(data, _NUMBERS[1]),
+        body_part=_text(data, 0x00180015),
     )
+
+
+def _sop_class(data: Dataset) -> str:
+    """SOPClassUID; that of the file's meta group where it is missing or was hashed as if it were the patient's."""
+    own, stored = _text(data, 0x00080016), _text(data.file_meta, 0x00020002)
+    return own if own.startswith(_DICOM_ROOT) or not stored.startswith(_DICOM_ROOT) else stored
 
 
 def _frames(header: Header, data: Dataset) -> Iterator[Header]:

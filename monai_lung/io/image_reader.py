@@ -57,9 +57,12 @@ class CTReader(ImageReader):
         """
         if len(img) != 1:
             raise UsageError(f"CTReader reads one CT at a time, {len(img)} paths were given")
-        ct = read_ct(img[0], series_uid=self.series_uid, allow_gaps=self.allow_gaps)
-        self.latest = ct
+        self.latest = ct = self.ct_of(img[0])
         return ct.hu, _metadata(ct)
+
+    def ct_of(self, source: Path | Case) -> CT:
+        """The CT of a path or a case; errors as `read_ct`."""
+        return read_ct(source, series_uid=self.series_uid, allow_gaps=self.allow_gaps)
 
 
 def _metadata(ct: CT) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from monai_lung.errors import DecodeError, UsageError
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _MAX_UNZIPPED_BYTES = 8 * 1024**3
 _LONGEST_SHOWN = 400
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
 _unzipped: dict[tuple[Path, int, int], tempfile.TemporaryDirectory] = {}
 """Archives, with their size and time of change, and what was unpacked of them."""
 
@@ -53,7 +54,8 @@ def stem(path: Path) -> str:
 def list_files(path: Path) -> list[Path]:
     """Every regular file below a folder, sorted by name; symbolic links are followed, each folder is entered once.
 
-    Pipes, sockets and devices are left out: reading one could wait forever.
+    Pipes, sockets and devices are left out: reading one could wait forever. So are macOS's companions of files
+    (`is_apple_double`).
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -68,8 +70,20 @@ def list_files(path: Path) -> list[Path]:
             continue
         seen.add((info.st_dev, info.st_ino))
         folders.sort()
-        found.extend(Path(folder, name) for name in sorted(names) if is_regular(Path(folder, name)))
+        files = (Path(folder, name) for name in sorted(names))
+        found.extend(file for file in files if is_regular(file) and not is_apple_double(file))
     return found
+
+
+def is_apple_double(path: Path) -> bool:
+    """Whether it's a file "._NAME" in which macOS keeps the attributes of NAME on foreign disks and in archives."""
+    if not path.name.startswith("._"):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == _APPLE_DOUBLE
+    except OSError:
+        return False
 
 
 def is_regular(path: Path) -> bool:
@@ -141,6 +155,8 @@ def _extract(path: Path, folder: Path) -> None:
             name = Path(entry.filename.replace("\\", "/"))
             target = folder / f"{number:06d}"
             if is_volume(name):
+                if name.name.startswith("._") and _starts_as_apple_double(archive, entry):
+                    continue
                 target.mkdir()
                 target /= stem(name) + next(s for s in VOLUME_SUFFIXES if name.name.lower().endswith(s))
             with archive.open(entry) as source, open(target, "wb") as file:
@@ -149,6 +165,11 @@ def _extract(path: Path, folder: Path) -> None:
                     if left < 0:  # counted while unpacking: the sizes that an archive declares may lie
                         raise ValueError("it holds more than 8 GiB")
                     file.write(chunk)
+
+
+def _starts_as_apple_double(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    with archive.open(entry) as file:
+        return file.read(4) == _APPLE_DOUBLE
 
 
 @atexit.register

@@ -10,16 +10,17 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.errors import DecodeError, NotCTError
+from monai_lung.errors import DamagedSlicesError, DecodeError, NotCTError
 from monai_lung.io.header import Header
 from monai_lung.io.paths import shown
-from monai_lung.io.streams import stream_size
+from monai_lung.io.streams import has_end, stream_size
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -51,41 +52,84 @@ def in_parallel(function: Callable[[Any], Any], items: Sequence[Any]) -> list[An
         return list(pool.map(function, items))
 
 
-def read_pixels(headers: Sequence[Header]) -> NDArray[np.int16]:
+def read_pixels(headers: Sequence[Header], reduction: int = 1) -> NDArray[np.int16]:
     """HU of slices of one size: int16 (n, rows, columns), clipped at -1024.
 
-    Each slice has its own rescale; where none has one, their values are taken as they are.
+    Each slice has its own rescale; where none has one, their values are taken as they are. With a `reduction` each
+    pixel is the mean of so many rows and columns.
 
     Raises:
-        DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing.
+        DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing; where that
+            isn't so of all slices, a DamagedSlicesError.
         NotCTError: a slice has more than one value a pixel or an impossible rescale, or only some have a rescale.
     """
-    for header in headers:
-        _check(header)
-    _check_rescales(headers)
-    hu = np.empty((len(headers), headers[0].rows, headers[0].columns), np.int16)
-    packed = defaultdict(list)
-    direct = []
+    errors: dict[int, DecodeError] = {}
+
+    def attempt(work: Callable[[], None], slices: list[int]) -> None:
+        try:
+            work()
+        except DecodeError as error:
+            errors.update(dict.fromkeys(slices, error))
+
     for k, header in enumerate(headers):
-        if header.pixel_offset >= 0:
-            direct.append(k)
-        else:
-            packed[header.path].append(k)
-
-    def read(k: int) -> None:
-        _to_hu(_read_stored(headers[k]), headers[k], hu[k])
-
-    def decode(path: Path) -> None:
-        frames = _decode(path, headers[packed[path][0]])
-        for k in packed[path]:
-            frame = frames if headers[k].frame is None else frames[headers[k].frame or 0]
-            if frame.shape != hu.shape[1:]:
-                raise DecodeError(f"the pixels of {shown(path)} have another size than its header says")
-            _to_hu(frame, headers[k], hu[k])
-
-    in_parallel(read, direct)
-    in_parallel(decode, list(packed))
+        attempt(partial(_check, header), [k])
+    sound = [k for k in range(len(headers)) if k not in errors]
+    if sound:
+        _check_rescales([headers[k] for k in sound])
+        first = headers[sound[0]]
+        hu = np.empty((len(headers), first.rows // reduction, first.columns // reduction), np.int16)
+        in_parallel(lambda part: attempt(partial(_read_part, headers, part, hu), part), _parts(headers, sound))
+    if errors:
+        raise _damaged(headers, errors)
     return hu
+
+
+def _parts(headers: Sequence[Header], slices: Sequence[int]) -> list[list[int]]:
+    """Slices that are read together: one by one, and those of a compressed file at once."""
+    packed: dict[Path, list[int]] = defaultdict(list)
+    for k in slices:
+        if headers[k].pixel_offset < 0:
+            packed[headers[k].path].append(k)
+    return [[k] for k in slices if headers[k].pixel_offset >= 0] + list(packed.values())
+
+
+def _read_part(headers: Sequence[Header], part: list[int], hu: NDArray[np.int16]) -> None:
+    """HU of the slices of one file into their places in `hu`."""
+    first = headers[part[0]]
+    frames = _decode(first.path, first) if first.pixel_offset < 0 else None
+    for k in part:
+        header = headers[k]
+        if frames is None:
+            values = _read_stored(header)
+        else:
+            values = frames if header.frame is None else frames[header.frame]
+            if values.shape != (header.rows, header.columns):
+                raise DecodeError(f"the pixels of {shown(header.path)} have another size than its header says")
+        if values.shape == hu.shape[1:]:
+            _to_hu(values, header, hu[k])
+        else:
+            whole = np.empty(values.shape, np.int16)
+            _to_hu(values, header, whole)
+            hu[k] = _reduced(whole, *hu.shape[1:])
+
+
+def _reduced(image: NDArray[np.int16], rows: int, columns: int) -> NDArray[np.float32]:
+    """Means over blocks of an image, as many as there shall be rows and columns; a rest at its end is left out."""
+    step = image.shape[0] // rows
+    blocks = image[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def _damaged(headers: Sequence[Header], errors: dict[int, DecodeError]) -> DecodeError:
+    """The error of slices of which some, or all, can't be read."""
+    slices = tuple(sorted(errors))
+    first = errors[slices[0]]
+    if len(slices) == len(headers):
+        return first
+    where = ", ".join(f"{(headers[k].position or (0, 0, 0))[2]:.1f}" for k in slices[:5])
+    more = ", ..." if len(slices) > 5 else ""
+    what = f"{len(slices)} of {len(headers)} slices can't be read (z = {where}{more} mm)"
+    return DamagedSlicesError(f"{first}; {what}: --allow-gaps leaves them out", slices)
 
 
 def stored_bytes(header: Header) -> bytes:
@@ -236,7 +280,7 @@ def _check_streams(data: Dataset, header: Header) -> None:
     for number, frame in enumerate(frames, start=1):  # noqa: B007
         if stream_size(frame) not in (None, (header.rows, header.columns)):
             raise DecodeError(f"the pixels of {shown(header.path)} have another size than its header says")
-        if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        if not has_end(frame):
             raise ValueError("a compressed frame has no end")
     if not number:
         raise ValueError("there is no frame")

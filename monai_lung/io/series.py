@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io.header import Header, read_headers
+from monai_lung.io.kernels import sharpness
 from monai_lung.io.paths import check_exists, is_volume, list_files, shown, unzip, volumes_among
 from monai_lung.io.pixels import HU_TYPES, in_parallel
 from monai_lung.io.plane import MIN_SLICES, along_normal, has_geometry, is_axial
+from monai_lung.io.regions import Region, regions
 from monai_lung.model import Series
 
 _CT_CLASSES = {
@@ -35,9 +36,6 @@ _KINDS = {
 }
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
 _REFORMATS = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "MAXIP", "MNIP", "VRT", "PROJECTION IMAGE", "SCREEN SAVE"}
-_SHARP = re.compile(
-    r"LUNG|BONE|EDGE|SHARP|DETAIL|^[LDE]$|^Y[A-D]$|^FC(5\d|8\d)|^(B[A-Z]?|[HT][A-Z]?|Q[A-Z]?|U[A-Z]?)(5[5-9]|[6-9]\d)"
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Found:
     headers: dict[tuple[str, str], tuple[Header, ...]]
     unreadable: tuple[str, ...]
     volumes: tuple[Path, ...]
+    strays: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Images that were left out of a series since they lie in another plane, or are no CT images."""
 
 
 def discover(path: Path | str) -> list[Series]:
@@ -67,11 +67,13 @@ def choose(series: Sequence[Series], series_uid: str | None = None) -> Series:
     """The series to analyse, by its UID or the best axial CT by these rules, in this order.
 
     1. Suitable: CT in HU, axial, at least 8 slices with known places; no localizer, reformat or projection.
-    2. Original before derived images.
-    3. Covers the chest: at least 90 % of the length that the longest covers; else the longer.
-    4. Thinner: the smaller distance between slices (compared in steps of 0.1 mm).
-    5. Softer kernel before a sharp one (lung, bone), by the vendors' names.
-    6. More slices, then the smaller UID, so that the choice never depends on the order of files.
+    2. Of the chest, then of what isn't said, then of another part of the body: by description, BodyPartExamined and
+       place (`io.regions`).
+    3. Original before derived images.
+    4. Covers the chest: at least 90 % of the length that the longest of its region covers; else the longer.
+    5. Thinner: the smaller distance between slices (compared in steps of 0.1 mm).
+    6. Softer kernel before a sharp one (lung, bone), by the vendors' names (`io.kernels`).
+    7. More slices, then the smaller UID, so that the choice never depends on the order of files.
 
     Raises:
         UsageError: no series has the UID that was asked for.
@@ -88,8 +90,36 @@ def choose(series: Sequence[Series], series_uid: str | None = None) -> Series:
         more = f"; and {len(candidates) - 3} more" if len(candidates) > 3 else ""
         kind = NoSeriesError if any(s.modality == "CT" for s in candidates) or not candidates else NotCTError
         raise kind(f"no axial CT series: {reasons or 'no series at all'}{more}")
-    longest = max(_length_mm(s) for s in suitable)
-    return min(suitable, key=lambda s: _rank(s, longest))
+    return ranked(suitable)[0]
+
+
+def ranked(series: Iterable[Series]) -> list[Series]:
+    """Series of one study, the best by the rules of `choose` first, what isn't suitable last."""
+    series = list(series)
+    longest: dict[str, float] = defaultdict(float)
+    for one in series:
+        if one.suitable:
+            longest[one.region] = max(longest[one.region], _length_mm(one))
+    return sorted(series, key=lambda s: (not s.suitable, *_rank(s, longest[s.region])))
+
+
+def passed_over(chosen: Series, others: Iterable[Series]) -> tuple[str, ...]:
+    """A sentence for the best of the other series that is thinner than the chosen one, and for one that is softer."""
+    others = [s for s in others if s.suitable and s.region != "elsewhere"]
+    thinner = [s for s in others if _step_mm(s) < _step_mm(chosen)][:1]
+    softer = [s for s in others if sharpness(s.kernel) < sharpness(chosen.kernel)][:1]
+    found = dict.fromkeys((*thinner, *softer))
+    return tuple(_passed_over(one, chosen, thinner, softer) for one in found)
+
+
+def _passed_over(one: Series, chosen: Series, thinner: list[Series], softer: list[Series]) -> str:
+    how = " and ".join(word for word, which in (("thinner", thinner), ("softer", softer)) if one in which)
+    kernel = f", kernel {one.kernel}" if one.kernel else ""
+    what = f"{_step_mm(one):.1f} mm{kernel}, {_length_mm(one):.0f} mm long"
+    why = "it isn't said to be of the chest" if one.region != chosen.region else ""
+    why = why or ("it is derived" if one.derived and not chosen.derived else "")
+    why = why or ("it is shorter" if _length_mm(one) < 0.9 * _length_mm(chosen) else "its slices are further apart")
+    return f"A {how} series of this study was passed over ({what}), for {why}: --series-uid {one.uid} takes it."
 
 
 def folder_of(path: Path) -> Path:
@@ -127,9 +157,12 @@ def scan(path: Path) -> Found:
     for header in headers:
         if only in ("", header.series_uid):
             groups[header.study_uid, header.series_uid].append(header)
-    kept = {key: _without_localizers(group) for key, group in groups.items()}
-    series = _in_order({key: _describe(group) for key, group in kept.items()})
-    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)))
+    slices = {key: _without_localizers(group) for key, group in groups.items()}
+    kept = {key: _without_strays(group) for key, group in slices.items()}
+    where = regions(kept)
+    series = _in_order({key: _describe(group, where[key]) for key, group in kept.items()})
+    strays = {key: len(slices[key]) - len(kept[key]) for key in kept}
+    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)), strays)
 
 
 def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:
@@ -172,30 +205,41 @@ def _without_localizers(headers: list[Header]) -> tuple[Header, ...]:
     return others or tuple(headers)
 
 
+def _without_strays(headers: tuple[Header, ...]) -> tuple[Header, ...]:
+    """A few images that are no CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
+    slices = tuple(h for h in headers if h.sop_class in _CT_CLASSES and not (has_geometry(h) and not is_axial(h)))
+    few = len(headers) - len(slices) <= max(3, 0.1 * len(headers))
+    return slices if few and len(slices) >= MIN_SLICES else headers
+
+
 def _in_order(series: dict[tuple[str, str], Series]) -> dict[tuple[str, str], Series]:
-    longest: dict[str, float] = defaultdict(float)
+    """Study by study, as their files come; within a study by rank."""
+    studies: dict[str, list[Series]] = defaultdict(list)
     for (study, _), one in series.items():
-        longest[study] = max(longest[study], _length_mm(one) if one.suitable else 0.0)
-    studies = list(dict.fromkeys(study for study, _ in series))
-    return dict(
-        sorted(series.items(), key=lambda i: (studies.index(i[0][0]), not i[1].suitable, _rank(i[1], longest[i[0][0]])))
-    )
+        studies[study].append(one)
+    return {(study, one.uid): one for study, group in studies.items() for one in ranked(group)}
 
 
 def _rank(series: Series, longest_mm: float) -> tuple[object, ...]:
-    """Sort key of `choose`: the smallest is the best."""
+    """Sort key of `choose`: the smallest is the best. `longest_mm` is the length of the longest of its region."""
+    region = ("chest", "", "elsewhere").index(series.region)
     length = _length_mm(series)
     enough = length >= 0.9 * longest_mm
-    step = round(series.spacing_mm[2], 1) if series.spacing_mm else float("inf")
-    sharp = bool(_SHARP.search(series.kernel.upper()))
-    return (series.derived, not enough, 0.0 if enough else -length, step, sharp, -series.n_slices, series.uid)
+    span = 0.0 if enough else -length
+    soft = sharpness(series.kernel)
+    return (region, series.derived, not enough, span, _step_mm(series), soft, -series.n_slices, series.uid)
+
+
+def _step_mm(series: Series) -> float:
+    """Distance of slices, in steps of 0.1 mm."""
+    return round(series.spacing_mm[2], 1) if series.spacing_mm else float("inf")
 
 
 def _length_mm(series: Series) -> float:
     return series.spacing_mm[2] * (series.n_slices - 1) if series.spacing_mm else 0.0
 
 
-def _describe(headers: Sequence[Header]) -> Series:
+def _describe(headers: Sequence[Header], region: Region) -> Series:
     """A series from its slices."""
     first = headers[0]
     placed = all(has_geometry(h) for h in headers)
@@ -210,6 +254,7 @@ def _describe(headers: Sequence[Header]) -> Series:
         length = spacing[2] * (n_slices - 1)
         kernel = f", kernel {first.kernel}" if first.kernel else ""
         suitable = f"axial CT, {length:.0f} mm in {n_slices} slices {spacing[2]:.1f} mm apart{kernel}"
+        suitable += ", not of the chest by its header" if region == "elsewhere" else ""
     return Series(
         uid=first.series_uid,
         study_uid=first.study_uid,
@@ -225,6 +270,7 @@ def _describe(headers: Sequence[Header]) -> Series:
         n_slices=n_slices,
         derived=first.image_type[0] == "DERIVED",
         number=first.series_number,
+        region=region,
     )
 
 
@@ -234,6 +280,8 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
     kinds = set(first.image_type)
     if first.modality != "CT":
         return _KINDS.get(first.modality, f"modality {first.modality or 'missing'}")
+    if not first.sop_class.startswith("1.2.840.10008."):
+        return "its SOPClassUID is missing or none of DICOM's: it may be no CT image"
     if first.sop_class not in _CT_CLASSES:
         return "secondary capture or another object than a CT image"
     if _LOCALIZERS & kinds:
@@ -262,4 +310,4 @@ def headers_of(series: Series) -> tuple[Header, ...]:
     headers, unreadable = _read_all(list(series.files))
     if unreadable:
         raise DecodeError(unreadable[0])
-    return _without_localizers([h for h in headers if h.series_uid == series.uid])
+    return _without_strays(_without_localizers([h for h in headers if h.series_uid == series.uid]))

@@ -51,6 +51,27 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     except Exception as error:
         reason = shown(" ".join(str(error).split()))[-160:]
         raise DecodeError(f"{shown(path)} can't be read, it may be damaged or cut off ({reason})") from error
+    return _checked(path, hu, affine, warnings)
+
+
+def volume_of(
+    values: NDArray[Any], affine_lps: NDArray[np.float64], name: Path
+) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    """An array (X, Y, Z) in memory as `read_volume` gives one of a file; `name` stands in the messages.
+
+    Raises:
+        GeometryError, NotCTError: as `read_volume`.
+    """
+    shape = _check_shape(name, values.shape)
+    values, hu = values.reshape(shape), np.empty(shape[::-1], np.int16).T
+    nan = sum(_into(values[..., k], hu[..., k]) for k in range(shape[2]))
+    return _checked(name, hu, np.asarray(affine_lps, float), _nan_warning(name, nan, hu.size))
+
+
+def _checked(
+    path: Path, hu: NDArray[np.int16], affine: NDArray[np.float64], warnings: tuple[str, ...]
+) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+    """The volume in axial order, once its geometry is found to be sound."""
     _check_affine(path, affine)
     hu, affine, turned = _axial(hu, affine)
     if hu.shape[2] < MIN_SLICES:
@@ -162,7 +183,8 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
         sizes = " x ".join(map(str, shape))
         raise GeometryError(f"{shown(path)} is not one three-dimensional image ({sizes}): give one volume")
     if math.prod(shape) > MAX_VOXELS:
-        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}")
+        way_out = "resample its slices to half of their resolution, or give the DICOM series"
+        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}: {way_out}")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 

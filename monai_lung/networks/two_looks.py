@@ -43,7 +43,7 @@ class TwoLooksResNet(nn.Module):
             near_channels, out_channels, near_width, strides=strides, dropout=dropout, mask_channel=mask_channel
         )
         self.wide = NoduleResNet50(
-            wide_channels, out_channels, wide_width, tuple(wide_blocks), strides, dropout=dropout, mask_channel=2
+            wide_channels, out_channels, wide_width, wide_blocks, strides, dropout=dropout, mask_channel=2
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from pydicom.sr.coding import Code
 
+from monai_lung.clinical.guidelines.fleischner_texts import describe
+
 PRIVATE_SCHEME = "99MONAILUNG"
 
 # Anatomy
@@ -53,7 +55,10 @@ ONE = Code("1", "UCUM", "no units")
 VOLUME = Code("118565006", "SCT", "Volume")
 DIAMETER = Code("81827009", "SCT", "Diameter")
 MEAN = Code("373098007", "SCT", "Mean")
-PROBABILITY_OF_CANCER = Code("111047", "DCM", "Probability of cancer")
+SUSPICION = Code("SUSPICION", PRIVATE_SCHEME, "Probability that readers of the image suspect malignancy")
+SUSPICION_LOW = Code("SUSPICION_LOW", PRIVATE_SCHEME, "Suspicion, lower end of its 90 % interval")
+SUSPICION_HIGH = Code("SUSPICION_HIGH", PRIVATE_SCHEME, "Suspicion, upper end of its 90 % interval")
+"""Not DICOM's "probability of cancer" (111047): no pathology went into it."""
 NUMBER_OF_LESIONS = Code("246206008", "SCT", "Number of lesions")
 BROCK_PROBABILITY = Code("BROCK", PRIVATE_SCHEME, "Probability of cancer after the Brock model")
 VOLUME_CHANGE = Code("VOLUME_CHANGE", PRIVATE_SCHEME, "Volume change since the prior examination")
@@ -77,6 +82,7 @@ SIZES = (
     SizeCode("mean_diameter_mm", DIAMETER, MM, MEAN),
     SizeCode("max_diameter_3d_mm", Code("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh"), MM),
     SizeCode("mean_hu", Code("112181", "DCM", "Mean Attenuation Coefficient"), HU),
+    SizeCode("core_mean_hu", Code("CORE_MEAN_HU", PRIVATE_SCHEME, "Mean attenuation without the rim"), HU),
 )
 
 # Assessment
@@ -87,6 +93,8 @@ GROWTHS = {
     "growing": Code("GROWING", PRIVATE_SCHEME, "Growing"),
     "slow-growing": Code("SLOW_GROWING", PRIVATE_SCHEME, "Slow growing"),
     "shrinking": Code("SHRINKING", PRIVATE_SCHEME, "Shrinking"),
+    "not-covered": Code("NOT_COVERED", PRIVATE_SCHEME, "Not covered by the prior examination"),
+    "same-day": Code("SAME_DAY", PRIVATE_SCHEME, "Prior of the same day, no interval"),
 }
 LUNG_RADS = Code("RID50134", "RADLEX", "Lung-RADS assessment")
 LUNG_RADS_CATEGORIES = {
@@ -116,7 +124,7 @@ def lung_rads_category(category: str) -> Code:
 
 def fleischner_category(category: str) -> Code:
     """`F0` ... `F11` or `not-applicable` of Fleischner 2017."""
-    return Code(_value(category), PRIVATE_SCHEME, f"Fleischner 2017 {category}")
+    return Code(_value(category), PRIVATE_SCHEME, f"Fleischner 2017: {describe(category)}")
 
 
 def _value(category: str) -> str:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SERIES_NUMBER = 9001
+NODULE_RGB, LUNG_RGB = (255, 214, 10), {"right": (94, 158, 255), "left": (84, 212, 170)}
+"""What a viewer paints the segments in; nodules in the yellow of the page and the figure. Some viewers hang without."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class _Segment:
     """A lung (no nodule) or a nodule, its label, and the planes that show it."""
 
     label: int
-    side: Side
+    side: Side | None
     nodule: Nodule | None
     shown_on: tuple[int, ...]
 
@@ -226,7 +228,7 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
     family = codes.ARTIFICIAL_INTELLIGENCE if nodule else codes.MORPHOLOGICAL_OPERATIONS
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=f"Nodule {nodule.id}" if nodule else f"{segment.side.capitalize()} lung",
+        segment_label=f"Nodule {nodule.id}" if nodule else f"{str(segment.side).capitalize()} lung",
         segmented_property_category=codes.ABNORMAL_STRUCTURE if nodule else codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.NODULE if nodule else codes.LUNG,
         algorithm_type="AUTOMATIC",
@@ -234,7 +236,10 @@ def _description(number: int, segment: _Segment, version: str) -> SegmentDescrip
         tracking_uid=nodule.tracking_uid if nodule else None,
         tracking_id=f"Nodule {nodule.id}" if nodule else None,
         anatomic_regions=[codes.LUNG] if nodule else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*(NODULE_RGB if nodule else LUNG_RGB[str(segment.side)])),
     )
+    if segment.side is None:
+        return description
     side = [highdicom.sr.CodedConcept.from_code(codes.SIDES[segment.side])]
     if nodule:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side

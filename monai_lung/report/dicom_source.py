@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.io.charset import guessed, undeclared
 from monai_lung.model import CT, Report, SourceSlice
 from monai_lung.version import __version__
 
@@ -29,18 +30,14 @@ CHARACTER_SET = "ISO_IR 192"
 
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{6}(\.\d{1,6})?")
-_TEXT = (  # keyword, longest value; type 2, so present and empty where the source has none
-    ("PatientID", 64),
-    ("StudyID", 16),
-    ("AccessionNumber", 16),
-)
+_IDENTIFIERS = ("PatientID", "StudyID", "AccessionNumber", "IssuerOfPatientID")
+"""Never cut, however long: the start of one names another patient or order."""
 _NAMES = ("PatientName", "ReferringPhysicianName")
-_OPTIONAL = (("StudyDescription", 64), ("IssuerOfPatientID", 64))
+_LONGEST_TEXT = 64
 _READ = (
     "SpecificCharacterSet",
     "SOPClassUID",
     "StudyInstanceUID",
-    "FrameOfReferenceUID",
     "PatientBirthDate",
     "PatientSex",
     "StudyDate",
@@ -50,7 +47,8 @@ _READ = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
     *_NAMES,
-    *(keyword for keyword, _ in _TEXT + _OPTIONAL),
+    *_IDENTIFIERS,
+    "StudyDescription",
 )
 
 
@@ -179,16 +177,18 @@ def _shared(ct: CT, first: Dataset) -> Dataset:
     if not study:
         log.warning("the series has no StudyInstanceUID: the DICOM objects carry one derived from the series")
     shared.StudyInstanceUID = study or derived_uid("study", series)
-    frame = _text(first, "FrameOfReferenceUID", 64) or ct.frame_of_reference_uid
-    shared.FrameOfReferenceUID = frame or derived_uid("frame of reference", series)
+    # Slices that don't share one lie in none of theirs: a frame of their own says what their positions say, that they
+    # belong together, and viewers find the slices by their instances.
+    shared.FrameOfReferenceUID = ct.frame_of_reference_uid or derived_uid("frame of reference", series)
     for keyword in _NAMES:
         groups = _text(first, keyword, 1000).split("=")  # alphabetic, ideographic, phonetic
         setattr(shared, keyword, "=".join(group[:64] for group in groups[:3]))
-    for keyword, longest in _TEXT:
-        setattr(shared, keyword, _text(first, keyword, longest))
-    for keyword, longest in _OPTIONAL:
-        if value := _text(first, keyword, longest):
+    for keyword in _IDENTIFIERS:
+        value = _text(first, keyword, None)
+        if value or keyword != "IssuerOfPatientID":  # the others are of type 2: present, and empty where unknown
             setattr(shared, keyword, value)
+    if description := _text(first, "StudyDescription", _LONGEST_TEXT):
+        shared.StudyDescription = description
     shared.PatientBirthDate = _matching(first, "PatientBirthDate", _DATE)
     shared.StudyDate = _matching(first, "StudyDate", _DATE)
     shared.StudyTime = _matching(first, "StudyTime", _TIME)
@@ -206,7 +206,8 @@ def _header(ct: CT, source: SourceSlice, shared: Dataset, first: Dataset, uid: s
 
     header = Dataset()
     header.update(shared)
-    header.SOPClassUID = _text(first, "SOPClassUID", 64) or CTImageStorage
+    known = _text(first, "SOPClassUID", 64), str(first.file_meta.get("MediaStorageSOPClassUID", ""))
+    header.SOPClassUID = next((uid for uid in known if uid.startswith("1.2.840.10008.")), CTImageStorage)
     header.SOPInstanceUID = uid
     header.Columns, header.Rows = source.shape
     spacing = np.linalg.norm(source.affine_lps[:3, :2], axis=0)
@@ -230,8 +231,13 @@ def _thickness(ct: CT, first: Dataset) -> float:
     return thickness if thickness > 0 else ct.spacing_mm[2]
 
 
-def _text(header: Dataset, keyword: str, longest: int) -> str:
-    """A value as Unicode text, "" where it's missing or can't be decoded; of several the first."""
+def _text(header: Dataset, keyword: str, longest: int | None) -> str:
+    """A value as Unicode text, "" where it's missing or can't be decoded; of several the first. None cuts nothing."""
+    raw = undeclared(header, keyword)
+    if raw is not None:
+        if not (text := guessed(raw)):
+            log.warning("%s has no declared character set and can't be read: it stays empty in DICOM objects", keyword)
+        return text.split("\\")[0][:longest]
     try:
         value = header.get(keyword)
     except Exception:  # pydicom raises nearly anything on a malformed element: it counts as missing

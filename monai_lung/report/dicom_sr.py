@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.errors import InputError
 from monai_lung.model import Advice, Nodule, Point, Report
 from monai_lung.report import codes, findings, wording
@@ -173,6 +174,7 @@ def _nodule_group(
     """One nodule (TID 1411)."""
     from highdicom import sr
 
+    side = nodule.measurements.side
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=nodule.tracking_uid, identifier=f"Nodule {nodule.id}"),
         referenced_segment=sr.ReferencedSegment(
@@ -184,7 +186,7 @@ def _nodule_group(
         finding_category=codes.ABNORMAL_STRUCTURE,
         finding_type=codes.NODULE,
         algorithm_id=_algorithm(report),
-        finding_sites=[sr.FindingSite(codes.LUNG, laterality=codes.SIDES[nodule.measurements.side])],
+        finding_sites=[sr.FindingSite(codes.LUNG, laterality=side and codes.SIDES[side])],
         measurements=_nodule_numbers(nodule),
         qualitative_evaluations=_nodule_categories(nodule),
     )
@@ -222,13 +224,20 @@ def _nodule_numbers(nodule: Nodule) -> list[Measurement]:
         _number(size.name, getattr(m, size.field), size.unit, derivation=size.derivation) for size in codes.SIZES
     ]
     rest: list[tuple[Code, float | None, Code]] = [
-        (codes.PROBABILITY_OF_CANCER, 100 * nodule.rating.malignancy_probability, codes.PERCENT),
+        (codes.SUSPICION, _whole_percent(nodule.rating.malignancy_probability), codes.PERCENT),
+        (codes.SUSPICION_LOW, _whole_percent(nodule.rating.malignancy_interval[0]), codes.PERCENT),
+        (codes.SUSPICION_HIGH, _whole_percent(nodule.rating.malignancy_interval[1]), codes.PERCENT),
         (codes.BROCK_PROBABILITY, 100 * brock.probability if brock and brock.probability else None, codes.PERCENT),
         (codes.VOLUME_CHANGE, growth.volume_change_percent if growth else None, codes.PERCENT),
         (codes.DOUBLING_TIME, growth.doubling_days if growth else None, codes.DAY),
     ]
     numbers += [_number(name, value, unit) for name, value, unit in rest]
     return [number for number in numbers if isinstance(number, sr.Measurement)]
+
+
+def _whole_percent(probability: float) -> float:
+    """Whole per cent, 1 to 99: nothing is certain."""
+    return min(99.0, max(1.0, round_half_up(100 * probability))) if np.isfinite(probability) else probability
 
 
 def _coordinates(report: Report, kind: str, points_mm: Sequence[Point]) -> list[CoordinatesForMeasurement3D] | None:
@@ -334,4 +343,5 @@ def _digest(report: Report) -> str:
     """Tells two results apart: all findings but how long they took and where the input lay."""
     content = findings.to_dict(report)
     del content["timing_s"], content["input"]["path"]
+    content.get("prior", {}).pop("path", None)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

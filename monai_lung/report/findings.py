@@ -58,13 +58,14 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
         "candidates": [_candidate(nodule) for nodule in report.candidates],
         "rejected": [_nodule(nodule) for nodule in report.rejected],
         "decisions": [_fields(decision) for decision in report.decisions],
-        "guidelines": _guidelines(report.guidelines),
+        "guidelines": {name: _fields(advice) for name, advice in report.guidelines.items()},
     }
     if report.prior is not None:
         content["prior"] = {
             "study_date": _plain(report.prior.study_date),
             "source": report.prior.source,
             "residual_mm": _plain(report.prior.residual_mm, "mm"),
+            **({"path": _path(report.prior.ct, show_patient)} if report.prior.ct else {}),
             "gone": _gone(report.prior),
         }
     content["timing_s"] = {stage: _plain(seconds, "s") for stage, seconds in report.timing_s.items()}
@@ -72,11 +73,8 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
 
 
 def write(report: Report, path: Path, show_patient: bool = False) -> Path:
-    """Write `to_dict` as strict JSON in UTF-8; `prior.path` leads from the file's folder to the earlier CT."""
-    content = to_dict(report, show_patient)
-    if report.prior is not None and report.prior.ct is not None:
-        content["prior"]["path"] = _relative(report.prior.ct.path, Path(path).parent)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write `to_dict` as strict JSON in UTF-8."""
+    text = json.dumps(to_dict(report, show_patient), indent=1, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -213,14 +211,6 @@ def _place_and_size(nodule: Nodule) -> dict[str, Any]:
         "sop_instance_uid": nodule.sop_instance_uid,
         **_fields(nodule.measurements),
     }
-
-
-def _relative(target: Path, folder: Path) -> str:
-    """The way from a folder to the input; "" where there is none (another drive)."""
-    try:
-        return os.path.relpath(target, folder)
-    except ValueError:
-        return ""
 
 
 def _guidelines(guidelines: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,13 +123,20 @@ def _csv(report: Report, folder: Path, show_patient: bool) -> None:
     table.write_csv(report, folder / "nodules.csv")
 
 
+def _slicer(report: Report, folder: Path, show_patient: bool) -> None:
+    from monai_lung.report import slicer
+
+    slicer.write_markups(report, folder / "nodules.mrk.json")
+    slicer.write_segmentation(report, folder / "nodules.seg.nrrd")
+
+
 _PAGE = ("jinja2", "markupsafe", "PIL")
 
 FORMATS = {
     entry.name: entry
     for entry in (
         Format("json", ("findings.json",), _json, default=True, on_node=True),
-        Format("nifti", ("lungs.nii.gz", "nodules.nii.gz"), _nifti, default=True, aside=True),
+        Format("nifti", ("lungs.nii.gz", "nodules.nii.gz"), _nifti, default=True, on_node=True, aside=True),
         Format("seg", ("seg.dcm",), _seg, ("highdicom",), needs_dicom=True, on_node=True),
         Format("sr", ("sr.dcm",), _sr, ("highdicom",), needs_dicom=True, needs=("seg",), on_node=True),
         Format("html", ("report.html",), _html, _PAGE, default=True, on_node=True),
@@ -137,6 +144,7 @@ FORMATS = {
         Format("csv", ("nodules.csv",), _csv),
         Format("key", ("key_images",), _key, ("highdicom", "PIL"), needs_dicom=True, on_node=True),
         Format("text", ("report.txt",), _text, on_node=True),
+        Format("slicer", ("nodules.mrk.json", "nodules.seg.nrrd"), _slicer),
     )
 }
 """Name to format, in the order in which they are written: what a format `needs` stands before it."""

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(.+)-[1-9]\d?\d?")
 
 
-def own_name(out: Path, name: str, sha256: Callable[[], str], taken: Collection[str] = ()) -> str:
+def own_name(out: Path, name: str, is_own: Callable[[str], bool], taken: Collection[str] = ()) -> str:
     """The name of the folder in `out` for the result of one content.
 
     It's `name` where that is free or holds a result of this very content; else the name under which such a result lies
@@ -23,17 +23,18 @@ def own_name(out: Path, name: str, sha256: Callable[[], str], taken: Collection[
     Args:
         out: output folder.
         name: of the case.
-        sha256: gives the digest of the content (`io.content_sha256`); it's asked for only where a result is in the way.
+        is_own: whether a digest (`io.content_sha256`) is that of the content; called only where a result is in the way.
         taken: names in lower case that others of the same run have.
 
     Raises:
         InputError: the content can't be read.
     """
     holder = content_of(out / name)
-    if name.lower() not in taken and (holder is None or holder == sha256()):
+    if name.lower() not in taken and (holder is None or is_own(holder)):
         return name
     for other in _siblings(out, name):
-        if other.lower() not in taken and content_of(out / other) == sha256():
+        holder = content_of(out / other)
+        if other.lower() not in taken and holder is not None and is_own(holder):
             return other
     number = 2
     while f"{name}-{number}".lower() in taken or (out / f"{name}-{number}").exists():

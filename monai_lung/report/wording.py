@@ -6,6 +6,8 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 
+from monai_lung.clinical.guidelines.fleischner_texts import describe
+from monai_lung.clinical.rounding import round_half_up
 from monai_lung.model import Advice, Growth, Measurements, Nodule, Point, Rating, Report
 
 GUIDELINE_TITLES = {
@@ -13,11 +15,11 @@ GUIDELINE_TITLES = {
     "fleischner_2017": "Fleischner 2017",
     "brock": "Brock",
 }
-"""In the order in which they are shown."""
 
 UNKNOWN = "unknown"
-SURE, NEVER = 0.95, 0.01
-"""Beyond these a network's probability isn't told apart any more."""
+
+LEAST, MOST = 0.01, 0.95
+"""Probabilities beyond these are shown as "< 1 %" and "> 95 %"."""
 
 _UNITS = {"mm": "mm", "mm3": "mm³", "ml": "ml", "hu": "HU", "days": "days", "percent": "%"}
 _SHOWN_ITEMS = 6
@@ -27,8 +29,8 @@ EMPHYSEMA_PERCENT = 5.0
 
 
 def titles(guidelines: Mapping[str, Advice]) -> dict[str, str]:
-    """The titles of the guidelines that were asked, in the order in which they are shown."""
-    return {key: title for key, title in GUIDELINE_TITLES.items() if key in guidelines}
+    """The titles of the guidelines that were asked, in the order in which they are shown: that of `guidelines`."""
+    return {key: GUIDELINE_TITLES[key] for key in guidelines}
 
 
 def date(day: datetime.date | None) -> str:
@@ -48,43 +50,37 @@ def number(value: float | None, decimals: int = 1) -> str:
     """A number with fixed decimals; "unknown" for None and what isn't finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round_half_up(value, decimals):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(probability: float | None) -> str:
-    """A probability in 0 ... 1 as per cent: whole, with one decimal below 10 %."""
+    """A probability in 0 ... 1 as whole per cent; "< 1 %" and "> 95 %" at the ends, where no figure is certain."""
     if probability is None or not math.isfinite(probability):
         return UNKNOWN
-    return f"{100 * probability:.{0 if probability >= 0.1 else 1}f} %"
+    whole = round_half_up(100 * probability)
+    if probability < LEAST:
+        return f"< {100 * LEAST:.0f} %"
+    return f"> {100 * MOST:.0f} %" if probability > MOST else f"{whole:.0f} %"
 
 
 def interval(low: float, high: float) -> str:
     """A range of probabilities."""
-    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
-
-
-def likely(probability: float | None) -> str:
-    """What a network thinks likely: whole per cent, and never certain: "> 95 %", "< 1 %"."""
-    if probability is None or not math.isfinite(probability):
-        return UNKNOWN
-    if probability > SURE:
-        return f"> {100 * SURE:.0f} %"
-    return f"{100 * probability:.0f} %" if probability >= NEVER else f"< {100 * NEVER:.0f} %"
+    first, last = percent(low), percent(high)
+    if first == last:
+        return first
+    return f"{first if last.startswith('>') else first.removesuffix(' %')} to {last}"
 
 
 def malignancy(rating: Rating) -> str:
-    """The calibrated probability with its interval, as "11 % (8–57 %)" or "> 95 % (74 to > 95 %)"."""
-    low, high = (likely(end) for end in rating.malignancy_interval)
-    plain = low[0].isdigit() and high[0].isdigit()
-    ends = f"{low.removesuffix(' %')}{'–' if plain else ' to '}{high}" if low != high else low
-    return f"{likely(rating.malignancy_probability)} ({ends})"
+    """The calibrated probability with its interval."""
+    return f"{percent(rating.malignancy_probability)} ({interval(*rating.malignancy_interval)})"
 
 
 def volume(mm3: float | None) -> str:
     """A volume: whole mm3, from 10 ml up in ml."""
     if mm3 is None or not math.isfinite(mm3):
         return UNKNOWN
-    return f"{mm3 / 1000:.1f} ml" if mm3 >= 10_000 else f"{mm3:.0f} mm³"
+    return f"{number(mm3 / 1000)} ml" if mm3 >= 10_000 else f"{number(mm3, 0)} mm³"
 
 
 def axes(measurements: Measurements) -> str:
@@ -94,6 +90,8 @@ def axes(measurements: Measurements) -> str:
 
 def position(measurements: Measurements) -> str:
     """Side and third."""
+    if measurements.side is None:
+        return "place in the lungs unknown"
     return f"{measurements.side} lung, {measurements.third} third"
 
 
@@ -128,8 +126,9 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
     if m.texture == "part-solid":
         solid = f"{number(m.solid_diameter_mm)} mm, {volume(m.solid_volume_mm3)}"
         lines.append(("Solid part", solid if m.solid_volume_mm3 else "too small to be measured"))
-    touches = m.pleura_distance_mm <= 0
-    lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
+    if m.pleura_distance_mm is not None:
+        touches = m.pleura_distance_mm <= 0
+        lines.append(("Pleura", "touches" if touches else f"{number(m.pleura_distance_mm)} mm away"))
     if others := [what for what in m.attachment if what != "pleura"]:
         check = " (check that it is a nodule)" if {"hilum", "diaphragm"} & set(others) else ""
         lines.append(("Touches", ", ".join(others) + check))
@@ -143,8 +142,8 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
 
 def facts(nodule: Nodule) -> list[tuple[str, str]]:
     """The image that shows a nodule, and its measurements, as terms and values."""
-    shown = [("Image", image(nodule)), ("SOP instance UID", nodule.sop_instance_uid)]
-    return [*((term, value) for term, value in shown if value), *measurements(nodule.measurements)]
+    shown = [("Image", image(nodule))] if image(nodule) else []
+    return [*shown, *measurements(nodule.measurements)]
 
 
 def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -170,7 +169,7 @@ def category(advice: Advice) -> str:
 
 def by_risk(advice: Advice) -> str:
     """What each risk would mean, as "low: F2, high: F3"; "" where it makes no difference."""
-    return ", ".join(f"{risk}: {code}" for risk, code in advice.by_risk.items())
+    return ", ".join(f"{risk}: {describe(code)}" for risk, code in advice.by_risk.items())
 
 
 def words(name: str) -> str:
@@ -248,10 +247,13 @@ def change(grown: Growth) -> str:
         parts[0] = "new, visible before" if grown.prior_visible else "new, not visible before"
     if grown.volume_change_percent is not None:
         parts.append(f"volume {_signed(grown.volume_change_percent)} %")
+    if grown.solid_change_mm:
+        parts.append(f"solid part {_signed(grown.solid_change_mm, 1)} mm")
     if grown.doubling_days is not None:
         parts.append(f"doubling time {number(grown.doubling_days, 0)} days")
     if grown.prior_volume_mm3 is not None:
-        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}"
+        texture = f", {grown.prior_texture}" if grown.prior_texture and grown.solid_change_mm else ""
+        was = f"{number(grown.prior_mean_diameter_mm)} mm, {volume(grown.prior_volume_mm3)}{texture}"
         parts.append(f"was {was}" + (f" on {date(grown.prior_date)}" if grown.prior_date else ""))
     return ", ".join(parts)
 
@@ -274,5 +276,5 @@ def emphysema(report: Report) -> list[str]:
     return lines
 
 
-def _signed(percent_change: float) -> str:
-    return f"{percent_change:+.0f}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float, decimals: int = 0) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -33,10 +33,10 @@ class Outcome:
     """What came of a study.
 
     Attributes:
-        state: done (results are written), unchanged (the series chosen was analysed before), skipped (no chest CT in
+        state: done (results are written), unchanged (it was analysed before), skipped (no chest CT in
             it), failed (it can't be analysed as it is: another attempt wouldn't help), crashed (another might).
         reason: why, for the last three; safe to log.
-        fingerprint: of the series that was analysed.
+        fingerprint: of the series that may be analysed.
         folder: of the results.
     """
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from monai_lung.errors import ConfigError, UsageError
+from monai_lung.model import Risk, Sensitivity
 from monai_lung.report.formats import FORMATS
 
 IDENTIFIERS = ("name", "id", "birth_date", "accession_number")
@@ -160,6 +161,9 @@ class AnalysisSettings:
         segmentation_bundle, classification_bundle: folders with other networks than the installed.
         trust_bundle: let those bundles' networks be of any class: their code runs.
         report_shows: what identifies the patient on the report's pages, of name, id, birth_date, accession_number.
+        sensitivity: from which confidence on findings are reported.
+        person: what holds for every patient, by the names of the command's options: a screening programme says
+            `screening = true`. Age, sex and what a study's description says come from its DICOM.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -170,12 +174,62 @@ class AnalysisSettings:
     classification_bundle: Path | None = None
     trust_bundle: bool = False
     report_shows: tuple[str, ...] = ()
+    sensitivity: Sensitivity = "standard"
+    person: PatientContext = field(default_factory=lambda: PatientContext())
 
     def __post_init__(self) -> None:
         known = [name in IDENTIFIERS for name in self.report_shows]
         _check(all(known), "report_shows", f"must be of {', '.join(IDENTIFIERS)}")
         _check(self.attempts >= 1, "attempts", "must be 1 or more")
         _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
+
+
+@dataclass(frozen=True)
+class PatientContext:
+    """What holds for every patient of this node; what isn't given is unknown."""
+
+    risk: Risk | None = None
+    known_cancer: bool | None = None
+    immunosuppressed: bool | None = None
+    screening: bool | None = None
+    emphysema: bool | None = None
+    family_history: bool | None = None
+
+
+@dataclass(frozen=True)
+class PriorArchive:
+    """An archive that is asked for a patient's earlier CT: by C-FIND, then C-MOVE to a port of the node's own.
+
+    Attributes:
+        own_ae_title, own_address, own_port: where the images are sent to; the archive has to know them. The port is
+            open while a study is fetched, and takes images of that study alone.
+        timeout_s: the longest wait for an answer.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    own_ae_title: str
+    own_port: int
+    own_address: str = "127.0.0.1"
+    timeout_s: float = 300.0
+    tls: ClientTls | None = None
+
+    def __post_init__(self) -> None:
+        _check_ae_title(self.ae_title)
+        _check_ae_title(self.own_ae_title)
+        _check_address(self.own_address)
+        _check_port(self.port)
+        _check_port(self.own_port)
+        _check(self.timeout_s > 0, "timeout_s", "must be more than 0")
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """Where the earlier examination of a study's patient is looked for: the node's own store first, then an archive."""
+
+    own_store: bool = True
+    archive: PriorArchive | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +296,7 @@ class Config:
     dicom: Dicom = field(default_factory=Dicom)
     http: Http = field(default_factory=Http)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
     retry: Retry = field(default_factory=Retry)
     retention: Retention = field(default_factory=Retention)
 
@@ -316,7 +371,7 @@ def _build(kind: Any, table: Any, where: str, folder: Path) -> Any:
 
 def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
     """A TOML value as the type that the key has."""
-    if isinstance(hint, types.UnionType):  # X | None: what is given is X
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:  # X | None: what is given is X
         hint = next(a for a in typing.get_args(hint) if a is not type(None))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:

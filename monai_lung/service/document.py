@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from monai_lung.io import replacing
 from monai_lung.model import Report
-from monai_lung.report import figure, html
+from monai_lung.report import figure
 from monai_lung.report.dicom_source import (
     CHARACTER_SET,
     DEVICE_NAME,
@@ -29,6 +29,7 @@ from monai_lung.report.dicom_source import (
 )
 from monai_lung.report.extras import require
 from monai_lung.report.formats import FORMATS, files_of
+from monai_lung.report.html.page import page as page_text
 from monai_lung.service.config import IDENTIFIERS
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _pdf_document(report: Report, folder: Path, patient: str) -> Dataset | None:
     if chromium is None:
         return None
     try:
-        pdf = _print(chromium, folder / FORMATS["html"].files[0], html.page(report, patient=patient) if patient else "")
+        pdf = _print(chromium, folder / FORMATS["html"].files[0], page_text(report, patient=patient) if patient else "")
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("no PDF (%s): the report goes as a picture", type(error).__name__)
         return None

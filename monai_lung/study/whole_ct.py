@@ -20,7 +20,7 @@ from monai_lung.data.lidc.nodules import agreed_diameter_mm, marked_nodules
 from monai_lung.data.lidc.xml import marked_boxes
 from monai_lung.errors import InputError
 from monai_lung.grid import Grid, bounding_box, resample
-from monai_lung.inference.delineate import LOOKS, delineate, within_lungs
+from monai_lung.inference.delineate import LOOKS, delineate
 from monai_lung.inference.find import find
 from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import rate
@@ -179,7 +179,7 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
         return
     log.info("whole CT: %s %s, %d nodules", path.parent.name, path.stem, len(scene.targets))
     seeds = find(scene.ct, scene.lungs, networks)
-    outlines = within_lungs(delineate(scene.ct, seeds, networks), scene.ct, scene.lungs)
+    outlines = delineate(scene.ct, seeds, networks, scene.lungs)
     ratings = rate(scene.ct, outlines, networks)
     middles = [scene.ct.to_world(np.argwhere(o.mask).mean(0) + o.offset) for o in outlines]
     values: dict[str, NDArray[np.generic]] = {

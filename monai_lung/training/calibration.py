@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from monai_lung.transforms.rating import SURE
 
@@ -40,36 +40,23 @@ def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tupl
     return float(slope), float(offset)
 
 
-def fit_readers(
-    scores: NDArray[np.float64], mean_rating: NDArray[np.float64], slope: float, offset: float
-) -> tuple[float, float, float]:
-    """The interval for the mean rating of a nodule's readers: slope, offset and half-width, in logits, of its middle.
+def fit_readers(scores: NDArray[np.float64], mean_rating: NDArray[np.float64]) -> tuple[float, float, float]:
+    """How far the readers' mean rating lies from what the network says: slope, offset and half-width, in logits.
 
-    A straight line predicts the mean rating's logit. The half-width is the smallest with which `COVERAGE` of the
-    intervals that `rate.calibrate` makes of it hold the mean rating: split conformal prediction (Vovk et al. 2005)
-    with the half-width that a nodule needs as its score, but for line and half-width coming from the same nodules.
+    A straight line predicts the mean rating's logit. The half-width is the smallest within which `COVERAGE` of the mean
+    ratings lie: split conformal prediction (Vovk et al. 2005) with the distance from the line as the score, but for
+    line and half-width coming from the same nodules. Readers who are all sure count as `SURE` or 1 - `SURE`.
 
     Args:
         scores: (n,) the malignancy's logits, not all the same.
         mean_rating: (n,) the readers' mean malignancy, 1...5.
-        slope: of the calibrated probability (`fit_platt`), which an interval always holds.
-        offset: of it.
 
     Returns:
         Slope, offset and half-width, to `DIGITS` decimals, the half-width rounded up.
     """
-    rating = (mean_rating - 1) / 4
-    target = logit(np.clip(rating, SURE, 1 - SURE))
+    target = logit(np.clip((mean_rating - 1) / 4, SURE, 1 - SURE))
     line = np.polyfit(scores, target, 1).round(DIGITS)
-    above = np.polyval(line, scores) - target
-    probability = expit(slope * scores + offset)
-    # The bound on the mean rating's side has to come to it, but where the probability, or SURE, brings it there.
-    held = np.where(
-        above > 0,
-        (rating >= probability) | (rating > 1 - SURE) | (probability < SURE),
-        (rating <= probability) | (rating < SURE) | (probability > 1 - SURE),
-    )
-    needed = np.sort(np.where(held, 0.0, np.abs(above)))
+    needed = np.sort(np.abs(np.polyval(line, scores) - target))
     decisive = needed[min(len(needed), math.ceil((len(needed) + 1) * COVERAGE)) - 1]
     spread = math.floor(decisive * 10**DIGITS + 1) / 10**DIGITS
     return float(line[0]), float(line[1]), spread

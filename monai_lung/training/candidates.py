@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from monai_lung.data.backgrounds import Background
 from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.delineate import delineate, within_lungs
+from monai_lung.inference.delineate import delineate
 from monai_lung.inference.find import find
 from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
@@ -94,11 +94,11 @@ def propose(
         near_mm, wide_mm: voxels of both looks.
     """
     ct, lungs = scene.ct, scene.lungs
-    outlines = within_lungs(delineate(ct, find(ct, lungs, networks), networks), ct, lungs)
+    outlines = delineate(ct, find(ct, lungs, networks), networks, lungs)
     middles = np.array([o.middle_mm(ct.grid) for o in outlines]).reshape(-1, 3)
     missed = [p for p in scene.planted if not _near(middles, p.center_mm, p.radius_mm).any()]
     seeds = [Seed(p.center_mm, 0.0, 2 * p.radius_mm) for p in missed]
-    outlines += within_lungs(delineate(ct, seeds, networks), ct, lungs)
+    outlines += delineate(ct, seeds, networks, lungs)
     rows = [_record(scene, background, outline, near_mm, wide_mm) for outline in outlines]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Candidates(*columns)

@@ -8,7 +8,8 @@ solid before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,6 +143,12 @@ def donor_of(crop: Crop, *, alone: bool = False) -> Donor:
     return Donor(crop, radius, wall / max(np.linalg.norm(wall), 1e-6), alone)
 
 
+def grown(donor: Donor, scale: float) -> Donor:
+    """`donor` with its nodule and surroundings `scale` times as large."""
+    affine = donor.crop.affine_ras @ np.diag([scale, scale, scale, 1.0])
+    return replace(donor, crop=replace(donor.crop, affine_ras=affine), radius_mm=donor.radius_mm * scale)
+
+
 def rounded(nodule: NoduleSlice, *, z_mm: float = 1.0, blur_mm: float = 1.0) -> Crop | None:
     """`nodule` as a solid: every slice is the given one, shrunk about the nodule's centre.
 
@@ -230,10 +237,10 @@ def random_frame(rng: np.random.Generator, *, scale: tuple[float, float], tilt_d
     return rz @ rx @ ry @ np.diag(rng.choice([-1.0, 1.0], 3)) * rng.uniform(*scale)
 
 
-def outwards(depth: NDArray[np.float32], place: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+def outwards(depth: NDArray[Any], place: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
     """In-plane unit vector (2,) from `place` to the nearest border of the lung."""
     around = tuple(slice(max(p - 5, 0), p + 6) for p in place)
-    local = ndimage.uniform_filter(depth[around], 3)
+    local = ndimage.uniform_filter(depth[around].astype(np.float32), 3)
     if min(local.shape) < 2:
         return np.array([1.0, 0.0])
     slope = np.array([g.mean() for g in np.gradient(local, *spacing)])[:2]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import cc3d
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +21,14 @@ COARSE_MM = 2.5
 SMALLEST_LUNGS_ML = 200.0
 """Less is no chest CT: the bases of the lungs on an abdomen."""
 SMALLEST_LUNG_ML = 30.0
+FREE_AIR_HU, FREE_AIR_ML = -970.0, 50.0
+"""Air without tissue lies below (severe emphysema above, at about -950), and is mentioned from this volume on."""
+RIGHT_SHARE = (0.42, 0.65)
+"""Of both lungs' volume, usually 0.5 to 0.6; beyond these limits one of them is small."""
 CUT_MM2 = 1000.0
 """A lung that meets the edge of the field of view, or the first or last slice, over a larger area is cut by it."""
 
+SIDES = {"right": RIGHT_LUNG, "left": LEFT_LUNG}
 Factors = tuple[int, int, int]
 
 
@@ -32,13 +40,17 @@ def segment_lungs(hu: NDArray[np.int16], affine_lps: NDArray[np.float64]) -> Lun
     pieces of air (`thorax`), airways taken out (`airways`) and the border repaired there (`pleura`). The border with
     the air of the lung is then drawn by the CT's own voxels, at half way between lung and soft tissue. Trachea, main
     bronchi, stomach and bowel are left out; the hila belong to the lungs as far as vessels are narrower than 18 mm.
+    Free air around a lung (pneumothorax) and bullae belong to the mask: the pleura between is thinner than the grid.
+    Lung without air (collapse, consolidation, effusion around it) doesn't, but for what is closed as a mass is. Rooms
+    of air in the body are taken for lungs, as in a phantom, where nothing holds lung tissue.
 
     Args:
         hu: (X, Y, Z) Hounsfield units; what lies outside the field of view is -1024.
         affine_lps: (4, 4), voxel index to LPS mm. It alone says which side is the patient's right.
 
     Returns:
-        the lungs on the same grid, with warnings where one is missing or cut, or both could not be told apart surely.
+        the lungs on the same grid, with warnings where one is missing, small or cut, holds air without tissue, or both
+        could not be told apart surely.
 
     Raises:
         InputError: `hu` isn't three-dimensional.
@@ -92,7 +104,9 @@ def _find_coarse_lungs(
     thorax = find_thorax(hu[box], airways, in_view[box], body, spacing_mm)
     air[box] = thorax.labels
     filled[box] = fill_lungs(thorax.labels, thorax.spine, spacing_mm)
-    return air, filled, _warnings(thorax, filled, in_view, spacing_mm)
+    ml = {side: float(np.count_nonzero(filled == side) * np.prod(spacing_mm) / 1000) for side in SIDES.values()}
+    warnings = _condition_warnings(hu, thorax, air, ml, spacing_mm)
+    return air, filled, (*warnings, *_warnings(thorax, filled, ml, in_view, spacing_mm))
 
 
 def _refine(
@@ -145,14 +159,46 @@ def _expand(mask: Mask, factors: Factors, shape: tuple[int, ...]) -> Mask:
     return mask[tuple(slice(size) for size in shape)]
 
 
-def _warnings(thorax: Thorax, filled: NDArray[np.uint8], in_view: Mask, spacing_mm: Spacing) -> tuple[str, ...]:
-    """What a reader of the results must know of the lungs, a sentence each."""
-    x_mm, y_mm, z_mm = spacing_mm
+def _condition_warnings(
+    hu: NDArray[np.float32], thorax: Thorax, air: NDArray[np.uint8], ml: Mapping[int, float], spacing_mm: Spacing
+) -> list[str]:
+    """Air without tissue in the lungs, and a lung that is much smaller than the other."""
+    if thorax.phantom:
+        return ["The lungs hold air without any tissue, as those of a phantom do: two large rooms of air were taken."]
     warnings = []
-    for name, side in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)):
-        volume_ml = np.count_nonzero(filled == side) * x_mm * y_mm * z_mm / 1000
-        if volume_ml < SMALLEST_LUNG_ML:
-            warnings.append(f"No {name} lung was found ({volume_ml:.0f} ml).")
+    for name, side in SIDES.items():
+        free_ml = _free_air_ml((hu < FREE_AIR_HU) & (air == side), spacing_mm)
+        if free_ml >= FREE_AIR_ML:
+            what = f"{free_ml:.0f} ml of air without lung tissue in one piece"
+            warnings.append(
+                f"The {name} lung's mask holds {what}: free air (pneumothorax), a bulla or severe emphysema."
+            )
+    right, left = ml[RIGHT_LUNG], ml[LEFT_LUNG]
+    if min(right, left) >= SMALLEST_LUNG_ML and not RIGHT_SHARE[0] <= right / (right + left) <= RIGHT_SHARE[1]:
+        small, large = ("right", "left") if right / (right + left) < RIGHT_SHARE[0] else ("left", "right")
+        sizes = f"{min(right, left):.0f} ml beside {max(right, left):.0f} ml"
+        why = "collapse, effusion, resection or a mass? What holds no air isn't in the mask and isn't searched."
+        warnings.append(f"The {small} lung is much smaller than the {large} one ({sizes}): {why}")
+    return warnings
+
+
+def _free_air_ml(free: Mask, spacing_mm: Spacing) -> float:
+    """Volume of the largest piece of `free` that is thicker than 8 mm, up to its border."""
+    core = erode(free, 4.0, spacing_mm)
+    if not core.any():
+        return 0.0
+    largest = cc3d.largest_k(core, k=1, connectivity=6) > 0
+    return float(np.count_nonzero(dilate(largest, 4.0, spacing_mm) & free) * np.prod(spacing_mm) / 1000)
+
+
+def _warnings(
+    thorax: Thorax, filled: NDArray[np.uint8], ml: Mapping[int, float], in_view: Mask, spacing_mm: Spacing
+) -> tuple[str, ...]:
+    """What is missing of the lungs or cut, a sentence each."""
+    x_mm, y_mm, z_mm = spacing_mm
+    warnings = [
+        f"No {n} lung was found ({ml[side]:.0f} ml)." for n, side in SIDES.items() if ml[side] < SMALLEST_LUNG_ML
+    ]
     if not thorax.apart:
         warnings.append("The right and the left lung hang together and were cut at the spine: sides may be wrong.")
     lungs, edge = filled > 0, ~in_view

@@ -31,6 +31,10 @@ BONE_HU = 250
 CORE_RADII_MM = (4.0, 7.0, 10.0)
 """Erosions, tried one after the other until right and left are apart. A diaphragm with stomach wall, and a bronchus
 that joins the trachea to a lung, are narrower than twice the first; an anterior junction than twice the last."""
+COMPACT_TISSUE_ML = 50.0
+"""So much lung tissue in a lump, not as the blurred edge of gas, makes the air around it a lung's (pneumothorax)."""
+PHANTOM_LUNG_ML, PHANTOM_RADIUS_MM = 500.0, 25.0
+"""Where no air holds lung tissue, each lung of a phantom has at least this volume and a ball of this radius in it."""
 CORE_ML = 30.0
 """A smaller core is no lung of its own. It follows its neighbours, or is bowel gas."""
 BULLA_CONTACT = 0.4
@@ -46,11 +50,13 @@ class Thorax:
         labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are no air.
         spine: index of the spine along x, fractional.
         apart: False where right and left hung together and were cut at the spine.
+        phantom: whether the lungs are two large rooms of air in the body, without lung tissue.
     """
 
     labels: NDArray[np.uint8]
     spine: float
     apart: bool
+    phantom: bool = False
 
 
 def find_field_of_view(hu: NDArray[np.float32], spacing_mm: Spacing) -> Mask:
@@ -111,12 +117,13 @@ def find_thorax(
         cores = _Cores(pieces, hu, enclosed, spine, spacing_mm)
         if not cores.joint.any():
             break
+    phantom = not cores.lung.any() and cores.take_rooms(erode(air, PHANTOM_RADIUS_MM, spacing_mm))
     labels = cores.labels()
     for level in (*levels[-2::-1], air):
         labels = _grow(labels, level)
     labels[(labels == 0) & ((hu < AIR_HU) | airways)] = OTHER_AIR
     _absorb_bullae(labels, in_view)
-    return Thorax(labels, spine, not cores.joint.any())
+    return Thorax(labels, spine, not cores.joint.any(), phantom)
 
 
 class _Cores:
@@ -138,17 +145,35 @@ class _Cores:
             return np.bincount(index[mask.ravel(order="K")], minlength=size)
 
         voxels = np.maximum(np.bincount(index, minlength=size), 1)
-        tissue = count((hu > PARENCHYMA_HU[0]) & (hu < PARENCHYMA_HU[1])) / voxels
+        self._count, voxel_ml = count, float(np.prod(spacing_mm)) / 1000
+        tissue = (hu > PARENCHYMA_HU[0]) & (hu < PARENCHYMA_HU[1])
+        compact = count(erode(tissue, CORE_RADII_MM[0], spacing_mm)) * voxel_ml >= COMPACT_TISSUE_ML
         right = count(np.broadcast_to(np.arange(hu.shape[0])[:, None, None] < spine, hu.shape)) / voxels
+        self.ml, self.enclosed = voxels * voxel_ml, count(enclosed) / voxels > 0.5
+        self.enclosed[0] = False
         # Stomach and bowel gas have a tenth of such voxels, from noise and at their edge; emphysema half.
-        inside = (count(enclosed) / voxels > 0.5) & (tissue > 0.25)
-        large = voxels * np.prod(spacing_mm) / 1000 >= CORE_ML
-        inside[0] = False
-        self.lung = inside & large
-        self.undecided = inside & ~large
+        inside = self.enclosed & ((count(tissue) / voxels > 0.25) | compact)
+        self.lung = inside & (self.ml >= CORE_ML)
+        self.undecided = inside & (self.ml < CORE_ML)
         self.right = right >= 0.5
         # A lung may reach across the midline before or behind the heart, but not with a quarter of itself.
-        self.joint = self.lung & (right > 0.25) & (right < 0.75)
+        self.astride = (right > 0.25) & (right < 0.75)
+
+    @property
+    def joint(self) -> NDArray[np.bool_]:
+        """Lungs that hang together."""
+        return self.lung & self.astride
+
+    def take_rooms(self, deep: Mask) -> bool:
+        """Take large rooms of air without tissue for lungs, if there is one on either side; whether they were.
+
+        `deep` is the air that is far from any wall: bowel is narrower.
+        """
+        rooms = self.enclosed & (self.ml >= PHANTOM_LUNG_ML) & (self._count(deep) > 0)
+        sides = self.astride[rooms].any() or len(np.unique(self.right[rooms])) == 2
+        if sides:
+            self.lung = rooms
+        return bool(sides)
 
     def labels(self) -> NDArray[np.uint8]:
         """Right lung, left lung, other air; what is undecided is left to its neighbours. Joint cores are cut."""

@@ -14,8 +14,10 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from monai_lung.chest import read_chest
 from monai_lung.errors import MaskError, UsageError
-from monai_lung.io import find_cases, replacing, write_nifti
+from monai_lung.io import Case, CTReader, find_cases, replacing, write_nifti
+from monai_lung.io.reader import one_case
 from monai_lung.model import CT, LPS_RAS, Rating
 
 MASK_FILE = "nodules.nii.gz"
@@ -65,6 +67,17 @@ def _labels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         return np.asarray(image.dataobj), image.affine
     except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
         raise MaskError(f"{path}: can't be read ({error}); make it anew") from error
+
+
+class ChestReader(CTReader):
+    """`CTReader` that takes, of a study with several series, the first that holds lungs, as `analyze` does."""
+
+    def ct_of(self, source: Path | Case) -> CT:
+        """The CT of a path or a case; errors as `chest.read_chest`."""
+        case = source if isinstance(source, Case) else one_case(source, self.series_uid)
+        if not case.others:
+            return super().ct_of(case)
+        return read_chest(case, allow_gaps=self.allow_gaps)[0]
 
 
 def image_of(ct: CT) -> MetaTensor:

@@ -15,8 +15,7 @@ from monai.transforms import MapTransform, Transform
 from torch import Tensor, nn
 
 from monai_lung.definitions import settings
-from monai_lung.inference import delineate, within_lungs
-from monai_lung.inference.delineate import delineate_each
+from monai_lung.inference.delineate import delineate_each, within_lungs, without_doubles
 from monai_lung.inference.networks import Delineator
 from monai_lung.labels import center_seed, label_map
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
@@ -60,12 +59,12 @@ class DelineateSeedsd(MapTransform):
         self.settings = settings(DelineateSettings, delineate_settings, Path(bundle_root))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Seeds to outlines, without doubles."""
+        """Seeds to outlines."""
         items = dict(data)
         ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
         delineator = Delineator(self.network, self.settings, device_of(self.network))
         for key in self.key_iterator(items):
-            items[key] = delineate(ct, items[key], delineator)
+            items[key] = [one for one in delineate_each(ct, items[key], delineator) if one is not None]
         return items
 
 
@@ -95,6 +94,37 @@ class KeepInLungsd(MapTransform):
         lungs = lungs_of(items[self.lungs_key], ct.voxel_mm3)
         for key in self.key_iterator(items):
             items[key] = within_lungs(items[key], ct, lungs)
+        return items
+
+
+class DropDoublesd(MapTransform):
+    """Of outlines that share more than `overlap` of the smaller one leave the larger.
+
+    After `KeepInLungsd`: a large outline that isn't of a lung must not take a nodule's place and then go itself.
+
+    Args:
+        keys: of lists of outlines.
+        image_key: of the CT (1, X, Y, Z), a MetaTensor.
+        overlap: 0...1.
+
+    >>> from monai_lung.model import Outline, Seed
+    >>> block = np.ones((2, 2, 2), bool)
+    >>> nodule = Outline(block, block.astype(np.float32), (1, 1, 1), Seed((0.0, 0.0, 0.0), 1.0, 2.0))
+    >>> ct = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.eye(4))
+    >>> len(DropDoublesd("nodules")({"ct": ct, "nodules": [nodule, nodule]})["nodules"])
+    1
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "ct", overlap: float = 0.3) -> None:
+        super().__init__(keys)
+        self.image_key, self.overlap = image_key, overlap
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fewer outlines, in their order."""
+        items = dict(data)
+        ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
+        for key in self.key_iterator(items):
+            items[key] = without_doubles(items[key], ct, self.overlap)
         return items
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_lung.data.crops import CropRow
 from monai_lung.data.lidc.labels import malignancy_labels
 from monai_lung.definitions import settings
-from monai_lung.inference.rate import calibrate
+from monai_lung.inference.rate import calibrate, rating_as_probability
 from monai_lung.model import Rating
 from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings
 from monai_lung.workflow.cases import item_pairs, write_predictions
@@ -177,7 +177,7 @@ class MalignancyScores(NoduleLogits):
             "auc_of_network_alone": "the malignancy of the 3D network, which what ships doesn't use",
             "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
-            "coverage": "share of nodules whose readers' mean rating, on 0...1, lies in the interval",
+            "coverage": "share of nodules whose readers' mean rating, on the probability's scale, lies in the interval",
         }
         content = {"task": "classification", "protocol": protocol, "weights": self.weights, "seed": self.seed}
         write_metrics(self.output_dir / "metrics.json", {**content, "figures": self.figures()})
@@ -202,7 +202,7 @@ class MalignancyScores(NoduleLogits):
                 chance = ece_by_chance(probability, patients, seed=self.seed)
                 result.setdefault("ece_by_chance", {})[f"{rule} label"] = chance
         if rated:
-            inside = [float(_covers(r.rating, r.row)) for r in rated]
+            inside = [float(_covers(r.rating, r.row, self.settings)) for r in rated]
             patients = [r.row.patient for r in rated]
             result["interval_coverage"] = {"all": figure(mean_of(inside), patients, seed=self.seed)}
         if self._rated:
@@ -232,6 +232,6 @@ def _class_statistics(kept: Sequence[tuple[_Rated, bool]]) -> dict[str, Statisti
     }
 
 
-def _covers(rating: Rating, row: CropRow) -> bool:
+def _covers(rating: Rating, row: CropRow, settings: RateSettings) -> bool:
     low, high = rating.malignancy_interval
-    return low <= (float(np.mean(row.ratings["malignancy"])) - 1) / 4 <= high
+    return low <= rating_as_probability(float(np.mean(row.ratings["malignancy"])), settings) <= high

@@ -12,17 +12,18 @@ from monai.config import KeysCollection
 from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
+from monai_lung.advice import split
 from monai_lung.analysis import Analyzer, Options, described, measured_nodules, write
 from monai_lung.definitions import settings
 from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater
-from monai_lung.io import CTReader
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Report, Sensitivity
 from monai_lung.person import make_person
 from monai_lung.report.formats import require_formats
 from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
 from monai_lung.weights import declared_weights
+from monai_lung.workflow.cases import ChestReader
 from monai_lung.workflow.delineating import device_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class LoadCTd(LoadImaged):
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "source", allow_gaps: bool = False) -> None:
-        self.ct_reader, self.source_key = CTReader(allow_gaps=allow_gaps), source_key
+        self.ct_reader, self.source_key = ChestReader(allow_gaps=allow_gaps), source_key
         super().__init__(
             keys,
             self.ct_reader,  # type: ignore[arg-type]  # MONAI takes a reader, its annotation doesn't say so
@@ -146,7 +147,7 @@ class ReportNodulesd(Transform):
         Raises:
             MonaiLungError: the prior can't be used, or a measurement.
         """
-        return {**data, self.output_key: self.analyzer.report(data[self.key])}
+        return {**data, self.output_key: self.analyzer.report(*split(data[self.key], self.analyzer.operating_point))}
 
 
 class WriteReports:

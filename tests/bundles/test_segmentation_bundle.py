@@ -13,7 +13,7 @@ from bundle_runs import cause_of, run
 from monai_lung.analysis import Analyzer, Options
 from monai_lung.data.crops import read_crop, read_table
 from monai_lung.errors import UsageError
-from monai_lung.inference import delineate, find, load_networks, within_lungs
+from monai_lung.inference import delineate, find, load_networks
 from monai_lung.io import read_ct
 from monai_lung.labels import label_map
 from monai_lung.model import Outline
@@ -27,7 +27,7 @@ def test_inference_agrees_with_the_functions_to_the_voxel(bundles, ct_dir, tmp_p
     networks = load_networks("cpu", segmentation_dir=bundles.segmentation, classification_dir=bundles.classification)
     ct = read_ct(ct_dir / "one.nii.gz")
     lungs = segment_lungs(ct.hu, ct.affine_lps)
-    outlines = within_lungs(delineate(ct, find(ct, lungs, networks), networks), ct, lungs)
+    outlines = delineate(ct, find(ct, lungs, networks), networks, lungs)
     assert len(outlines) >= 2
     labels = np.asarray(image.dataobj)
     assert labels.dtype == np.uint16

@@ -282,3 +282,77 @@ def test_landmarks_of_a_real_pair(data_dir: Path) -> None:
     by_masks = register_masks(fixed_lungs, fixed.affine_lps, moving_lungs, moving.affine_lps)
     assert np.linalg.norm(by_hu.to_moving(here) - there, axis=1).mean() < 4.0
     assert np.linalg.norm(by_masks.to_moving(here) - there, axis=1).mean() < 6.5
+
+
+@pytest.mark.usefixtures("registered_once")
+def test_what_has_no_partner_is_looked_for_in_the_earlier_ct(
+    pair: Pair, aligned: Alignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before, _, earlier), (after, lungs, nodules) = pair
+    monkeypatch.setattr("monai_lung.clinical.growth.register", lambda *_: aligned)
+    asked: list[Point] = []
+
+    def look(places: list[Point], diameters_mm: list[float]) -> list[PriorNodule | None]:
+        asked.extend(places)
+        return [PriorNodule(places[0], 90.0, 5.5)]
+
+    prior = prior_of(pair, ct=before)
+    growth, _ = compare(nodules, after, lungs, prior, look=look)
+    new = growth[2]
+    assert len(asked) == 1
+    assert (new.status, new.prior_visible, new.prior_detected) == ("growing", True, False)
+    assert new.prior_volume_mm3 == 90.0
+    assert (growth[1].prior_visible, growth[1].prior_detected) == (True, True)
+    # what is seen there is the partner of another: nothing new was seen
+    growth, _ = compare(nodules, after, lungs, prior, look=lambda *_: [PriorNodule.of(earlier[0])])
+    assert (growth[2].status, growth[2].prior_visible) == ("new", False)
+    growth, _ = compare(nodules, after, lungs, prior, look=lambda *_: [None])
+    assert (growth[2].status, growth[2].prior_visible) == ("new", False)
+    growth, _ = compare(nodules, after, lungs, prior)
+    assert (growth[2].status, growth[2].prior_visible) == ("new", None)  # nobody looked
+
+
+@pytest.mark.usefixtures("registered_once")
+def test_a_place_beyond_the_earlier_scan_is_not_covered(pair: Pair) -> None:
+    (_, before_lungs, earlier), (after, lungs, nodules) = pair
+    top = int(np.linalg.solve(pair[0][0].affine_lps, [0, 0, 100, 1])[2])
+    cut = Lungs(before_lungs.labels[:, :, :top], 1000.0, 1000.0)
+    prior = prior_of(pair, lungs=cut, nodules=earlier[:1])
+    growth, _ = compare(nodules, after, lungs, prior)
+    assert growth[3].status == "not-covered"  # at 110 mm
+    assert growth[1].status == "growing"
+
+
+@pytest.mark.usefixtures("registered_once")
+def test_a_prior_of_the_same_date_has_no_interval(pair: Pair) -> None:
+    after, lungs, nodules = pair[1]
+    growth, _ = compare(nodules, after, lungs, prior_of(pair, study_date=NOW))
+    assert {g.status for g in growth} == {"same-day", "new"}
+    assert all(g.doubling_days is None and g.interval_days == 0 for g in growth)
+
+
+def test_the_scan_itself_is_no_prior_even_where_others_are_allowed(pair: Pair) -> None:
+    after, lungs, nodules = pair[1]
+    for same in (
+        PriorExamination(lungs, after.affine_lps, (), EARLIER, "a", after),
+        PriorExamination(lungs, after.affine_lps, (), EARLIER, "a", sha256="f"),
+    ):
+        with pytest.raises(PriorError, match="this very scan"):
+            compare(nodules, dataclasses.replace(after, sha256="f"), lungs, same, allow_other_patient=True)
+
+
+@pytest.mark.usefixtures("registered_once")
+def test_solid_parts_are_compared(pair: Pair) -> None:
+    after, lungs, nodules = pair[1]
+    part = dataclasses.replace(nodules[3], texture="part-solid", solid_mean_diameter_mm=7.0)
+    before = dataclasses.replace(pair[0][2][1], texture="part-solid", solid_mean_diameter_mm=3.0)
+    growth, _ = compare([part], after, lungs, prior_of(pair, nodules=[before]))
+    assert growth[0].status == "growing"
+    assert growth[0].solid_change_mm == pytest.approx(4.0)
+    glass = dataclasses.replace(before, texture="ground-glass", solid_mean_diameter_mm=0.0)
+    growth, _ = compare([part], after, lungs, prior_of(pair, nodules=[glass]))
+    assert growth[0].solid_change_mm == pytest.approx(7.0)
+    growth, _ = compare(
+        [part], after, lungs, prior_of(pair, nodules=[PriorNodule(before.center_mm, before.volume_mm3, 9)])
+    )
+    assert (growth[0].solid_change_mm, growth[0].status) == (None, "stable")  # an older result knows no parts

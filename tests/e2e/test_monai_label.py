@@ -27,7 +27,7 @@ from scipy import ndimage
 from monai_lung.analysis import Analyzer
 from monai_lung.data.lidc.votes import draw_masks
 from monai_lung.data.lidc.xml import read_xml
-from monai_lung.inference import delineate, find, within_lungs
+from monai_lung.inference import delineate, find
 from monai_lung.io import find_cases, read_ct, write_nifti
 from monai_lung.model import CT, Report
 from monai_lung.weights import bundle_dir
@@ -196,8 +196,7 @@ def test_the_segmentation_is_that_of_the_bundle(served: Served) -> None:
     labels, _ = mask_of(served.server.infer("segmentation", scan))
     report, networks = analyzed(served.path(scan)), analyzer().networks
     expected = np.zeros(labels.shape, bool)
-    outlines = delineate(report.ct, find(report.ct, report.lungs, networks), networks)
-    for outline in within_lungs(outlines, report.ct, report.lungs):
+    for outline in delineate(report.ct, find(report.ct, report.lungs, networks), networks, report.lungs):
         expected[outline.box] |= outline.mask
     assert set(np.unique(labels)) == {0, 1}
     assert differing(labels > 0, expected) <= DIFFERENT_VOXELS

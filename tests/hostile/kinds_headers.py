@@ -308,6 +308,33 @@ def class_of_a_screenshot(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, lambda d: setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"))
 
 
+@kind("header")
+def class_missing(chest: Chest, folder: Path) -> Path:
+    """No SOPClassUID in the dataset; the file's meta group has it."""
+    return other_class(chest, folder, b"")
+
+
+@kind("header")
+def class_hashed(chest: Chest, folder: Path) -> Path:
+    """A SOPClassUID that was de-identified as if it were the patient's; the file's meta group has the true one."""
+    return other_class(chest, folder, b"1.3.6.1.4.1.14519.5.2.1.9")
+
+
+@kind("header", refused="SOPClassUID is missing or none of DICOM's")
+def class_hashed_everywhere(chest: Chest, folder: Path) -> Path:
+    """A SOPClassUID that was de-identified in the dataset and in the file's meta group."""
+    return changed(chest, folder, lambda d: setattr(d, "SOPClassUID", "1.3.6.1.4.1.14519.5.2.1.9"))
+
+
+def other_class(chest: Chest, folder: Path, uid: bytes) -> Path:
+    """The SOPClassUID of the datasets alone exchanged, as bytes: the writer would change the other, too."""
+    chest.series().write(folder)
+    for path in folder.iterdir():
+        start, _, end = path.read_bytes().rpartition(b"1.2.840.10008.5.1.4.1.1.2\0")
+        path.write_bytes(start + uid.ljust(26, b"\0") + end)
+    return folder
+
+
 @kind("header", refused="not Hounsfield units|no air")
 def rescale_missing(chest: Chest, folder: Path) -> Path:
     """No rescale, and stored values that are no HU."""

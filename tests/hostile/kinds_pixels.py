@@ -336,6 +336,18 @@ def jpegls_of_text(chest: Chest, folder: Path) -> Path:
     return compressed(chest, folder, JPEGLSLossless, lambda s: b"this is no image at all \xff\xd9")
 
 
+@kind("pixels")
+def jpegls_padded_by_anything(chest: Chest, folder: Path) -> Path:
+    """A JPEG-LS stream with bytes after its end that aren't zero."""
+    return compressed(chest, folder, JPEGLSLossless, lambda s: s.rstrip(b"\0") + b"\x4b")
+
+
+@kind("pixels", refused="1 of 40 slices can't be read .*: --allow-gaps leaves them out")
+def jpegls_cut(chest: Chest, folder: Path) -> Path:
+    """A JPEG-LS stream that ends early: the slice is named, and how to go on without it."""
+    return compressed(chest, folder, JPEGLSLossless, lambda s: s[: len(s) // 2])
+
+
 @kind("pixels", refused="can't be decoded|another size")
 def frames_none(chest: Chest, folder: Path) -> Path:
     """Encapsulated pixel data without a frame."""

@@ -114,7 +114,52 @@ def sizes_mixed(chest: Chest, folder: Path) -> Path:
     return builder.write(folder)
 
 
+@kind("series", warned="40 frames of reference, but lie in one line")
+def frame_of_reference_for_each_slice(chest: Chest, folder: Path) -> Path:
+    """Each slice has a frame of reference of its own, as de-identification leaves it."""
+    return changed(chest, folder, lambda d: setattr(d, "FrameOfReferenceUID", f"1.2.3.{d.InstanceNumber}"))
+
+
 @kind("series", refused="mixes frames of reference")
+def frames_of_reference_apart(chest: Chest, folder: Path) -> Path:
+    """Half of the slices have another frame of reference, and lie 30 mm beside the others."""
+    builder = chest.series()
+    for data in builder.datasets[20:]:
+        data.FrameOfReferenceUID = "1.2.3.4"
+        data.ImagePositionPatient[0] = float(data.ImagePositionPatient[0]) + 30
+    return builder.write(folder)
+
+
+@kind("series", warned="joins 2 passes")
+def passes_that_overlap_a_little(chest: Chest, folder: Path) -> Path:
+    """Two passes, by their number, of which the second starts 3 slices below the end of the first."""
+    for number, part in enumerate((slice(0, 22), slice(19, 40)), start=1):
+        builder = chest.series(AcquisitionNumber=number)
+        builder.datasets = builder.datasets[part]
+        for data in builder.datasets:
+            data.SOPInstanceUID = f"1.2.{number}.{data.InstanceNumber}"
+            data.PixelData = bytes(a ^ (number == 2) for a in data.PixelData[:1]) + data.PixelData[1:]
+        builder.write(folder / str(number))
+    return folder
+
+
+@kind("series", warned="joins 2 passes")
+def passes_on_top_of_each_other(chest: Chest, folder: Path) -> Path:
+    """Two passes, by their number, the second where the first ends: a breath may lie between them."""
+    return changed(chest, folder, lambda d: setattr(d, "AcquisitionNumber", 1 + (d.InstanceNumber > 20)))
+
+
+@kind("series", warned="1 images that lie across the slices")
+def scout_by_its_geometry(chest: Chest, folder: Path) -> Path:
+    """A coronal image in the scan's own series that doesn't call itself a localizer."""
+    builder = chest.series()
+    scout = chest.series().datasets[20]
+    scout.SOPInstanceUID, scout.ImageOrientationPatient = "1.2.3.4", [1, 0, 0, 0, 0, -1]
+    builder.datasets.append(scout)
+    return builder.write(folder)
+
+
+@kind("series", warned="2 frames of reference, but lie in one line")
 def frames_of_reference_mixed(chest: Chest, folder: Path) -> Path:
     """Half of the slices have another frame of reference."""
     builder = chest.series()

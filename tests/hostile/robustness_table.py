@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import kinds_bundles  # noqa: F401
+import kinds_choices  # noqa: F401
 import kinds_files  # noqa: F401
 import kinds_headers  # noqa: F401
 import kinds_pixels  # noqa: F401
@@ -14,7 +15,8 @@ import kinds_series  # noqa: F401
 import kinds_volumes  # noqa: F401
 from corpus import KINDS
 
-GROUPS = ("header", "pixels", "series", "volume", "files", "weights", "config")
+GROUPS = ("header", "pixels", "series", "volume", "files", "choice", "weights", "config")
+ENDS = ("read", "read with a warning", "refused")
 START, END = "<!-- kinds: written by tools/robustness -->", "<!-- end of kinds -->"
 
 
@@ -22,7 +24,9 @@ def table() -> str:
     """Counts, and a row a kind."""
     kinds = sorted(KINDS, key=lambda kind: GROUPS.index(kind.group))
     counts = Counter(kind.group for kind in kinds)
-    lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + ".", ""]
+    ends = Counter("refused" if k.refused else "read with a warning" if k.warned else "read" for k in kinds)
+    lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + "."]
+    lines += ["", "What becomes of them: " + ", ".join(f"{ends[end]} {end}" for end in ENDS) + ".", ""]
     lines += ["| area | kind | what is broken | what becomes of it |", "|---|---|---|---|"]
     rows = ((k.group, k.name, k.what, k.outcome) for k in kinds)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kinds_choices
 import kinds_files
 import kinds_headers
 import kinds_pixels
@@ -19,7 +20,7 @@ import pytest
 from cage import Cage, End
 from corpus import KINDS, Chest, Kind
 
-GROUPS = (kinds_headers, kinds_pixels, kinds_series, kinds_volumes, kinds_files)
+GROUPS = (kinds_headers, kinds_pixels, kinds_series, kinds_volumes, kinds_files, kinds_choices)
 PREFIX = "monai-lung: error: "
 OF_THE_CHEST = re.compile("Slices are 7.5 mm apart|Pixels are 5.2 mm wide")
 """Notes that the sound chest itself gets."""

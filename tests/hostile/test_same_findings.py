@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from dicom_series import SeriesBuilder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.uid import UID
 from stand_ins import networks as stand_ins
 
 from monai_lung.analysis import Analyzer
@@ -149,16 +152,32 @@ def check_volume(phantom, plain, analyzer, folder, axes, flips, suffix) -> None:
     """The scan as a volume file whose axes are in any order and run any way."""
     image = nibabel.Nifti1Image(phantom.hu, np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.affine_lps)
     ornt = np.array([(axes.index(n), -1 if flips[n] else 1) for n in range(3)], float)
-    path = folder / f"ct{suffix}"
-    nibabel.save(image.as_reoriented(ornt), path)
+    path = export(image.as_reoriented(ornt), folder / f"ct{suffix}")
     ct = read_ct(path)
     assert_same(analyzer.analyze(replace(ct, name="ct")), plain)
+
+
+def export(image: nibabel.Nifti1Image, path: Path) -> Path:
+    """The image as a volume file of the kind that the path ends with."""
+    if ".nii" in path.suffixes:
+        nibabel.save(image, path)
+        return path
+    import SimpleITK as sitk
+
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    volume = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(image.dataobj).T))
+    volume.SetSpacing(spacing.tolist())
+    volume.SetOrigin(affine[:3, 3].tolist())
+    volume.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    sitk.WriteImage(volume, str(path), useCompression=True)
+    return path
 
 
 VOLUMES = {
     "axes": st.sampled_from(AXES),
     "flips": st.tuples(st.booleans(), st.booleans(), st.booleans()),
-    "suffix": st.sampled_from([".nii", ".nii.gz"]),
+    "suffix": st.sampled_from([".nii", ".nii.gz", ".nrrd", ".mha"]),
 }
 
 
@@ -173,6 +192,76 @@ def test_any_axes_of_a_volume(phantom, plain, analyzer, tmp_path_factory, axes, 
 @given(**VOLUMES)
 def test_many_axes_of_a_volume(phantom, plain, analyzer, tmp_path_factory, axes, flips, suffix):
     check_volume(phantom, plain, analyzer, tmp_path_factory.mktemp("axes"), axes, flips, suffix)
+
+
+LOSSLESS = {
+    "implicit": "1.2.840.10008.1.2",
+    "deflated": "1.2.840.10008.1.2.1.99",
+    "RLE": "1.2.840.10008.1.2.5",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+}
+
+
+def transcode(source: Path, target: Path, syntax: str) -> Path:
+    """Copies of plain DICOM files in another lossless transfer syntax, under names in another order."""
+    target.mkdir(parents=True)
+    files = sorted(source.rglob("*.dcm"))
+    for number, file in zip(np.random.default_rng(5).permutation(len(files)), files, strict=True):
+        data = pydicom.dcmread(file)
+        if UID(syntax).is_encapsulated:
+            data.compress(syntax, generate_instance_uid=False)
+        data.file_meta.TransferSyntaxUID = UID(syntax)
+        data.save_as(target / f"{number}", implicit_vr=syntax == LOSSLESS["implicit"], little_endian=True)
+    return target
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "RLE" else [pytest.mark.slow]) for n in LOSSLESS])
+def test_any_lossless_syntax(name, phantom, plain, analyzer, tmp_path):
+    transcoded = transcode(series(phantom).write(tmp_path / "plain"), tmp_path / "other", LOSSLESS[name])
+    assert_same(analyzer.analyze(transcoded), plain)
+
+
+def copies(scan: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A real scan stored in other ways: shuffled in an archive, transcoded, exported in another orientation."""
+    files = sorted(scan.rglob("*.dcm"))
+    with zipfile.ZipFile(folder / "any.zip", "w") as archive:
+        for number, file in zip(np.random.default_rng(3).permutation(len(files)), files, strict=True):
+            archive.write(file, f"{number % 7}/{number}")
+    yield "zip", folder / "any.zip"
+    yield "RLE", transcode(scan, folder / "rle", LOSSLESS["RLE"])
+    ct = read_ct(scan)
+    image = nibabel.Nifti1Image(ct.hu, np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine_lps)
+    exports = (((1, 2, 0), (0, 1, 1), ".nii.gz"), ((2, 0, 1), (1, 0, 1), ".nrrd"), ((1, 0, 2), (1, 1, 0), ".mha"))
+    for axes, flips, suffix in exports:
+        ornt = np.array([(axes.index(n), -1 if flips[n] else 1) for n in range(3)], float)
+        yield suffix, export(image.as_reoriented(ornt), folder / f"ct{suffix}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", ["cip_ct64/dicom", "LIDC-IDRI-0001/dicom"])
+def test_copies_of_a_real_scan_have_the_same_findings(scan, data_dir, tmp_path):
+    """With the networks that ship: in world coordinates, within the tolerances of `assert_same`."""
+    analyzer = Analyzer()
+    plain = unpacked(data_dir / "ct" / scan, tmp_path / "plain")
+    expected = analyzer.analyze(plain)
+    for name, path in copies(plain, tmp_path):
+        found = analyzer.analyze(path)
+        try:
+            assert_same(found, expected)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+def unpacked(scan: Path, folder: Path) -> Path:
+    """The scan as plain DICOM."""
+    folder.mkdir()
+    for file in sorted(scan.rglob("*.dcm")):
+        data = pydicom.dcmread(file)
+        if data.file_meta.TransferSyntaxUID.is_encapsulated:
+            data.decompress(generate_instance_uid=False)
+        data.save_as(folder / file.name)
+    return folder
 
 
 @pytest.mark.slow

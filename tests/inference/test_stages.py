@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from itertools import permutations
 from pathlib import Path
 
 import cc3d
@@ -13,9 +15,9 @@ from monai_lung.grid import Grid, resample
 from monai_lung.inference import Networks, delineate, find, rate, within_lungs
 from monai_lung.inference.delineate import component_at, without_doubles
 from monai_lung.inference.find import find_grid, probability_map
-from monai_lung.inference.rate import calibrate
+from monai_lung.inference.rate import calibrate, rating_as_probability
 from monai_lung.model import CT, Lungs, Outline, Seed
-from monai_lung.transforms.rating import SURE, TARGETS
+from monai_lung.transforms.rating import TARGETS
 
 
 def test_seeds_lie_on_the_balls(ct_and_lungs: tuple[CT, Lungs], networks: Networks) -> None:
@@ -172,16 +174,25 @@ def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
     assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
 
 
-@pytest.mark.parametrize(("offset", "reaches"), [(-6.0, (0.0, None)), (6.0, (None, 1.0)), (0.0, (None, None))])
-def test_an_interval_that_passes_what_sure_readers_count_as_reaches_the_end(
-    networks: Networks, offset: float, reaches: tuple[float | None, float | None]
-) -> None:
-    settings = replace(
-        networks.rate_settings, slope=0.0, offset=offset, reader_slope=0.0, reader_offset=0.0, spread=1.0
+@pytest.mark.parametrize("x", [-8.0, -3.0, -0.5, 0.0, 1.0, 4.0, 8.0])
+def test_a_probability_lies_in_the_middle_of_its_interval(networks: Networks, x: float) -> None:
+    settings = replace(networks.rate_settings, slope=1.9, offset=0.4, reader_slope=0.6, reader_offset=0.1, spread=0.9)
+    rating = calibrate(np.zeros(len(TARGETS)), x, settings)
+    low, middle, high = (
+        np.log(p / (1 - p))
+        for p in (rating.malignancy_interval[0], rating.malignancy_probability, rating.malignancy_interval[1])
     )
-    rating = calibrate(np.zeros(len(TARGETS)), 0.0, settings)
-    for bound, end in zip(rating.malignancy_interval, reaches, strict=True):
-        assert (bound == end) if end is not None else SURE < bound < 1 - SURE
+    assert middle - low == pytest.approx(high - middle)
+    assert 0 < rating.malignancy_interval[0] < rating.malignancy_interval[1] < 1
+
+
+def test_a_rating_as_the_line_has_it_is_the_probability(networks: Networks) -> None:
+    settings = replace(networks.rate_settings, slope=1.9, offset=0.4, reader_slope=0.6, reader_offset=0.1, spread=0.9)
+    for x in (-2.0, 0.0, 1.5):
+        mean = 1 + 4 / (1 + np.exp(-(0.6 * x + 0.1)))
+        probability = calibrate(np.zeros(len(TARGETS)), x, settings).malignancy_probability
+        assert rating_as_probability(mean, settings) == pytest.approx(probability)
+    assert 0 < rating_as_probability(1.0, settings) < rating_as_probability(5.0, settings) < 1
 
 
 def test_the_component_at_the_seed_is_taken() -> None:
@@ -192,6 +203,35 @@ def test_the_component_at_the_seed_is_taken() -> None:
     assert component_at(mask, np.array([3.0, 3, 3]), spacing).sum() == 27
     assert component_at(mask, np.array([9.0, 9, 9]), spacing).sum() == 216
     assert not component_at(mask, np.array([3.0, 18, 3]), spacing).any()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_an_outline_beyond_the_lungs_takes_no_nodule_with_it(
+    monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    """A mass of 47 mm was found, then lost to an outline around the aorta that held it and was dropped in its turn."""
+    labels = np.zeros((80, 80, 40), np.uint8)
+    labels[:30] = 1
+    ct = CT(np.zeros(labels.shape, np.int16), np.diag([1.0, 1.0, 2.0, 1.0]), "case", Path("case"))
+
+    def block(first: int, last: int, score: float) -> Outline:
+        mask = np.ones((last - first, 20, 10), bool)
+        return Outline(mask, mask.astype(np.float32), (first, 30, 15), Seed((0.0, 0.0, 0.0), score, 10.0))
+
+    part, mass, beyond = block(20, 28, 0.5), block(15, 31, 0.99), block(25, 75, 0.6)
+    each = [(part, mass, beyond)[n] for n in order]
+    module = import_module("monai_lung.inference.delineate")  # the function has its name
+    monkeypatch.setattr(module, "delineate_each", lambda *arguments: each)
+    assert delineate(ct, [o.seed for o in each], None, Lungs(labels, 0.0, 0.0)) == [mass]  # type: ignore[arg-type]
+
+
+def test_of_two_doubles_of_one_size_the_better_stays_in_any_order() -> None:
+    ct, _ = two_lungs()
+    mask = np.ones((8, 8, 8), bool)
+    one, other = (
+        Outline(mask, mask.astype(np.float32), (n, 5, 5), Seed((0, 0, 0), s, 8)) for n, s in ((5, 0.6), (7, 0.9))
+    )
+    assert without_doubles([one, other], ct) == without_doubles([other, one], ct) == [other]
 
 
 def test_doubles_keep_the_first(networks: Networks) -> None:

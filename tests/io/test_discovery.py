@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import SeriesBuilder, body_hu, save
+from dicom_series import SeriesBuilder, assert_same_world, body_hu, save
 
 from monai_lung.errors import DecodeError, NoSeriesError, NotCTError, UsageError
 from monai_lung.io import choose, discover, find_cases, read_ct, write_nifti
@@ -40,6 +40,20 @@ def series(uid="1", **changes):
         ({"kernel": "STANDARD"}, {"kernel": "LUNG"}),
         ({"kernel": "B"}, {"kernel": "L"}),
         ({"kernel": "Br40d"}, {"kernel": "Bl57d"}),
+        *(
+            ({"kernel": soft, "uid": "1.2"}, {"kernel": sharp})
+            for soft, sharp in (
+                ("I30f", "I70f"),
+                ("J30s", "J70h"),
+                ("I31f", "I80s"),
+                ("FC08", "FC30"),
+                ("CHST", "ULTRA"),
+                ("SOFT", "HRES"),
+            )
+        ),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60, "region": "chest"}, {"region": ""}),
+        ({"spacing_mm": (0.7, 0.7, 5.0), "n_slices": 60}, {"region": "elsewhere"}),
+        ({"region": "chest", "derived": True}, {"region": "elsewhere", "n_slices": 600}),
         ({"n_slices": 151}, {}),
         ({"uid": "0"}, {}),
     ],
@@ -102,6 +116,39 @@ def test_best_of_a_study_comes_first_and_others_stay_listed(tmp_path):
     assert read_ct(tmp_path, series_uid=thick.uid).spacing_mm[2] == pytest.approx(5.0)
 
 
+def test_the_longest_of_another_region_does_not_count():
+    """A run-off of the legs is three times as long as the chest: the thin chest is taken all the same."""
+    thin = series("1", region="chest", spacing_mm=(0.7, 0.7, 1.0), n_slices=295)
+    thick = series("2", region="chest", spacing_mm=(0.7, 0.7, 5.0), n_slices=61)
+    legs = series("3", region="elsewhere", spacing_mm=(0.7, 0.7, 2.0), n_slices=600)
+    assert choose([legs, thick, thin]) is thin
+
+
+def test_thinner_and_softer_series_that_were_passed_over_are_named(tmp_path):
+    place = {"study_uid": "1.2", "FrameOfReferenceUID": "1.2.3"}
+    thick = SeriesBuilder(seed=1, hu=body_hu(slices=16), ConvolutionKernel="B70f", **place)
+    thin = SeriesBuilder(
+        seed=2, hu=body_hu(slices=31), spacing=(0.75, 0.75, 1.0), ImageType=["DERIVED", "SECONDARY"], **place
+    )
+    soft = SeriesBuilder(seed=3, spacing=(0.75, 0.75, 4.0), hu=body_hu(slices=8), ConvolutionKernel="B30f", **place)
+    thick.write(tmp_path / "1")
+    assert find_cases(tmp_path)[0].warnings == ()
+    thin.write(tmp_path / "2")
+    soft.write(tmp_path / "3")
+    (case,) = find_cases(tmp_path)
+    assert case.series.uid == thick.uid
+    assert [c.series.uid for c in case.others] == [soft.uid, thin.uid]
+    assert {c.name for c in case.others} == {case.name}
+    thinner, softer = case.warnings
+    assert thinner.startswith("A thinner series of this study was passed over (1.0 mm")
+    assert "it is derived" in thinner
+    assert thin.uid in thinner
+    assert softer.startswith("A softer series")
+    assert "its slices are further apart" in softer
+    assert find_cases(tmp_path, thick.uid)[0].warnings == ()
+    assert find_cases(tmp_path, thick.uid)[0].others == ()
+
+
 def test_a_scout_in_the_scans_own_series_is_left_out(tmp_path):
     builder = SeriesBuilder()
     scout = SeriesBuilder(
@@ -148,6 +195,30 @@ def test_file_names_and_folders_do_not_matter(tmp_path):
     ct = read_ct(tmp_path)
     np.testing.assert_array_equal(ct.hu, builder.hu)
     assert ct.warnings == ()
+
+
+def test_a_scout_across_the_slices_is_left_out(tmp_path):
+    """It doesn't call itself a localizer: its geometry tells."""
+    builder = SeriesBuilder()
+    scout = SeriesBuilder(orientation=(1, 0, 0, 0, 0, -1), seed=5).datasets[0]
+    scout.SeriesInstanceUID, scout.StudyInstanceUID = builder.uid, builder.datasets[0].StudyInstanceUID
+    builder.write(tmp_path)
+    save(scout, tmp_path / "-scout.dcm")
+    ct = read_ct(tmp_path)
+    assert_same_world(ct, builder)
+    assert any("1 images that lie across the slices" in w for w in ct.warnings)
+
+
+@pytest.mark.parametrize("uid", ["", "1.3.6.1.4.1.14519.5.2.1.9"])
+def test_a_class_that_was_lost_is_told_by_the_files_meta_group(tmp_path, uid):
+    """It was called a secondary capture, which it isn't."""
+    builder = SeriesBuilder()
+    builder.write(tmp_path)
+    for file in tmp_path.iterdir():
+        meta, _, rest = file.read_bytes().rpartition(b"1.2.840.10008.5.1.4.1.1.2\0")
+        assert meta.endswith(b"UI\x1a\0")
+        file.write_bytes(meta + uid.encode().ljust(26, b"\0") + rest)
+    assert_same_world(read_ct(tmp_path), builder)
 
 
 def test_files_without_preamble_are_read(tmp_path):
@@ -329,3 +400,44 @@ def test_importing_io_and_reading_needs_neither_torch_nor_monai():
 
     code = "import sys, monai_lung.io as io; io.read_ct, io.replacing; print({'torch', 'monai'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
+
+
+def test_companions_that_macos_writes_are_no_cases(tmp_path, caplog):
+    """ "._scan.nii.gz" took the name of the case, and failed (MONAI 8305, nnU-Net 240)."""
+    write_nifti(tmp_path / "v" / "scan.nii.gz", body_hu(), np.eye(4))
+    (tmp_path / "v" / "._scan.nii.gz").write_bytes(APPLE_DOUBLE)
+    (tmp_path / "v" / "._odd.nii.gz").write_bytes((tmp_path / "v" / "scan.nii.gz").read_bytes())
+    assert [c.path.name for c in find_cases(tmp_path / "v")] == ["._odd.nii.gz", "scan.nii.gz"]
+    builder = SeriesBuilder()
+    builder.write(tmp_path / "d")
+    for k in range(12):
+        (tmp_path / "d" / f"._{k:04d}.dcm").write_bytes(APPLE_DOUBLE)
+    assert read_ct(tmp_path / "d").warnings == ()
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as archive:
+        archive.writestr("__MACOSX/v/._scan.nii.gz", APPLE_DOUBLE)
+        archive.write(tmp_path / "v" / "scan.nii.gz", "v/scan.nii.gz")
+    assert [c.name for c in find_cases(tmp_path / "mac.zip")] == ["scan"]
+
+
+def test_all_files_of_a_series_are_one_case(tmp_path):
+    """`analyze dicom/*.dcm` made an analysis a file (dcm2niix 840)."""
+    from monai_lung.cli import _Batch, _cases
+
+    first, second = SeriesBuilder(seed=1), SeriesBuilder(seed=2)
+    first.write(tmp_path / "a")
+    second.write(tmp_path / "a", [f"other{k}" for k in range(12)])
+    second.write(tmp_path / "b")
+    write_nifti(tmp_path / "scan.nii.gz", body_hu(), np.eye(4))
+    files = sorted((tmp_path / "a").iterdir())
+    batch = _Batch()
+    assert {c.series.uid for c in _cases(files, None, batch)} == {first.uid, second.uid}
+    repeated = [*files, tmp_path / "a", tmp_path / "scan.nii.gz", tmp_path / "b" / ".." / "scan.nii.gz"]
+    assert [c.series.uid if c.series else c.name for c in _cases(repeated, None, batch)] == [
+        *[c.series.uid for c in _cases(files, None, batch)],
+        "scan",
+    ]
+    assert len(_cases([*files, tmp_path / "b"], None, batch)) == 3, "the same UID in another folder is another case"
+    assert not batch.failed

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from dicom_series import SeriesBuilder, body_hu, save
+from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -29,8 +30,22 @@ def test_compressed_series_decode_exactly(tmp_path, syntax, signed):
     np.testing.assert_array_equal(read_ct(tmp_path).hu, builder.hu)
 
 
+def jpeg_ls(builder, folder):
+    for k, data in enumerate(builder.datasets):
+        data.compress(JPEGLSLossless, generate_instance_uid=False)
+        save(data, folder / f"{k:04d}.dcm")
+    return folder
+
+
+def change_frame(file, change):
+    """Exchange the compressed frame of a file."""
+    data = dcmread(file)
+    data.PixelData = encapsulate([change(next(generate_frames(data.PixelData, number_of_frames=1)))])
+    data.save_as(file)
+
+
 def test_jpeg_lossless_decodes_exactly(tmp_path):
-    """No encoder for it is at hand, so pydicom's decoder stands in for the file's syntax (process 14, SV1)."""
+    """Process 14, SV1, which pydicom has no encoder for."""
     gdcm = pytest.importorskip("gdcm")
     builder = SeriesBuilder(signed=False)
     builder.write(tmp_path / "plain")
@@ -49,6 +64,50 @@ def test_jpeg_lossless_decodes_exactly(tmp_path):
         writer.SetImage(change.GetOutput())
         assert writer.Write()
     np.testing.assert_array_equal(read_ct(tmp_path / "jpeg").hu, builder.hu)
+    for file in sorted((tmp_path / "jpeg").iterdir())[::2]:
+        change_frame(file, lambda frame: frame.rstrip(b"\0") + b"\x4b")
+    np.testing.assert_array_equal(read_ct(tmp_path / "jpeg").hu, builder.hu)
+
+
+@pytest.mark.parametrize("padding", [b"\x4b", b"\xff", b"\0\x01\0", b"\xff\xd8" + b"x" * 300])
+def test_padding_behind_the_end_of_a_frame_is_no_damage(tmp_path, padding):
+    """126 of 247 slices of a real series end in FFD9 and a byte that isn't zero: they were called cut off."""
+    builder = SeriesBuilder(signed=False)
+    folder = jpeg_ls(builder, tmp_path)
+    for file in sorted(folder.iterdir())[::2]:
+        change_frame(file, lambda frame: frame.rstrip(b"\0") + padding)
+    np.testing.assert_array_equal(read_ct(folder).hu, builder.hu)
+
+
+def test_the_end_of_a_picture_within_the_header_is_not_that_of_the_frame(tmp_path):
+    folder = jpeg_ls(SeriesBuilder(signed=False), tmp_path)
+    preview = b"\xff\xe1\x00\x0aEXIF\xff\xd8\xff\xd9"
+    change_frame(folder / "0005.dcm", lambda frame: frame[:2] + preview + frame[2 : len(frame) // 2])
+    with pytest.raises(DecodeError, match=r"0005\.dcm can't be decoded"):
+        read_ct(folder)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_slices_that_are_cut_are_named_and_left_out_on_request(tmp_path, compressed):
+    hu = body_hu(slices=14)
+    hu[:] = np.round(hu[:, :, :1] + 10.0 * np.arange(14))  # linear in z, so that interpolation is exact
+    builder = SeriesBuilder(hu, signed=False)
+    folder = jpeg_ls(builder, tmp_path) if compressed else builder.write(tmp_path)
+    for name in ("0004.dcm", "0005.dcm", "0013.dcm"):
+        if compressed:
+            change_frame(folder / name, lambda frame: frame[: len(frame) // 2])
+        else:
+            (folder / name).write_bytes((folder / name).read_bytes()[:-500])
+    with pytest.raises(
+        DecodeError, match=r"0004.dcm .*3 of 14 slices can't be read \(z = -92.0, -90.0, -74.0 mm\)"
+    ) as e:
+        read_ct(folder)
+    assert "--allow-gaps leaves them out" in str(e.value)
+    ct = read_ct(folder, allow_gaps=True)
+    assert any("3 of 14 slices can't be read and were left out" in w for w in ct.warnings)
+    assert len(ct.slices) == 11
+    clear = (hu > -1024).all(axis=2)
+    np.testing.assert_array_equal(ct.hu[clear], hu[:, :, :13][clear])
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_interleaved_acquisitions_are_told_apart(tmp_path):
     [
         ({"PixelSpacing": [0.8, 0.75]}, "mixes pixel spacings: 1 of 12"),
         ({"ImageOrientationPatient": list(oblique(5, "x"))}, "mixes orientations: 1 of 12"),
-        ({"FrameOfReferenceUID": "1.2.3"}, "mixes frames of reference"),
+        ({"FrameOfReferenceUID": "1.2.3", "ImagePositionPatient": [-15, -30, -92]}, "mixes frames of reference"),
         ({"Rows": 16}, "mixes image sizes: 1 of 12"),
     ],
 )
@@ -296,5 +296,53 @@ def test_rounded_positions_are_no_gap(tmp_path):
 def test_too_many_voxels(tmp_path, monkeypatch):
     monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", 1000)
     SeriesBuilder().write(tmp_path)
-    with pytest.raises(GeometryError, match="15360 voxels, more than 1000"):
+    with pytest.raises(GeometryError, match="15360 voxels, more than 1000: cut it to the chest"):
         read_ct(tmp_path)
+
+
+def halved(builder, ct):
+    """The built volume as it should be read: means of 2 x 2 pixels, each at their middle."""
+    x, y, z = builder.hu.shape
+    world = np.indices((x // 2, y // 2, z)).reshape(3, -1).T * [2, 2, 1] + [0.5, 0.5, 0]
+    at = ct.to_index(world @ builder.affine[:3, :3].T + builder.affine[:3, 3])
+    means = builder.hu.reshape(x // 2, 2, y // 2, 2, z).mean(axis=(1, 3))
+    return at, np.rint(means).ravel()
+
+
+def test_too_many_voxels_are_read_at_half_of_their_resolution(tmp_path, monkeypatch):
+    """1024 x 1024 x 1200 was refused for memory."""
+    builder = SeriesBuilder(body_hu(80, 64, 12), spacing=(0.4, 0.5, 2.0))
+    builder.write(tmp_path)
+    monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", builder.hu.size // 2)
+    ct = read_ct(tmp_path)
+    assert ct.resampled
+    assert any("80 x 64 x 12 voxels are too many" in w for w in ct.warnings)
+    at, means = halved(builder, ct)
+    np.testing.assert_allclose(at, np.rint(at), atol=1e-6)
+    np.testing.assert_array_equal(ct.hu[tuple(np.rint(at).astype(int).T)], means)
+    assert ct.slices[0].shape == (80, 64), "results are mapped back to the stored pixels"
+
+
+def test_half_of_the_resolution_of_a_tilted_series(tmp_path, monkeypatch):
+    ramp = np.add.outer(np.add.outer(np.arange(80) * 3.0, np.arange(64) * 5.0), np.zeros(12)).astype(np.int16) - 500
+    builder = SeriesBuilder(ramp, spacing=(0.4, 0.5, 2.0), shear=(0.0, 0.3, 0.0))
+    builder.write(tmp_path)
+    monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", ramp.size // 2)
+    ct = read_ct(tmp_path)
+    at, means = halved(builder, ct)
+    near = np.rint(at).astype(int)
+    inside = np.all((at[:, :2] > 5) & (at[:, :2] < np.array(ct.hu.shape[:2]) - 6), axis=1)  # of every slice
+    expected = means - (at - near) @ [6.0, 10.0, 0.0]  # the ramp between the middles
+    assert np.abs(ct.hu[tuple(near[inside].T)] - expected[inside]).max() <= 1
+
+
+def test_a_frame_of_reference_for_each_slice(tmp_path):
+    """LIDC-IDRI-0314 as TCIA has it: de-identification gave each slice its own."""
+    builder = SeriesBuilder()
+    for k, data in enumerate(builder.datasets):
+        data.FrameOfReferenceUID = f"1.2.3.{k}"
+    builder.write(tmp_path)
+    ct = read_ct(tmp_path)
+    assert_same_world(ct, builder)
+    assert ct.frame_of_reference_uid == "", "none is that of all slices"
+    assert any("12 frames of reference" in w for w in ct.warnings)

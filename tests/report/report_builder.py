@@ -220,6 +220,7 @@ def advice_of(m: Measurements, person: Person) -> dict[str, Advice]:
     category = "4B" if m.mean_diameter_mm >= 15 else category
     size = {"texture": m.texture, "mean_diameter_mm": round(m.mean_diameter_mm, 1)}
     return {
+        "lung_rads_2022": Advice("Lung-RADS v2022", category, "LDCT in 6 months", "solid, baseline", size),
         "fleischner_2017": Advice(
             "Fleischner 2017",
             None,
@@ -229,7 +230,6 @@ def advice_of(m: Measurements, person: Person) -> dict[str, Advice]:
             missing=("risk",),
             by_risk={"low": "F2", "high": "F3"},
         ),
-        "lung_rads_2022": Advice("Lung-RADS v2022", category, "LDCT in 6 months", "solid, baseline", size),
         "brock": Advice(
             "Brock",
             None,

@@ -141,17 +141,22 @@ def test_a_resampled_result_is_mapped_back_to_the_source_slices(
     assert {number for number, _ in seen} == set(labels)
 
 
-@pytest.mark.parametrize(("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97)])
+@pytest.mark.parametrize(
+    ("layout", "dice"), [(name, 0.9999) for name in UPRIGHT] + [("tilted", 0.97), ("gaps", 0.97), ("too large", 0.96)]
+)
 def test_from_the_files_to_the_seg_the_lungs_keep_their_place(
-    make_report: MakeReport, tmp_path: Path, layout: str, dice: float
+    make_report: MakeReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, dice: float
 ) -> None:
     """Read by `io`, whatever grid it chooses: the phantom's lungs are a function of mm, and so must the SEG be."""
     from report_builder import lung_labels, world_of
 
     from monai_lung.io import read_ct
 
-    written = make_report(0, layout=layout)
+    written = make_report(0, layout="plain" if layout == "too large" else layout)
+    if layout == "too large":
+        monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", written.ct.hu.size // 2)
     ct = read_ct(written.ct.path, allow_gaps=True)
+    assert (ct.hu.shape[0] < written.ct.slices[0].shape[0]) == (layout == "too large")
     labels = lung_labels(world_of(ct.affine_lps, ct.hu.shape))
     seg = saved(replace(written, ct=ct, lungs=Lungs(labels, 1.0, 1.0)), tmp_path)
     by_uid = {s.sop_instance_uid: s for s in written.ct.slices}
@@ -326,6 +331,26 @@ def test_frames_of_a_multi_frame_source_are_referred_to(make_report: MakeReport,
         np.testing.assert_allclose(position, frames[k].affine_lps[:3, 3], atol=1e-6)
 
 
+def test_a_frame_of_reference_for_each_slice_becomes_one(
+    make_report: MakeReport, assert_dicom_valid: Callable, tmp_path: Path
+) -> None:
+    """The SEG lies in one of its own, and refers to the slices by their instances."""
+    from monai_lung.io import read_ct
+
+    def edit(d: Dataset) -> None:
+        d.FrameOfReferenceUID = f"1.2.3.{d.InstanceNumber}"
+
+    written = make_report(1, edit=edit)
+    report = replace(written, ct=read_ct(written.ct.path))
+    seg = saved(report, tmp_path)
+    assert not str(seg.FrameOfReferenceUID).startswith("1.2.3.")
+    assert seg.FrameOfReferenceUID == dicom_seg.build(report).FrameOfReferenceUID
+    np.testing.assert_array_equal(segment_masks(seg, report.ct)[1], report.lungs.labels == 1)
+    instances = {i.ReferencedSOPInstanceUID for i in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert instances == {s.sop_instance_uid for s in written.ct.slices}
+    assert_dicom_valid(tmp_path / "seg.dcm")
+
+
 def test_a_series_without_study_uid(make_report: MakeReport, assert_dicom_valid: Callable, tmp_path: Path) -> None:
     def edit(d: Dataset) -> None:
         del d.StudyInstanceUID
@@ -483,3 +508,67 @@ def test_a_real_feet_first_series(data_dir: Path, tmp_path: Path, assert_dicom_v
         seen[number] += int(frame.sum())
     assert seen == {number: int(mask.sum()) for number, mask in truth.items()}
     assert_dicom_valid(tmp_path / "seg.dcm")
+
+
+def test_each_segment_says_what_colour_it_is_painted_in(make_report: MakeReport, tmp_path: Path) -> None:
+    """OHIF hangs at a segment without one."""
+    from highdicom.color import CIELabColor
+
+    segments = saved(make_report(2), tmp_path).SegmentSequence
+    colours = [CIELabColor.from_dicom_value(s.RecommendedDisplayCIELabValue).to_rgb() for s in segments]
+    expected = [dicom_seg.LUNG_RGB["right"], dicom_seg.LUNG_RGB["left"], *[dicom_seg.NODULE_RGB] * 2]
+    np.testing.assert_allclose(colours, expected, atol=2)
+
+
+def changed_source(report: Report, change: Callable[[Dataset], None]) -> Report:
+    """The report with the headers of its source instances changed."""
+    for source in report.ct.slices:
+        data = pydicom.dcmread(source.path)
+        change(data)
+        data.save_as(source.path)
+    return report
+
+
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "PatientID", "StudyID"])
+def test_identifiers_are_whole_however_long(make_report: MakeReport, tmp_path: Path, keyword: str) -> None:
+    """The first 16 characters of an accession number are another order's, the first 64 of an ID another patient's."""
+    number = "A" * 80 + "-1"
+
+    def change(data: Dataset) -> None:
+        data._dict.pop(pydicom.tag.Tag(keyword), None)
+        with pydicom.config.disable_value_validation():
+            setattr(data, keyword, number)
+
+    report = changed_source(make_report(1), change)
+    seg = saved(report, tmp_path)
+    assert seg[keyword].value == number
+    sr = pydicom.dcmread(dicom_sr.write(report, tmp_path / "sr.dcm", tmp_path / "seg.dcm"))
+    assert sr[keyword].value == number
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("张三".encode("gbk"), ""),
+        ("Иванов".encode("cp1251"), ""),
+        ("山田^太郎".encode("shift_jis"), ""),
+        ("Müller^José".encode("latin-1"), "Müller^José"),
+        ("Müller^José".encode(), "Müller^José"),
+        ("张三".encode(), "张三"),
+    ],
+)
+def test_a_name_without_a_declared_character_set(
+    make_report: MakeReport, tmp_path: Path, caplog: pytest.LogCaptureFixture, raw: bytes, name: str
+) -> None:
+    """What would come out as another name stays empty, with a word that doesn't quote it."""
+    placeholder = b"N" * (len(raw) + len(raw) % 2)
+
+    def change(data: Dataset) -> None:
+        data.pop("SpecificCharacterSet", None)
+        data.PatientName = placeholder.decode()
+
+    report = changed_source(make_report(1), change)
+    for source in report.ct.slices:
+        source.path.write_bytes(source.path.read_bytes().replace(placeholder, raw.ljust(len(placeholder))))
+    assert str(saved(report, tmp_path).PatientName) == name
+    assert ("PatientName has no declared character set and can't be read" in caplog.text) is (not name)

@@ -61,7 +61,12 @@ def test_a_group_for_each_nodule(make_report: MakeReport, tmp_path: Path) -> Non
         assert found["Maximum 3D Diameter of a Mesh"] == (round(m.max_diameter_3d_mm, 2), "mm")
         assert found["Mean Attenuation Coefficient"] == (round(m.mean_hu, 2), "[hnsf'U]")
         probability = nodule.rating.malignancy_probability
-        assert found["Probability of cancer"] == (round(100 * probability, 2), "%")
+        assert "Probability of cancer" not in found  # no pathology went into it
+        suspicion = found["Probability that readers of the image suspect malignancy"]
+        assert suspicion == (round(100 * probability), "%")
+        low, high = (round(100 * p) for p in nodule.rating.malignancy_interval)
+        assert found["Suspicion, lower end of its 90 % interval"] == (low, "%")
+        assert found["Suspicion, upper end of its 90 % interval"] == (high, "%")
         assert group.tracking_uid == nodule.tracking_uid
         assert group.finding_type == dictionary.SCT.Nodule
         assert group.finding_category == dictionary.SCT.MorphologicallyAbnormalStructure

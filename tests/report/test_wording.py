@@ -13,11 +13,11 @@ from monai_lung.report import wording
 @pytest.mark.parametrize(
     ("rating", "said"),
     [
-        (Rating(1.0, 0.4321, (0.3, 0.6)), "43 % (30–60 %)"),
+        (Rating(1.0, 0.4321, (0.3, 0.6)), "43 % (30 to 60 %)"),
         (Rating(1.0, 0.999, (0.74, 1.0)), "> 95 % (74 to > 95 %)"),
         (Rating(1.0, 1.0, (0.99, 1.0)), "> 95 % (> 95 %)"),
         (Rating(1.0, 0.004, (0.0, 0.05)), "< 1 % (< 1 to 5 %)"),
-        (Rating(1.0, 0.061, (0.06, 0.52)), "6 % (6–52 %)"),
+        (Rating(1.0, 0.061, (0.06, 0.52)), "6 % (6 to 52 %)"),
     ],
 )
 def test_no_probability_is_certain(rating, said):

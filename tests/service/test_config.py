@@ -40,6 +40,27 @@ def test_a_short_file_is_enough(tmp_path: Path) -> None:
     assert [d.name for d in config.destination] == ["pacs", "web"]
 
 
+def test_key_images_and_the_patients_name_only_where_asked_for(tmp_path: Path) -> None:
+    plain = read_config(written(tmp_path, GOOD))
+    assert plain.destination[0].objects == ("seg", "sr", "report")
+    assert plain.analysis.report_shows == ()
+    text = GOOD + 'objects = ["sr", "key"]\n[analysis]\nreport_shows = ["name", "id"]\n'
+    asked = read_config(written(tmp_path, text))
+    assert asked.destination[0].objects == ("sr", "key")
+    assert asked.analysis.report_shows == ("name", "id")
+
+
+def test_a_folder_of_objects_is_sent_file_by_file(tmp_path: Path) -> None:
+    from monai_lung.service.jobs import _files
+
+    (tmp_path / "key_images").mkdir()
+    assert _files(tmp_path, "key_images") == [], "no nodule, nothing to send"
+    for name in ("nodule-2.dcm", "nodule-1.dcm"):
+        (tmp_path / "key_images" / name).touch()
+    assert _files(tmp_path, "key_images") == ["key_images/nodule-1.dcm", "key_images/nodule-2.dcm"]
+    assert _files(tmp_path, "sr.dcm") == ["sr.dcm"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -61,6 +82,7 @@ def test_a_short_file_is_enough(tmp_path: Path) -> None:
         (("", '[[destination]]\nname = "w"\nurl = "ftp://x"'), r"destination\[1\]\.url: must look like https"),
         (("", '[[destination]]\nname = "pacs"\nurl = "https://x/y"'), r"destination\.name: must differ"),
         (("", '[analysis]\ndevice = "tpu"'), r"analysis\.device: must be one of auto, cpu, cuda, not 'tpu'"),
+        (("", '[analysis]\nreport_shows = ["name", "address"]'), r"analysis\.report_shows: must be of name, id"),
         (("", "[analysis]\nattempts = 0"), r"analysis\.attempts: must be 1 or more"),
         (("", "[dicom]\nquiet_s = 0"), r"dicom\.quiet_s: must be more than 0"),
         (("", '[dicom]\naddress = "localhost"'), r"dicom\.address: 'localhost' is no IP address"),

@@ -118,6 +118,59 @@ def test_one_lung_missing(torso, missing):
     assert any(f"No {missing} lung" in warning for warning in lungs.warnings)
 
 
+@pytest.mark.parametrize(
+    "torso",
+    [
+        pytest.param(Torso(lung_hu=-1000, lung_noise_hu=15), id="air"),
+        pytest.param(Torso(lung_hu=-1024, lung_noise_hu=1), id="the lowest value"),
+    ],
+)
+def test_lungs_of_air_as_a_phantom_has_them(torso):
+    sample, lungs = segment(torso)
+    assert_sides(sample, lungs)
+    assert any("as those of a phantom do" in warning for warning in lungs.warnings)
+
+
+def test_gas_alone_makes_no_phantom():
+    """Distended bowel and stomach on both sides of the spine, up to 90 mm wide, and no lung."""
+    gas = (((75.0, -10.0, -60.0), 90.0), ((-70.0, -10.0, -60.0), 90.0), ((-60.0, 0.0, 60.0), 80.0))
+    with pytest.raises(LungsNotFoundError):
+        segment(Torso(right=False, left=False, gas=gas))
+
+
+def changed(where, value: int) -> tuple[Scan, Lungs]:
+    """The plain torso with the part of its right lung for which `where` (x, y, z in mm) holds filled with a value."""
+    sample = scan(Torso(), *grid(spacing_mm=COARSE))
+    part = (sample.truth == RIGHT) & np.broadcast_to(where(*sample.world), sample.hu.shape)
+    hu = np.where(part, value, sample.hu).astype(np.int16)
+    return sample, segment_lungs(hu, sample.affine_lps)
+
+
+@pytest.mark.parametrize(
+    ("where", "least_ml"),
+    [
+        pytest.param(lambda x, y, z: y < -40, 350, id="in front of a supine patient's lung"),
+        pytest.param(lambda x, y, z: y < 35, 1800, id="over most of the lung"),
+        pytest.param(lambda x, y, z: x < -30, 2200, id="with the lung collapsed to the hilum"),
+    ],
+)
+def test_free_air_belongs_to_the_mask_and_is_mentioned(where, least_ml):
+    sample, lungs = changed(where, -1000)
+    assert_sides(sample, lungs)
+    (warning,) = lungs.warnings
+    assert warning.startswith("The right lung's mask holds ")
+    assert "pneumothorax" in warning
+    assert int(warning.split()[5]) >= least_ml
+
+
+def test_a_collapsed_part_is_left_out_and_the_small_lung_mentioned():
+    sample, lungs = changed(lambda x, y, z: z > 0, 40)
+    solid = (sample.truth == RIGHT) & np.broadcast_to(sample.world[2] > 12, sample.hu.shape)
+    assert lungs.labels[solid].mean() < 0.05
+    (warning,) = lungs.warnings
+    assert warning.startswith("The right lung is much smaller than the left one (")
+
+
 @pytest.mark.parametrize("width", [(-100.0, 100.0), (-125.0, 0.0)])
 def test_field_of_view_that_cuts_the_chest(width):
     sample, lungs = segment(Torso(), low=(width[0], -85.0, -190.0), high=(width[1], 95.0, 160.0))

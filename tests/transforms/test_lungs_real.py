@@ -69,3 +69,23 @@ def test_two_kernels_of_one_acquisition_agree(data_dir: Path):
     middle_of_mass_mm = (41.3, 201.6, -204.0)  # 60 mm wide, hangs on chest wall and mediastinum
     for ct, lungs in zip(scans, (soft, sharp), strict=True):
         assert lungs.labels[tuple(np.rint(ct.to_index(middle_of_mass_mm)).astype(int))] == 2
+
+
+EMPHYSEMA = ("QIN-LSC-0003", "QIN-LSC-0009")
+
+
+@pytest.mark.slow
+def test_whole_chests_with_disease(data_dir: Path):
+    """Looked at one by one: the mask is what holds air; what it leaves out is said."""
+    for folder in sorted(p for p in (data_dir / "lungs").iterdir() if p.is_dir()):
+        ct = read_ct(folder)
+        lungs = segment_lungs(ct.hu, ct.affine_lps)
+        if folder.name == "LIDC-IDRI-0314":  # its upper right lobe holds no air
+            assert lungs.right_ml == pytest.approx(949, rel=0.03)
+            assert lungs.left_ml == pytest.approx(1934, rel=0.03)
+            assert [w for w in lungs.warnings if "right lung is much smaller" in w]
+        else:
+            assert min(lungs.right_ml, lungs.left_ml) > 1000, folder.name
+            assert not [w for w in lungs.warnings if "much smaller" in w], folder.name
+        if folder.name in EMPHYSEMA:
+            assert lungs.right_ml + lungs.left_ml > 6500

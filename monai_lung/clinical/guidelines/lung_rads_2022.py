@@ -108,7 +108,9 @@ def lung_rads_2022(
     if low[0] == high[0]:
         category, rule = low[:2] if low[1] == high[1] else (low[0], f"{low[1]} or {high[1]}")
         text = " ".join((MANAGEMENT[category], *notes))
-        return Advice("lung_rads_2022", category, text, rule, inputs, (), modifier, label=category, notes=notes)
+        return Advice(
+            "lung_rads_2022", category, text, rule, inputs, (), modifier, label=category + modifier, notes=notes
+        )
     by_part = {"smallest solid part": low[0], "largest solid part": high[0]}
     text = " ".join(f"{name}: {MANAGEMENT[category]}" for name, category in by_part.items())
     rule = f"{low[1]} or {high[1]}"

@@ -82,8 +82,8 @@
     view.querySelector(".axes").classList.toggle("away", index !== Number(start));
     const axis = { sagittal: 0, coronal: 1, axial: 2 }[plane];
     const mm = (data.first[axis] + index * data.spacing).toFixed(1).replace("-", "\u2212");
-    const image = plane === "axial" && data.images.length ? `image ${data.images[index]}, ` : "";
-    const text = `${image}${"xyz"[axis]} ${mm} mm`;
+    const named = plane === "axial" && data.images.length ? `image ${data.images[index]}, ` : "";
+    const text = `${named}${"xyz"[axis]} ${mm} mm`;
     view.querySelector("output").textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }
@@ -242,8 +242,10 @@
       decisions.keep();
       showDecisions();
     });
-  decisions.restore();
-  showDecisions();
+  if (main.dataset.result) {
+    decisions.restore();
+    showDecisions();
+  }
 
   for (const hidden of all(".tools, .decide, .copying, .keys")) hidden.hidden = false;
   addEventListener("scroll", () => { pageScrolled = performance.now(); }, { passive: true });

@@ -191,7 +191,7 @@ def _examined(report: Report) -> list[tuple[str, str]]:
             lines.append(("Kernel", ct.series.kernel))
         lines.append(("Series instance UID", ct.series.uid))
     if ct.resampled:
-        lines.append(("Grid", "resampled: the stored slices are tilted or have gaps"))
+        lines.append(("Grid", "resampled: the stored slices are tilted, have gaps, or are too large"))
     right, left = report.lungs.right_ml, report.lungs.left_ml
     return [*lines, ("Lungs", f"right {right:.0f} ml, left {left:.0f} ml")]
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from monai_lung.report.findings import NOTICE
 from monai_lung.report.html.render import render
 from monai_lung.report.ranking import case_rank, ranked_rows
-from monai_lung.report.wording import GUIDELINE_TITLES, likely, number
+from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
 
 if TYPE_CHECKING:
     from monai_lung.report.table import Case, Summary
@@ -72,6 +72,12 @@ def _urgency(case: Case) -> tuple[Any, ...]:
     return (*case_rank(case.findings or {}), case.name)
 
 
+def _in_short(nodule: Mapping[str, Any]) -> str:
+    """Place, size and texture."""
+    place = f"{nodule['side']} {nodule['third']}" if nodule["side"] else "place unknown"
+    return f"{place}, {number(nodule['mean_diameter_mm'])} mm {nodule['texture']}"
+
+
 def _row(case: Case, page: Path) -> Row:
     """Date, categories, the nodule that decides, its change, the highest probability, nodules, warnings."""
     content = case.findings or {}
@@ -82,9 +88,9 @@ def _row(case: Case, page: Path) -> Row:
         source["study_date"] or "",
         _given(content, "lung_rads_2022"),
         _given(content, "fleischner_2017"),
-        f"{first['side']} {first['third']}, {number(first['mean_diameter_mm'])} mm {first['texture']}" if first else "",
+        _in_short(first) if first else "",
         ((first or {}).get("growth") or {}).get("status", ""),
-        "" if highest is None else likely(highest),
+        "" if highest is None else percent(highest),
         str(len(nodules)),
         str(len(source["warnings"]) or ""),
     )

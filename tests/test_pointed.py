@@ -1,0 +1,210 @@
+"""Nodules that somebody points at, and outlines that somebody has: measured and rated, with or without lungs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_lung.analysis import write
+from monai_lung.cli import run
+from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.io import write_nifti
+from monai_lung.io.masks import read_outlines
+from monai_lung.model import CT, OperatingPoint, Point, Rating, Report
+from monai_lung.pointed import Pointing, _doubts
+from monai_lung.report.findings import to_dict, validate
+
+AFFINE = np.array([[0.7, 0, 0, -30], [0, 0.7, 0, -30], [0, 0, 1.25, -35], [0, 0, 0, 1.0]])
+SPHERES: tuple[tuple[Point, float], ...] = (((-12.0, 2.0, 3.0), 12.0), ((14.0, -6.0, -8.0), 8.0))
+"""Centre in LPS mm and diameter."""
+
+
+def sphere(center: Point, diameter_mm: float, scale: int = 1) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, (86, 86, 56)), indexing="ij"), -1)
+    return np.linalg.norm(index @ AFFINE[:3, :3].T + AFFINE[:3, 3] - center, axis=-1) <= diameter_mm / 2
+
+
+@pytest.fixture(scope="module")
+def crop() -> CT:
+    """A piece of lung with two spheres of soft tissue, too small to be a chest."""
+    rng = np.random.default_rng(0)
+    hu = rng.normal(-860, 20, (86, 86, 56))
+    for center, diameter in SPHERES:
+        hu = np.where(sphere(center, diameter), rng.normal(30, 20, hu.shape), hu)
+    return CT(hu, AFFINE, "crop")
+
+
+@pytest.fixture(scope="module")
+def pointing() -> Pointing:
+    return Pointing()
+
+
+@pytest.fixture(scope="module")
+def clicked(crop: CT, pointing: Pointing) -> Report:
+    beside = np.add(SPHERES[0][0], (3.5, 0, 0)).tolist()
+    bad = [(500.0, 0, 0), (0.0, 25.0, 25.0)]
+    return pointing.at(crop, [SPHERES[0][0], SPHERES[1][0], *bad, tuple(beside)])
+
+
+def test_points_give_outlines_measurements_ratings_and_advice(clicked: Report) -> None:
+    assert len(clicked.nodules) == 2  # the last point lies in the first nodule
+    for nodule, (center, diameter) in zip(clicked.nodules, SPHERES, strict=True):
+        m = nodule.measurements
+        assert np.linalg.norm(np.subtract(m.center_mm, center)) < 1
+        assert abs(m.equivalent_diameter_mm - diameter) < 1
+        low, high = nodule.rating.malignancy_interval
+        assert 0 <= low <= nodule.rating.malignancy_probability <= high <= 1
+        assert nodule.guidelines["lung_rads_2022"].category
+
+
+def test_points_without_a_nodule_are_named_and_the_rest_goes_on(clicked: Report) -> None:
+    warnings = [text for text in clicked.warnings if text.startswith("Point")]
+    assert [text.split(" (")[0] for text in warnings] == ["Point 3", "Point 4"]
+    assert "outside the CT" in warnings[0]
+    assert "lung or air" in warnings[1]
+
+
+def test_without_lungs_their_part_is_unknown_and_every_file_can_be_written(clicked: Report, tmp_path: Path) -> None:
+    assert any("No lungs were found" in text for text in clicked.warnings)
+    m = clicked.nodules[0].measurements
+    assert (m.side, m.third, m.pleura_distance_mm) == (None, None, None)
+    validate(to_dict(clicked))
+    folder = write(clicked, tmp_path, "all")
+    assert {"findings.json", "nodules.nii.gz", "report.html", "figure.png", "nodules.csv"} <= {
+        p.name for p in folder.iterdir()
+    }
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "None" not in page
+    assert "place in the lungs unknown" in page
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def test_a_point_anywhere_in_a_nodule_gives_the_same_outline(crop: CT, pointing: Pointing) -> None:
+    center, diameter = SPHERES[0]
+    masks = [
+        pointing.at(crop, [tuple(np.add(center, np.multiply(way, 0.4 * diameter)))]).nodule_labels() > 0
+        for way in ((0, 0, 0), (1, 0, 0), (0, -1, 0), (0, 0, 1))
+    ]
+    assert min(dice(masks[0], other) for other in masks[1:]) >= 0.95
+
+
+def test_no_nodule_at_any_point_is_one_clear_line(crop: CT, pointing: Pointing) -> None:
+    with pytest.raises(InputError, match=r"no nodule at any of 1 points. Point 1 .*outside the CT") as caught:
+        pointing.at(crop, [(500.0, 0.0, 0.0)])
+    assert "\n" not in str(caught.value)
+
+
+def test_ten_thousand_candidates_are_one_call(crop: CT, pointing: Pointing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beside the CT cost nothing, and each is named."""
+    points = [(500.0 + n, 0.0, 0.0) for n in range(9_999)] + [SPHERES[1][0]]
+    report = pointing.at(crop, points)
+    assert len(report.nodules) == 1
+    assert sum(text.startswith("Point") for text in report.warnings) == 9_999
+
+
+@pytest.fixture
+def volume(crop: CT, tmp_path: Path) -> Path:
+    write_nifti(tmp_path / "crop.nii.gz", crop.hu, AFFINE)
+    return tmp_path / "crop.nii.gz"
+
+
+def test_the_command_writes_the_same_reports(volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["measure", str(volume), "--points", "-12,2,3; 900,0,0", "-o", str(tmp_path / "out"), "--age", "61"]
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "1 nodule" in said
+    assert "Point 2 (900.0, 0.0, 0.0): it lies outside the CT" in " ".join(said.split())
+    content = json.loads((tmp_path / "out" / "crop" / "findings.json").read_text())
+    assert content["person"]["age"] == 61
+    assert run(["measure", str(volume), "--points", "26,46,30", "--index", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["folder"] is None
+    assert shown["findings"]["nodules"][0]["volume_mm3"] == content["nodules"][0]["volume_mm3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "either --points or --mask"),
+        (["--points", "1,2,3", "--mask", "m.nii.gz"], 2, "either --points or --mask"),
+        (["--points", "1,2"], 2, "three numbers"),
+        (["--points", "1,2,3", "--format", "json"], 2, "add -o OUT"),
+        (["--mask", "/no/such/mask.nii.gz"], 2, "no such file"),
+        (["--points", "900,0,0"], 1, "no nodule at any of 1 points"),
+    ],
+)
+def test_wrong_calls_are_one_line(
+    volume: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, says: str
+) -> None:
+    assert run(["measure", str(volume), *words]) == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line
+
+
+def test_a_mask_is_measured_and_rated(crop: CT, pointing: Pointing, tmp_path: Path) -> None:
+    labels = np.zeros(crop.hu.shape, np.uint8)
+    for value, (center, diameter) in zip((7, 3), SPHERES, strict=True):
+        labels[sphere(center, diameter)] = value
+    write_nifti(tmp_path / "m.nii.gz", labels, AFFINE)
+    report = pointing.inside(crop, tmp_path / "m.nii.gz")
+    assert [round(n.measurements.equivalent_diameter_mm) for n in report.nodules] == [12, 8]
+    np.testing.assert_array_equal(report.nodule_labels() > 0, labels > 0)
+
+
+def test_masks_in_another_order_of_voxels_or_of_a_part_are_the_same(crop: CT, tmp_path: Path) -> None:
+    mask = sphere(*SPHERES[0])
+    (whole,) = read_outlines(mask, crop)
+    flipped = AFFINE @ np.array([[-1, 0, 0, 85], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    write_nifti(tmp_path / "flipped.nii.gz", mask[::-1].astype(np.uint8), flipped)
+    part = AFFINE.copy()
+    part[:3, 3] = (AFFINE @ (10, 10, 10, 1))[:3]
+    write_nifti(tmp_path / "part.nii.gz", mask[10:, 10:, 10:].astype(np.uint8), part)
+    for name in ("flipped", "part"):
+        (outline,) = read_outlines(tmp_path / f"{name}.nii.gz", crop)
+        assert outline.offset == whole.offset
+        np.testing.assert_array_equal(outline.mask, whole.mask)
+
+
+def test_a_mask_of_one_value_has_a_nodule_in_each_part(crop: CT) -> None:
+    both = sphere(*SPHERES[0]) | sphere(*SPHERES[1])
+    assert len(read_outlines(both, crop)) == 2
+
+
+def test_a_mask_that_is_not_of_this_ct_is_refused(crop: CT, tmp_path: Path) -> None:
+    mask = sphere(*SPHERES[0]).astype(np.uint8)
+    write_nifti(tmp_path / "coarse.nii.gz", mask[::2, ::2, ::2], AFFINE @ np.diag([2, 2, 2, 1.0]))
+    write_nifti(tmp_path / "moved.nii.gz", mask, AFFINE + np.array([[0, 0, 0, 0.3]] + [[0, 0, 0, 0]] * 3))
+    write_nifti(tmp_path / "far.nii.gz", mask, AFFINE + np.array([[0, 0, 0, 70.0]] + [[0, 0, 0, 0]] * 3))
+    write_nifti(tmp_path / "empty.nii.gz", mask * 0, AFFINE)
+    for name, words in (
+        ("coarse", r"other voxels \(1.40 x 1.40 x 2.50 mm\) than the CT \(0.70"),
+        ("moved", "other voxels"),
+        ("far", "goes beyond the CT"),
+        ("empty", "is empty"),
+    ):
+        with pytest.raises(MaskError, match=words):
+            read_outlines(tmp_path / f"{name}.nii.gz", crop)
+    with pytest.raises(MaskError, match="other grids"):
+        read_outlines(mask[1:], crop)
+    with pytest.raises(UsageError, match="no such file"):
+        read_outlines(tmp_path / "none.nii.gz", crop)
+
+
+def test_a_one_slice_mask_is_said_to_be_one(crop: CT, pointing: Pointing) -> None:
+    mask = sphere(*SPHERES[0])
+    mask[..., :30], mask[..., 31:] = False, False
+    report = pointing.inside(crop, mask)
+    assert any("Nodule 1 is outlined on one slice alone" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(("probability", "said"), [(0.05, True), (0.9, False)])
+def test_what_the_network_would_not_call_a_nodule_is_said(crop: CT, probability: float, said: bool) -> None:
+    (outline,) = read_outlines(sphere(*SPHERES[0]), crop)
+    doubts = _doubts(1, (outline, None, Rating(probability, 0.5, (0.2, 0.8))), crop, OperatingPoint("standard", 0.3))
+    assert any("Nodule 1 would not have been reported" in text for text in doubts) is said
