@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.extras import require
 from monai_lung.grid import Grid, bounding_box
 from monai_lung.io.paths import shown
 from monai_lung.model import CT, Outline, Seed
-from monai_lung.report.extras import require
 
 _OFF_GRID = 0.1
 """Of a voxel: how far a mask's voxel may lie from the CT's and still be the same."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.extras import require
 from monai_lung.model import Nodule, Report
 from monai_lung.report import wording
 from monai_lung.report.dicom_source import (
@@ -26,7 +27,6 @@ from monai_lung.report.dicom_source import (
     series_uid,
     source_headers,
 )
-from monai_lung.report.extras import require
 from monai_lung.report.key_image import KeyImage, key_image
 from monai_lung.report.ranking import ranked
 from monai_lung.report.views import LUNG_WINDOW_HU, grey

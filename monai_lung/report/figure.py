@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_lung.extras import require
 from monai_lung.model import CT, Nodule, Report
 from monai_lung.report import wording
-from monai_lung.report.extras import require
 from monai_lung.report.findings import NOTICE
 from monai_lung.report.key_image import key_image
 from monai_lung.report.ranking import ranked

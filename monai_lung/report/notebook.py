@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from monai_lung.extras import require
 from monai_lung.model import CT, LPS_RAS, Nodule, Report
 from monai_lung.report import findings, wording
-from monai_lung.report.extras import require
 from monai_lung.report.html.nodule_views import jpeg, nodule_views
 from monai_lung.report.table import nodule_rows
 from monai_lung.report.views import LUNG_WINDOW_HU, Box, grey, picture, sample_ct

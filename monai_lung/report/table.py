@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_lung.errors import InputError, UsageError
+from monai_lung.extras import require
 from monai_lung.model import Report
 from monai_lung.report import findings
-from monai_lung.report.extras import require
 from monai_lung.report.ranking import ranked_rows
 from monai_lung.report.wording import GUIDELINE_TITLES
 

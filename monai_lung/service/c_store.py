@@ -14,7 +14,7 @@ from pynetdicom import AE, build_context
 
 from monai_lung.errors import UsageError
 from monai_lung.service.config import ClientTls, Destination
-from monai_lung.service.send import NotSent, Transport
+from monai_lung.service.transport import NotSent, Transport
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association

@@ -18,7 +18,7 @@ from monai_lung.service.c_store import associate, client_context
 from monai_lung.service.config import Config, Sender
 from monai_lung.service.log import event, reason_of
 from monai_lung.service.queue import Commitment, Queue
-from monai_lung.service.send import NotSent
+from monai_lung.service.transport import NotSent
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association

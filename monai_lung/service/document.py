@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_lung.extras import require
 from monai_lung.io import replacing
 from monai_lung.model import Report
 from monai_lung.report import figure
@@ -27,7 +28,6 @@ from monai_lung.report.dicom_source import (
     series_uid,
     source_headers,
 )
-from monai_lung.report.extras import require
 from monai_lung.report.formats import FORMATS, files_of
 from monai_lung.report.html.page import page as page_text
 from monai_lung.service.config import IDENTIFIERS

@@ -24,7 +24,7 @@ from monai_lung.report import findings
 from monai_lung.service.c_store import associate, client_context
 from monai_lung.service.config import PriorArchive
 from monai_lung.service.log import event, reason_of
-from monai_lung.service.send import NotSent
+from monai_lung.service.transport import NotSent
 
 if TYPE_CHECKING:
     from monai_lung.model import CT

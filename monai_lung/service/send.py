@@ -8,35 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from monai_lung.service.config import Config, Destination
 from monai_lung.service.log import event, reason_of
 from monai_lung.service.metrics import Metrics
 from monai_lung.service.queue import Delivery, Queue
+from monai_lung.service.transport import NotSent, Transport
 
 _POLL_S = 0.2
 _DAY_S = 86400.0
-
-
-class NotSent(Exception):
-    """A destination took an object not; the message says why, and is safe to log."""
-
-
-class Transport(ABC):
-    """A way to a destination."""
-
-    @abstractmethod
-    def send(self, files: Sequence[Path]) -> Iterator[Callable[[], None]]:
-        """For each file, in order, a function that sends it and raises `NotSent` where it isn't taken.
-
-        It ends early where the connection is lost on the way: the rest needs another one.
-
-        Raises:
-            NotSent: the destination can't be reached; holds for all files.
-        """
 
 
 def transport_to(destination: Destination, ae_title: str) -> Transport:

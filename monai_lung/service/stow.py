@@ -15,7 +15,7 @@ from monai_lung.errors import UsageError
 from monai_lung.service.c_store import client_context
 from monai_lung.service.config import ClientTls, Destination
 from monai_lung.service.log import reason_of
-from monai_lung.service.send import NotSent, Transport
+from monai_lung.service.transport import NotSent, Transport
 
 _TIMEOUT_S = 120
 _FAILED = "00081198"

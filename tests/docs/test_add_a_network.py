@@ -85,7 +85,7 @@ def few_steps(line: str, folder: Path) -> list[str]:
     found = re.search(r"configs/(train\w*\.json)", line)
     if not found:
         return []
-    settings = {"epochs": 1, "batch": 2}
+    settings = {"epochs": 2, "batch": 2}  # each second epoch is validated
     settings |= FEW_STEPS.get(found[1]) or FEW_STEPS[f"{folder.name}/{found[1]}"]
     return [word for key, value in settings.items() for word in (f"--recipes#cpu#{key}", str(value))]
 

@@ -25,7 +25,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from monai_lung.service import c_store, stow
-from monai_lung.service.send import NotSent
+from monai_lung.service.transport import NotSent
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

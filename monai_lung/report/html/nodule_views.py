@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.extras import require
 from monai_lung.model import CT, Nodule, Outline, Point
-from monai_lung.report.extras import require
 from monai_lung.report.key_image import KeyImage
 from monai_lung.report.views import (
     EDGES,

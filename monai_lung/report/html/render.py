@@ -8,7 +8,7 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from monai_lung.report.extras import require
+from monai_lung.extras import require
 
 if TYPE_CHECKING:
     from jinja2 import Environment
