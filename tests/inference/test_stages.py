@@ -310,5 +310,5 @@ def test_of_outlines_as_sure_the_larger_stays() -> None:
 
 def test_only_copies_of_each_other_are_dropped_before_the_rating() -> None:
     ct, _ = two_lungs((2.0, 2.0, 2.0))
-    whole, copy, part = ball(ct, (-40, 0, 0), 12), ball(ct, (-40, 0, 1), 12, 0.8), ball(ct, (-40, 0, 6), 6)
+    whole, copy, part = ball(ct, (-40, 0, 0), 12), ball(ct, (-40, 0, 0), 11.5, 0.8), ball(ct, (-40, 0, 6), 6)
     assert [id(o) for o in without_copies([part, copy, whole], ct)] == [id(part), id(whole)]
