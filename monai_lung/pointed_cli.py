@@ -11,7 +11,7 @@ import click
 from monai_lung.cli_options import person_from, person_options
 from monai_lung.errors import UsageError
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
-from monai_lung.terminal import GivenPath, report_text
+from monai_lung.terminal import GivenPath, bundle_options, report_text
 
 if TYPE_CHECKING:
     from monai_lung.model import Report
@@ -31,6 +31,7 @@ _PATH = GivenPath(path_type=Path)
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
 @person_options
+@bundle_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 def measure(
     ct: Path,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ignite.engine import Engine, Events
 from monai.config import KeysCollection
 from monai.transforms import LoadImaged, MapTransform, Transform
 from torch import nn
 
-from monai_lung.advice import split
+from monai_lung.advice import Leads, split
 from monai_lung.analysis import Analyzer, Options, described, measured_nodules, write
 from monai_lung.definitions import settings
+from monai_lung.errors import UsageError
 from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater
 from monai_lung.io.paths import check_exists
@@ -110,10 +111,11 @@ class ReportNodulesd(Transform):
         prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.
         allow_other_patient: compare with the prior even if it's another patient's.
         sensitivity: high, standard or low: from which confidence on findings are reported.
+        guideline: which one is shown first: lung-rads or fleischner; None goes by the context.
         allow_gaps: interpolate missing slices of the prior rather than refuse them.
 
     Raises:
-        UsageError: a field of the person is unknown, or the prior isn't there.
+        UsageError: a field of the person or the guideline is unknown, or the prior isn't there.
     """
 
     def __init__(
@@ -126,17 +128,21 @@ class ReportNodulesd(Transform):
         prior: Path | str = "",
         allow_other_patient: bool = False,
         sensitivity: Sensitivity = "standard",
+        guideline: Leads | None = None,
         allow_gaps: bool = False,
     ) -> None:
         self.key, self.output_key = key, output_key
         if prior:
             check_exists(Path(prior))
+        if guideline not in (None, *get_args(Leads)):
+            raise UsageError(f"guideline {guideline!r}: choose among {', '.join(get_args(Leads))}")
         earlier = Path(prior) if prior else None
         options = Options(
             person=make_person(person or {}),
             prior=earlier,
             allow_other_patient=allow_other_patient,
             sensitivity=sensitivity,
+            guideline=guideline,
             allow_gaps=allow_gaps,
         )
         self.analyzer = Analyzer(options, networks)
