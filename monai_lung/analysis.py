@@ -316,11 +316,16 @@ def described(ct: CT, lungs: Lungs) -> Lungs:
 def measured_nodules(
     ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], least: float
 ) -> Found:
-    """The outlines that may be nodules, measured: `SMALLEST_MM` or more across, a probability of `least` or more."""
-    from monai_lung.clinical.measurements import measure
+    """The outlines that may be nodules, measured: `SMALLEST_MM` or more across, a probability of `least` or more.
 
-    rated = zip(outlines, ratings, strict=True)
-    rows = [(o, measure(o, ct, lungs), r) for o, r in rated if r.nodule_probability >= least]
+    Of doubles the one that is more surely a nodule stays.
+    """
+    from monai_lung.clinical.measurements import measure
+    from monai_lung.inference.delineate import without_doubles
+
+    likely = [(o, r) for o, r in zip(outlines, ratings, strict=True) if r.nodule_probability >= least]
+    single = without_doubles([o for o, _ in likely], ct, confidence=[r.nodule_probability for _, r in likely])
+    rows = [(o, measure(o, ct, lungs), r) for o, r in likely if any(o is kept for kept in single)]
     rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
     rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
     return Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))

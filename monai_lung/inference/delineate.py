@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cc3d
 import numpy as np
@@ -34,16 +34,16 @@ _BATCH = 8
 def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator, lungs: Lungs | None = None) -> list[Outline]:
     """The outline of each seed that has one, in the seeds' order, without doubles.
 
-    With `lungs` what lies outside of them is dropped (`within_lungs`) before doubles are compared: a large outline that
-    isn't of a lung must not take a nodule's place and then go itself.
+    With `lungs` what lies outside of them is dropped (`within_lungs`), and of the rest only copies of each other: which
+    of two doubles is the nodule is for the rating to say (`without_doubles`).
 
     A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, around the middle of
     what was seen of it, up to four times: until a mass of 15 cm fits.
     """
     outlines = [o for o in delineate_each(ct, seeds, networks) if o is not None]
-    if lungs is not None:
-        outlines = within_lungs(outlines, ct, lungs)
-    return without_doubles(outlines, ct)
+    if lungs is None:
+        return without_doubles(outlines, ct)
+    return without_copies(within_lungs(outlines, ct, lungs), ct)
 
 
 def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline | None]:
@@ -170,19 +170,51 @@ def _distance_mm(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArr
     return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing))
 
 
-def without_doubles(outlines: Sequence[Outline], ct: CT, overlap: float = 0.3) -> list[Outline]:
-    """`outlines` without doubles: of two that share more than `overlap` of the smaller one, the larger stays.
+SAME = 0.7
+"""Share of the larger of two outlines that both have in common, from which on they are copies of each other."""
+SHARED = 0.3
+"""Share of the smaller of two outlines that both have in common, from which on they are doubles."""
 
-    Of two of one size the one with the higher score stays, so that no result depends on the order of seeds. The order
-    of those that stay is kept.
+
+def without_copies(outlines: Sequence[Outline], ct: CT) -> list[Outline]:
+    """`outlines` without those that are nearly another one. The order of those that stay is kept."""
+    return _without(outlines, ct, lambda shared, own, other: shared > SAME * max(own, other), _by_size(outlines))
+
+
+def without_doubles(
+    outlines: Sequence[Outline], ct: CT, overlap: float = SHARED, confidence: Sequence[float] | None = None
+) -> list[Outline]:
+    """`outlines` without doubles: of two that share more than `overlap` of the smaller one, one stays.
+
+    It's the larger, or where `confidence` (0...1) is given the one that is more surely a nodule, by fifths: a vessel's
+    outline that holds a nodule must not take its place. Of two of one size the one with the higher score stays, so that
+    no result depends on the order of seeds. The order of those that stay is kept.
     """
+    order = _by_size(outlines)
+    if confidence is not None:
+        sure = [round(5 * c) for c in confidence]
+        order.sort(key=lambda n: -sure[n])  # stable: the larger stays first among those as sure
+    return _without(outlines, ct, lambda shared, own, other: shared > overlap * min(own, other), order)
+
+
+def _by_size(outlines: Sequence[Outline]) -> list[int]:
+    """Places of the outlines, largest first."""
+    sizes = [int(o.mask.sum()) for o in outlines]
+    return sorted(range(len(outlines)), key=lambda n: (-sizes[n], -outlines[n].seed.score, outlines[n].offset))
+
+
+def _without(
+    outlines: Sequence[Outline], ct: CT, gives_way: Callable[[int, int, int], bool], order: Sequence[int]
+) -> list[Outline]:
+    """Those of `outlines` that, taken in `order`, don't give way to one before: voxels shared, own and the other's."""
     owner = np.full(ct.hu.shape, -1, np.int32)
     sizes = [int(o.mask.sum()) for o in outlines]
     kept = set()
-    for n in sorted(range(len(outlines)), key=lambda n: (-sizes[n], -outlines[n].seed.score, outlines[n].offset)):
+    for n in order:
         here = owner[outlines[n].box][outlines[n].mask]
-        others = np.bincount(here[here >= 0]) if (here >= 0).any() else np.zeros(1, int)
-        if others.max() <= overlap * sizes[n]:
-            owner[outlines[n].box][outlines[n].mask] = n
+        others, shared = np.unique(here[here >= 0], return_counts=True)
+        if not any(gives_way(int(s), sizes[n], sizes[m]) for m, s in zip(others, shared, strict=True)):
+            free = outlines[n].mask & (owner[outlines[n].box] < 0)
+            owner[outlines[n].box][free] = n
             kept.add(n)
     return [o for n, o in enumerate(outlines) if n in kept]

@@ -15,7 +15,7 @@ from monai.transforms import MapTransform, Transform
 from torch import Tensor, nn
 
 from monai_lung.definitions import settings
-from monai_lung.inference.delineate import delineate_each, within_lungs, without_doubles
+from monai_lung.inference.delineate import SHARED, delineate_each, within_lungs, without_copies, without_doubles
 from monai_lung.inference.networks import Delineator
 from monai_lung.labels import center_seed, label_map
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
@@ -106,6 +106,7 @@ class DropDoublesd(MapTransform):
         keys: of lists of outlines.
         image_key: of the CT (1, X, Y, Z), a MetaTensor.
         overlap: 0...1.
+        copies_only: leave out only what is nearly another outline, where a rating follows that tells which is a nodule.
 
     >>> from monai_lung.model import Outline, Seed
     >>> block = np.ones((2, 2, 2), bool)
@@ -115,16 +116,21 @@ class DropDoublesd(MapTransform):
     1
     """
 
-    def __init__(self, keys: KeysCollection, image_key: str = "ct", overlap: float = 0.3) -> None:
+    def __init__(
+        self, keys: KeysCollection, image_key: str = "ct", overlap: float = SHARED, *, copies_only: bool = False
+    ) -> None:
         super().__init__(keys)
-        self.image_key, self.overlap = image_key, overlap
+        self.image_key, self.overlap, self.copies_only = image_key, overlap, copies_only
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Fewer outlines, in their order."""
         items = dict(data)
         ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
         for key in self.key_iterator(items):
-            items[key] = without_doubles(items[key], ct, self.overlap)
+            if self.copies_only:
+                items[key] = without_copies(items[key], ct)
+            else:
+                items[key] = without_doubles(items[key], ct, self.overlap)
         return items
 
 

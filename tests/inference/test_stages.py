@@ -11,9 +11,9 @@ import pytest
 import torch
 from lung_builder import BALLS, two_lungs
 
-from monai_lung.grid import Grid, resample
+from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference import Networks, delineate, find, rate, within_lungs
-from monai_lung.inference.delineate import component_at, without_doubles
+from monai_lung.inference.delineate import component_at, without_copies, without_doubles
 from monai_lung.inference.find import find_grid, probability_map
 from monai_lung.inference.rate import calibrate, rating_as_probability
 from monai_lung.model import CT, Lungs, Outline, Seed
@@ -222,7 +222,9 @@ def test_an_outline_beyond_the_lungs_takes_no_nodule_with_it(
     each = [(part, mass, beyond)[n] for n in order]
     module = import_module("monai_lung.inference.delineate")  # the function has its name
     monkeypatch.setattr(module, "delineate_each", lambda *arguments: each)
-    assert delineate(ct, [o.seed for o in each], None, Lungs(labels, 0.0, 0.0)) == [mass]  # type: ignore[arg-type]
+    kept = delineate(ct, [o.seed for o in each], None, Lungs(labels, 0.0, 0.0))  # type: ignore[arg-type]
+    assert sorted(o.mask.size for o in kept) == [part.mask.size, mass.mask.size]
+    assert without_doubles(kept, ct) == [mass]
 
 
 def test_of_two_doubles_of_one_size_the_better_stays_in_any_order() -> None:
@@ -274,3 +276,39 @@ def test_a_ramp_is_resampled_without_a_shift(networks: Networks) -> None:
             middle = np.array(grid.shape) // 2
             expected = (grid.to_world(middle)[axis] - ct.affine_lps[axis, 3]) * 8 - 900
             assert resample(hu, stored, grid)[tuple(middle)] == pytest.approx(expected, abs=1)
+
+
+def ball(ct: CT, center: tuple[float, float, float], radius_mm: float, score: float = 0.9) -> Outline:
+    """The outline of a ball."""
+    grid = ct.grid
+    index = np.moveaxis(np.indices(ct.hu.shape), 0, -1)
+    mask = np.linalg.norm(grid.to_world(index) - center, axis=-1) <= radius_mm
+    box = bounding_box(mask)
+    offset = (box[0].start, box[1].start, box[2].start)
+    return Outline(mask[box], mask[box].astype(np.float32), offset, Seed(center, score, 2 * radius_mm))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_nodule_inside_a_vessels_outline_stays_where_the_vessel_is_less_sure(order: tuple[int, ...]) -> None:
+    """Of three overlapping outlines, in each order: the surest stays, and what it doesn't touch."""
+    ct, _ = two_lungs((2.0, 2.0, 2.0))
+    vessel, nodule, beside = (ball(ct, (-40, 0, 0), 20), ball(ct, (-40, 0, 10), 6), ball(ct, (-40, 0, -10), 6))
+    outlines = [(vessel, 0.3), (nodule, 0.95), (beside, 0.1)]
+    shuffled = [outlines[n] for n in order]
+    kept = without_doubles([o for o, _ in shuffled], ct, confidence=[c for _, c in shuffled])
+    assert not any(o is vessel for o in kept)
+    assert {id(o) for o in kept} == {id(nodule), id(beside)}
+    (largest,) = without_doubles([o for o, _ in shuffled], ct)
+    assert largest is vessel, "without a confidence the larger one stays"
+
+
+def test_of_outlines_as_sure_the_larger_stays() -> None:
+    ct, _ = two_lungs((2.0, 2.0, 2.0))
+    whole, part = ball(ct, (-40, 0, 0), 12), ball(ct, (-40, 0, 6), 6)
+    assert without_doubles([part, whole], ct, confidence=[0.99, 0.95])[0] is whole
+
+
+def test_only_copies_of_each_other_are_dropped_before_the_rating() -> None:
+    ct, _ = two_lungs((2.0, 2.0, 2.0))
+    whole, copy, part = ball(ct, (-40, 0, 0), 12), ball(ct, (-40, 0, 0), 11.5, 0.8), ball(ct, (-40, 0, 6), 6)
+    assert [id(o) for o in without_copies([part, copy, whole], ct)] == [id(part), id(whole)]
