@@ -7,8 +7,8 @@ import importlib
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -83,16 +83,19 @@ def _bundle_run(line: str, page: Path) -> list[str]:
     """What of a `monai.bundle run` its configs don't know."""
     words = shlex.split(line, comments=True)
     given = words[words.index("--config_file") + 1]
-    configs: dict[str, Any] = {}
-    for config in re.findall(r"[\w./-]+\.json", given.replace("my_", "bundles/lung_nodule_")):
-        folders = (ROOT, page.parent.parent, *(ROOT / "bundles").glob("lung_nodule_[cs]*"))
-        path = next((folder / config for folder in folders if (folder / config).is_file()), None)
-        if path is None:
-            return [f"{line}: no config {config}"]
-        configs |= json.loads(path.read_text(encoding="utf-8"))
+    configs = re.findall(r"[\w./-]+\.json", given.replace("my_", "bundles/lung_nodule_"))
+    folders = (ROOT, page.parent.parent, *(ROOT / "bundles").glob("lung_nodule_[cs]*"))
+    places = [folder for folder in folders if all((folder / config).is_file() for config in configs)]
+    if not places:
+        return [f"{line}: no config {given}"]
     options = [word[2:].replace("-", "_") for word in words[words.index("run") :] if word.startswith("--")]
     keys = {option.partition("#")[0] for option in options} - {"config_file", "bundle_root"}
-    return [f"{line}: no id {key}" for key in sorted(keys) if key not in configs]
+    unknown = [sorted(keys - _ids(place / config for config in configs)) for place in places]
+    return [f"{line}: no id {key}" for key in min(unknown, key=len)]
+
+
+def _ids(configs: Iterable[Path]) -> set[str]:
+    return {key for config in configs for key in json.loads(config.read_text(encoding="utf-8"))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
