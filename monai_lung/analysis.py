@@ -24,6 +24,7 @@ from monai_lung.advice import (
 )
 from monai_lung.errors import (
     ConfigError,
+    LungsNotFoundError,
     OutOfMemoryError,
     UsageError,
     WeightsError,
@@ -166,7 +167,11 @@ class Analyzer:
         """
         timing: dict[str, float] = {}
         self._load_aside()
-        ct, own = self._read(source, timing, progress)
+        try:
+            ct, own = self._read(source, timing, progress)
+        except LungsNotFoundError:
+            _ = self.networks  # what is wrong with them is wrong for every case, so it's said first
+            raise
         with timed("read", timing, progress):
             earlier = self._read_prior(ct)
         found = self.find(ct, timing, progress, lungs or own)

@@ -276,13 +276,6 @@ def test_the_average_forgets_the_first_weights_and_depends_on_the_step_alone():
     assert found == pytest.approx({1: 9 / 11, 11: 9 / 21, 500: 9 / 510, 5000: 0.004})
 
 
-def test_backgrounds_of_another_grid_are_refused(bundles, options, background_dir):
-    wrong = options("train_find.json", background_dir=str(background_dir / "paper"))
-    with pytest.raises(RuntimeError) as caught:
-        run(bundles.segmentation, "train_find.json", kind="train", **wrong)
-    assert "voxels" in str(cause_of(caught.value, UsageError))
-
-
 def test_the_loss_switches_after_its_epochs():
     class Engine:
         loss_function = "bce"

@@ -53,6 +53,7 @@ class Kind:
         warned: pattern of a warning that the result carries; "" where it carries none of this input's.
         code: exit code.
         noise: pattern of lines that a library writes to stderr beside ours; "" for none.
+        volume_error: how far from its lungs' volumes those found may be, as a share.
     """
 
     group: str
@@ -61,6 +62,7 @@ class Kind:
     warned: str
     code: int
     noise: str = ""
+    volume_error: float = 0.02
 
     @property
     def name(self) -> str:
@@ -83,12 +85,19 @@ KINDS: list[Kind] = []
 
 
 def kind(
-    group: str, *, refused: str = "", warned: str = "", code: int | None = None, noise: str = ""
+    group: str,
+    *,
+    refused: str = "",
+    warned: str = "",
+    code: int | None = None,
+    noise: str = "",
+    volume_error: float = 0.02,
 ) -> Callable[..., object]:
     """Register a maker of broken input with its outcome."""
 
     def register(make: Callable[[Chest, Path], Path]) -> Callable[[Chest, Path], Path]:
-        KINDS.append(Kind(group, make, refused, warned, code if code is not None else int(bool(refused)), noise))
+        end = code if code is not None else int(bool(refused))
+        KINDS.append(Kind(group, make, refused, warned, end, noise, volume_error))
         return make
 
     return register
