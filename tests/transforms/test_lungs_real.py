@@ -33,7 +33,7 @@ def test_dice_against_masks_of_others(data_dir: Path, image: str, mask: str, lea
     assert 2 * np.count_nonzero(found & truth) / (found.sum() + truth.sum()) >= least
     if "elastix" in image:  # the right lung alone, cut by the field of view
         assert lungs.left_ml < 30 < lungs.right_ml
-        assert len(lungs.warnings) == 2
+        assert {"No left lung was found (0 ml).", "The field of view cuts the lungs at the side."} <= {*lungs.warnings}
 
 
 def test_lung_bases_of_an_abdomen_are_refused(data_dir: Path):
