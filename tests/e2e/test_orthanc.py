@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from orthanc_server import Orthanc, missing_packages
 
-from monai_lung.analysis import software, tracking_uid
+from monai_lung.advice import tracking_uid
+from monai_lung.analysis import software
 from monai_lung.clinical.guidelines import advise
 from monai_lung.clinical.measurements import measure
 from monai_lung.data.lidc.votes import ReaderMasks, draw_masks
