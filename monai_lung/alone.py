@@ -40,7 +40,7 @@ def find_nodules(
 ) -> list[Seed]:
     """Where nodules could be in a chest CT, surest first. The finding network alone is loaded.
 
-    Nothing is delineated or rated: `analyze` does that, and leaves out what is no nodule.
+    Nothing is delineated or rated: `analyze` does that, and leaves out findings that are not nodules.
 
     Args:
         source: as for `segment_lungs`.

@@ -37,7 +37,7 @@ class Numbers(click.ParamType):
 def revise(case: Path, reject: tuple[int, ...], accept: tuple[int, ...], ct: Path | None, as_json: bool) -> None:
     """Write a result again as its reader decided.
 
-    What is rejected counts no longer: guidelines, tables, page, masks, SEG and SR are written anew, together. The
+    Rejected findings no longer count: guidelines, tables, page, masks, SEG and SR are written again together. The
     decisions stay in findings.json.
     """
     from monai_lung.io.paths import check_exists

@@ -22,7 +22,7 @@ from enum import IntEnum
 
 
 class Sharpness(IntEnum):
-    """Of a kernel; what isn't known stands between soft and sharp."""
+    """Of a kernel; an unknown kernel ranks between soft and sharp."""
 
     SOFT = 0
     BETWEEN = 1

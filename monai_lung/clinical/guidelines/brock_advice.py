@@ -1,4 +1,4 @@
-"""Brock's probability for a measured nodule, or its range over what isn't known."""
+"""Brock's probability for a measured nodule, or its range where inputs are unknown."""
 
 from __future__ import annotations
 
