@@ -18,12 +18,16 @@ from monai_lung.model import CT, Lungs, Point
 
 KnownBox = tuple[Point, Point]
 """Opposite corners in LPS mm."""
-_ARRAYS = ("hu", "depth_mm", "known", "affine_lps", "hard_mm", "hard_coarse_mm")
+_ARRAYS = ("hu", "depth_mm", "known", "affine_lps", "hard_mm", "hard_coarse_mm", "lesions_mm")
 _MARGIN_MM, _KNOWN_MARGIN_MM = 20.0, 4.0
 
 
 def _no_places() -> NDArray[np.float64]:
     return np.zeros((0, 3))
+
+
+def _no_lesions() -> NDArray[np.float64]:
+    return np.zeros((0, 4))
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Background:
         affine_lps: (4, 4), of these arrays.
         hard_mm: (n, 3) LPS mm, places where a trained network found what nobody marked (`training.mining`).
         hard_coarse_mm: the same of the look for masses.
+        lesions_mm: (n, 4) LPS mm and diameter of nodules and masses that are there for sure, `known` too.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Background:
     affine_lps: NDArray[np.float64]
     hard_mm: NDArray[np.float64] = field(default_factory=_no_places)
     hard_coarse_mm: NDArray[np.float64] = field(default_factory=_no_places)
+    lesions_mm: NDArray[np.float64] = field(default_factory=_no_lesions)
 
     @property
     def grid(self) -> Grid:
@@ -68,10 +74,18 @@ class Background:
         return Lungs((self.depth_mm > 0).astype(np.uint8), 0.0, 0.0)
 
 
-def make_background(ct: CT, lungs: Lungs, known: Iterable[KnownBox], *, name: str | None = None) -> Background:
+def make_background(
+    ct: CT,
+    lungs: Lungs,
+    known: Iterable[KnownBox],
+    *,
+    name: str | None = None,
+    lesions: Iterable[KnownBox] = (),
+) -> Background:
     """`ct` cut to the lungs with 20 mm around them.
 
-    `known` are boxes around marked nodules; they are kept out of the loss with 4 mm around them.
+    `known` are boxes around marked nodules; they are kept out of the loss with 4 mm around them. `lesions` are boxes
+    around nodules and masses that are there for sure.
 
     Raises:
         LungsNotFoundError: the mask is empty.
@@ -90,7 +104,15 @@ def make_background(ct: CT, lungs: Lungs, known: Iterable[KnownBox], *, name: st
         marked[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
     depth = ndimage.distance_transform_edt(inside, sampling=part.spacing_mm)
     depth_mm = np.where(inside, np.clip(np.ceil(depth), 1, 255), 0).astype(np.uint8)
-    return Background(name or ct.name, np.asfortranarray(ct.hu[box]), depth_mm, marked, part.affine_lps)
+    sure = [(*np.mean(corners, 0), np.ptp(np.array(corners), 0).max()) for corners in lesions]
+    return Background(
+        name or ct.name,
+        np.asfortranarray(ct.hu[box]),
+        depth_mm,
+        marked,
+        part.affine_lps,
+        lesions_mm=np.array(sure, float).reshape(-1, 4),
+    )
 
 
 def save_background(background: Background, folder: Path) -> Path:
@@ -138,7 +160,7 @@ def read_background(path: Path) -> Background:
         with np.load(path, allow_pickle=False) as data:
             return Background(path.stem, *[data[key] for key in _ARRAYS])
     except Exception as error:  # zipfile, zlib, KeyError and ValueError
-        raise InputError(f"{path}: no background ({error}); remove it and make it anew") from error
+        raise InputError(f"{path}: not a background ({error}); remove it and make it again") from error
 
 
 def check_held_out(backgrounds: Sequence[Background], patients: Sequence[str]) -> None:

@@ -6,15 +6,16 @@ wide, somewhat larger than the network sees, so that trainings can turn and shif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Transform
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from monai_lung.data.backgrounds import Background
 from monai_lung.errors import InputError, UsageError
@@ -25,7 +26,7 @@ from monai_lung.inference.looks import look
 from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
 from monai_lung.model import Outline, Seed
-from monai_lung.training.draws import vary_hu
+from monai_lung.training.draws import rng_of
 from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
@@ -35,8 +36,11 @@ NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
 """Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
+_LOOKS = ("near", "near_mask", "wide", "wide_mask", "wide_inside")
 HIT_MM = 4.0
 """A hit lies within the nodule's radius of its middle, or within this where that is less."""
+LESION, LESION_WEIGHT = "lesion", 3.0
+"""Name of a lesion that the scan has itself, and how much it counts: there are few, and none was made up."""
 FALSE, TRUE, NEITHER = 0, 1, 2
 """What a candidate is; `NEITHER` was marked in the scan but nobody is sure of it."""
 
@@ -50,7 +54,7 @@ class Candidates:
         wide_hu, wide_mask, wide_inside: the same on the wide look's; `inside` is the lungs.
         kind: (n,) `FALSE`, `TRUE` or `NEITHER`.
         label: float32 (n, 2, T), targets and weights in the order of `transforms.rating.TARGETS`.
-        scan, id: (n,) names of the scan and of the nodule set in ("" for none).
+        scan, id: (n,) names of the scan and of the nodule set in; `LESION` for one that was there, "" for none.
         score: (n,) the finding network's.
         center_mm: (n, 3) LPS mm.
         diameter_mm: (n,) of the sphere of the outline's volume.
@@ -117,14 +121,19 @@ def _record(
     hits = [p for p in scene.planted if _near(middle, p.center_mm, p.radius_mm)]
     at = tuple(np.clip(np.rint(ct.grid.to_index(middle)).astype(int), 0, np.array(ct.hu.shape) - 1))
     known = background.known[at] or background.known[outline.box][outline.mask].mean() > 0.3
-    kind = TRUE if hits else NEITHER if known else FALSE
+    kind = NEITHER if known else FALSE
+    diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
     label = torch.zeros(2, len(TARGETS))
     label[1, 0] = 1.0
+    name = ""
     if hits:
+        kind, name = TRUE, hits[0].donor.crop.row.id
         label = torch.stack(rating_targets(hits[0].donor.crop.row))
         label[0, 0] = hits[0].donor.agreement
+    elif _shows_a_lesion(background.lesions_mm, middle, diameter):
+        kind, name = TRUE, LESION
+        label[0, 0], label[1, 0] = 1.0, LESION_WEIGHT
     near, wide = (look(ct, scene.lungs, outline, mm, SIZE) for mm in (near_mm, wide_mm))
-    diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
     return (
         near[0].astype(np.int16),
         _bytes(near[1]),
@@ -134,10 +143,18 @@ def _record(
         kind,
         label.numpy(),
         background.name,
-        hits[0].donor.crop.row.id if hits else "",
+        name,
         outline.seed.score,
         middle,
         diameter,
+    )
+
+
+def _shows_a_lesion(lesions_mm: NDArray[np.float64], middle: NDArray[np.float64], diameter_mm: float) -> bool:
+    """Whether an outline lies where the scan has a lesion of its own, and is about as large."""
+    return any(
+        np.linalg.norm(middle - lesion[:3]) <= max(lesion[3] / 2, HIT_MM) and 0.4 <= diameter_mm / lesion[3] <= 1.6
+        for lesion in lesions_mm
     )
 
 
@@ -169,83 +186,103 @@ def read(path: Path) -> Candidates:
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
 
 
-def candidate_files(folder: Path | str, left_out: Sequence[str] = ()) -> list[Path]:
-    """The files of a folder but those of the scans (names or their beginnings) in `left_out`, sorted.
-
-    Raises:
-        UsageError: there are none.
-    """
-    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
-    kept = [p for p in files if not any(name in p.name for name in left_out)]
-    if not kept:
-        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
-    return kept
-
-
-class CandidateDataset(Dataset[dict[str, object]]):
-    """Candidates as the network that rates them sees them, turned, shifted and noisy.
-
-    An item is `image` float32 (near + wide channels, *size), `label` float32 (2, T), targets and weights, and `id`. The
-    wide look is left out of some items (zeros), so that a nodule without surroundings, from a crop, can be rated too.
+def candidates_of(folder: str | Path, *, without: Sequence[str] = (), only: Sequence[str] = ()) -> Candidates:
+    """All true and false candidates of a folder, for a bundle's config.
 
     Args:
-        candidates: without those of `NEITHER`.
-        near_mm, wide_mm: voxels of both looks, as `propose` had them.
-        size: voxels of the region.
-        augment: False gives each as it is.
-        seed: items depend on it, on the index and on the epoch.
-    """
+        folder: of `tools/make_candidates`, its `train` or `held`.
+        without: scans that are left out, by their names in the files' names.
+        only: scans that are taken, all if empty.
 
-    WITHOUT_WIDE = 0.1
+    Raises:
+        UsageError: no file is left, or nothing true or nothing false in them.
+        InputError: a file is damaged.
+    """
+    files = [p for p in sorted(Path(folder).glob("*.npz")) if not p.name.startswith(".")]
+    kept = [p for p in files if not any(name in p.name for name in without)]
+    kept = [p for p in kept if not only or any(name in p.name for name in only)]
+    if not kept:
+        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+    every = joined([read(path) for path in kept])
+    sure = every.of(every.kind != NEITHER)
+    if len(set(sure.kind.tolist())) < 2:
+        raise UsageError(f"{folder}: candidates of nodules and of other things are needed; see tools/make_candidates")
+    return sure
+
+
+class DrawCandidated(Transform):
+    """A candidate's two looks; in training turned, shifted and scaled about its middle.
+
+    Takes `candidate`, its index. Adds float32 (1, *roi_size): `near` and `wide` in HU, `near_mask`, `wide_mask` and
+    `wide_inside` (the lungs) in 0...1; `label` float32 (2, T), targets and weights in the order of `TARGETS`; `id`.
+
+    Args:
+        candidates: true and false ones.
+        near_mm, wide_mm: voxels of both looks, as `propose` had them.
+        roi_size: voxels of the region.
+        augment: False gives each as it is.
+    """
 
     def __init__(
         self,
         candidates: Candidates,
         near_mm: Sequence[float],
         wide_mm: Sequence[float],
-        size: Sequence[int],
+        roi_size: Sequence[int],
         *,
         augment: bool = True,
-        seed: int = 0,
     ) -> None:
-        self.candidates, self.augment, self.seed = candidates, augment, seed
+        self.candidates, self.augment = candidates, augment
         self.near_mm, self.wide_mm = near_mm, wide_mm
-        self.size = (int(size[0]), int(size[1]), int(size[2]))
-        self._epoch = 0
+        self.size = (int(roi_size[0]), int(roi_size[1]), int(roi_size[2]))
 
-    def __len__(self) -> int:
-        """Candidates."""
-        return len(self.candidates)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw as in the epoch of this number, from 0."""
-        self._epoch = epoch
-
-    def __getitem__(self, index: int) -> dict[str, object]:
-        """The item, drawn afresh."""
-        c = self.candidates
-        rng = np.random.default_rng((self.seed, index, self._epoch))
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw it."""
+        c, n, rng = self.candidates, data["candidate"], rng_of(data)
         frame, shift = np.eye(3), np.zeros(3)
         if self.augment:
             frame, shift = random_frame(rng, scale=(0.92, 1.08), tilt_deg=10), rng.uniform(-2, 2, 3)
-        hu, mask = self._turned(self.near_mm, frame, shift, c.near_hu[index], c.near_mask[index])
-        wide = self._turned(self.wide_mm, frame, shift, c.wide_hu[index], c.wide_mask[index], c.wide_inside[index])
-        wide_hu = wide[0]
-        if self.augment:
-            noise = rng.integers(2**32)
-            hu, wide_hu = (vary_hu(x, np.random.default_rng(noise)) for x in (hu, wide_hu))
-        channels = [
-            near_channels(hu, mask / 255, float(self.near_mm[2])),
-            wide_channels(wide_hu, wide[1] / 255, wide[2] / 255, self.wide_mm),
-        ]
-        if self.augment and rng.random() < self.WITHOUT_WIDE:
-            channels[1] = torch.zeros_like(channels[1])
-        return {"image": torch.cat(channels), "label": torch.from_numpy(c.label[index]), "id": str(c.id[index])}
+        near, near_mask = self._turned(self.near_mm, frame, shift, c.near_hu[n], c.near_mask[n])
+        wide, wide_mask, inside = self._turned(
+            self.wide_mm, frame, shift, c.wide_hu[n], c.wide_mask[n], c.wide_inside[n]
+        )
+        return {
+            **data,
+            "near": near[None],
+            "near_mask": near_mask[None] / 255,
+            "wide": wide[None],
+            "wide_mask": wide_mask[None] / 255,
+            "wide_inside": inside[None] / 255,
+            "label": torch.from_numpy(c.label[n]),
+            "id": str(c.id[n]),
+        }
 
     def _turned(
-        self, spacing_mm: Sequence[float], frame: NDArray[np.float64], shift: NDArray[np.float64], *arrays: NDArray
+        self, spacing_mm: Sequence[float], frame: NDArray[np.float64], shift: NDArray[np.float64], *arrays: NDArray[Any]
     ) -> list[Tensor]:
         """The arrays (*SIZE) about their middle, turned by `frame` and shifted by mm."""
         kept = Grid.around((0, 0, 0), spacing_mm, SIZE)
         seen = Grid.around(shift, spacing_mm, self.size, frame)
         return list(torch.from_numpy(resample(np.stack(arrays), kept, seen, average=False)))
+
+
+class TwoLooksd(Transform):
+    """Both looks of `DrawCandidated` as the channels that the network sees: `image`, float32 (near + wide, *roi_size).
+
+    Args:
+        near_mm, wide_mm: voxels of both looks.
+        without_wide: share of the items whose wide look is left out (zeros), so that a nodule without surroundings,
+            from a crop, can be rated too.
+    """
+
+    def __init__(self, near_mm: Sequence[float], wide_mm: Sequence[float], *, without_wide: float = 0.0) -> None:
+        self.near_mm, self.wide_mm, self.without_wide = near_mm, wide_mm, without_wide
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Make the channels; the looks themselves go."""
+        near = near_channels(data["near"][0], data["near_mask"][0], float(self.near_mm[2]))
+        wide = wide_channels(data["wide"][0], data["wide_mask"][0], data["wide_inside"][0], self.wide_mm)
+        if rng_of(data).random() < self.without_wide:
+            wide = torch.zeros_like(wide)
+        kept = {key: value for key, value in data.items() if key not in _LOOKS}
+        return {**kept, "image": torch.cat([near, wide])}

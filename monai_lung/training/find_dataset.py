@@ -38,6 +38,8 @@ LARGE_RADIUS_MM = 5.0
 """Nodules larger than this look like small masses where they are grown."""
 FAINT_WEIGHT = 3.0
 """How much oftener than others a nodule is set in that isn't clearly solid: they are few, and missed."""
+SMALL_RADIUS_MM, MOST_WEIGHT = 4.0, 4.0
+"""A voxel of a nodule smaller than this counts for more, so that the whole nodule counts; four times at most."""
 NODULES = (0.2, 0.4, 0.25, 0.15)
 """Shares of the patches into which none, one, two, three nodules are set, where there is a place for them."""
 
@@ -121,7 +123,8 @@ class SetInNodulesd(Transform):
 
     A nodule comes either alone, by its readers' marks with a soft edge, or with its own surroundings. One that sits on
     the pleura is turned so that its wall faces the lung's border and is set there. The label gets the share of the
-    readers, less where fewer than three saw the nodule at all, and no trust at seams.
+    readers, less where fewer than three saw the nodule at all, and no trust at seams. In small nodules the trust is
+    above 1: they have few voxels, and are what is missed.
 
     Args:
         donors: nodules to set in.
@@ -159,6 +162,9 @@ class SetInNodulesd(Transform):
             return hu, share, trust
         nodule = _nodule(donor, place, depth, spacing, scale, rng)
         hu, inside, seam = blend(hu, nodule, donor, rng)
+        radius_mm = donor.radius_mm * scale / (2.0 if coarse else 1.0)
+        weight = float(np.clip((SMALL_RADIUS_MM / radius_mm) ** 2, 1, MOST_WEIGHT))
+        trust = torch.where(inside & (nodule[1] >= 0.5), weight * trust, trust)
         return (
             hu,
             torch.where(inside, nodule[1] * donor.agreement, share),

@@ -51,6 +51,19 @@ class MalignancyScoresd(Transform):
         return result
 
 
+class NoduleScoresd(Transform):
+    """Rating logits and labels to scores and classes of "is it a nodule?", so that `ROCAUC` can compare them.
+
+    `pred` (T,) becomes (1,), the nodule's logit; `label` (2, T) becomes (1,), 1 for what any reader marked.
+    """
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of `data` with both keys replaced."""
+        nodule = TARGETS.index("nodule")
+        label = (data["label"][0, nodule : nodule + 1] > 0).float()
+        return {**data, "pred": data["pred"][nodule : nodule + 1].float(), "label": label}
+
+
 def rated(output: Sequence[Mapping[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
     """`pred` and `label` of the items of an Ignite output whose label is a number, for a metric."""
     kept = [item for item in output if torch.isfinite(item["label"]).all()]

@@ -18,6 +18,8 @@ from monai_lung.data.crops import RATINGS
 from monai_lung.definitions import build_network, read_config
 from monai_lung.io import write_nifti
 from monai_lung.networks import ResUNet3d
+from monai_lung.stages import TARGETS
+from monai_lung.training.candidates import FALSE, SIZE, TRUE, Candidates, save
 from monai_lung.weights import save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -130,6 +132,27 @@ def background_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save_background(
                 Background(name, hu, depth, np.zeros(hu.shape, bool), np.diag([*spacing, 1.0])), folder / recipe
             )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def candidate_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three true and three false candidates of each of two scans: bright balls, and noise."""
+    folder = tmp_path_factory.mktemp("candidates")
+    rng = np.random.default_rng(0)
+    kind = np.array([TRUE, FALSE] * 3)
+    near = rng.normal(-850, 60, (len(kind), *SIZE))
+    near[kind == TRUE, 26:38, 26:38, 13:19] = 30
+    mask = np.zeros(near.shape, np.uint8)
+    mask[:, 26:38, 26:38, 13:19] = 255
+    label = np.zeros((len(kind), 2, len(TARGETS)), np.float32)
+    label[:, 0, 0], label[:, 1, 0] = kind == TRUE, 1
+    hu, ones = near.astype(np.int16), np.ones(len(kind))
+    for side, name in (("train", "0-a"), ("train", "0-b"), ("held", "a"), ("held", "b")):
+        (folder / side).mkdir(exist_ok=True)
+        names = np.full(len(kind), name)
+        rest = (kind, label, names, names, ones, np.zeros((len(kind), 3)), 9 * ones)
+        save(Candidates(hu, mask, hu, mask, np.full_like(mask, 255), *rest), folder / side / f"{name}.npz")
     return folder
 
 

@@ -53,6 +53,7 @@ def options(crop_dir, slice_dir, fold_file, background_dir, tmp_path):
             "recipe": recipe,
             "val_interval": 1,
             "device": "cpu",
+            "precision": "float32",  # which is the quicker one may differ from run to run
             **{recipes + key: value for key, value in tiny.items()},
         }
         if name == "train_find.json":
@@ -108,6 +109,28 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(bundles, option
     assert again["epoch"] == 2
     for key, value in ends[1]["network"].items():
         torch.testing.assert_close(value, again["network"][key], rtol=0, atol=0)
+
+
+def test_the_rater_learns_from_candidates(bundles, candidate_dir, tmp_path):
+    tiny = {"near_width": 2, "wide_width": 2, "epochs": 1, "batch": 2}
+    given = {
+        "candidate_dir": str(candidate_dir),
+        "output_dir": str(tmp_path / "run"),
+        "recipe": "cpu",
+        "device": "cpu",
+        "precision": "bfloat16",
+        **{f"recipes#cpu#{key}": value for key, value in tiny.items()},
+    }
+    run(bundles.classification, "train_rate.json", kind="train", left_out=["b"], **given)
+    (found,) = losses(tmp_path / "run")
+    assert np.isfinite(found)
+    assert (tmp_path / "run" / "model_best.pt").is_file()
+    flow = workflow(bundles.classification, "train_rate.json", kind="train", **given | {"output_dir": str(tmp_path)})
+    flow.initialize()
+    assert len(flow.parser.get_parsed_content("train#data")) == 12, "all scans where none is left out"
+    flow.run()
+    assert not (tmp_path / "model_best.pt").exists(), "nothing is left to validate with"
+    assert list(tmp_path.glob("model_final*.pt"))
 
 
 def test_the_bar_shows_where_the_training_is(bundles, options, capsys):

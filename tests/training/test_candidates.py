@@ -9,23 +9,28 @@ import numpy as np
 import pytest
 import torch
 from crop_builder import ball_crop
+from monai.transforms import Compose
 from torch import Tensor, nn
 
 from monai_lung.data.backgrounds import Background
-from monai_lung.errors import InputError
+from monai_lung.errors import InputError, UsageError
 from monai_lung.inference import Networks
 from monai_lung.inference.networks import DelineateSettings, FindSettings, RateSettings
 from monai_lung.training.candidates import (
     FALSE,
+    LESION,
     NEITHER,
     TRUE,
-    CandidateDataset,
     Candidates,
+    DrawCandidated,
+    TwoLooksd,
+    candidates_of,
     joined,
     propose,
     read,
     save,
 )
+from monai_lung.training.draws import DrawnDataset, VaryHud
 from monai_lung.training.scenes import APART_MM, plant
 from monai_lung.training.synthesis import donor_of
 from monai_lung.transforms.rating import NEAR_CHANNELS, TARGETS, WIDE_CHANNELS, signed_depth, slab
@@ -138,7 +143,7 @@ def test_the_dataset_shows_what_inference_shows(candidates: Candidates, marked: 
     (outline,) = delineate(scene.ct, [Seed(scene.planted[0].center_mm, 1.0, 8.0)], networks)
     settings = dataclasses.replace(networks.rate_settings, wide_spacing_mm=WIDE)
     met = region(scene.ct, outline, settings, scene.lungs)
-    data = CandidateDataset(candidates, NEAR, WIDE, (48, 48, 24), augment=False)
+    data = dataset(candidates, augment=False)
     where = np.linalg.norm(candidates.center_mm - scene.planted[0].center_mm, axis=1).argmin()
     trained = data[int(where)]["image"]
     assert trained.shape == met.shape == (NEAR_CHANNELS + WIDE_CHANNELS, 48, 48, 24)
@@ -147,12 +152,56 @@ def test_the_dataset_shows_what_inference_shows(candidates: Candidates, marked: 
     assert alone[NEAR_CHANNELS:].abs().max() == 0, "without lungs there is no wide look"
 
 
+def dataset(candidates: Candidates, *, augment: bool, without_wide: float = 0.0) -> DrawnDataset:
+    """As `train_rate.json` has it."""
+    steps = [
+        DrawCandidated(candidates, NEAR, WIDE, (48, 48, 24), augment=augment),
+        *([VaryHud(["near", "wide"])] if augment else []),
+        TwoLooksd(NEAR, WIDE, without_wide=without_wide),
+    ]
+    return DrawnDataset([{"candidate": n} for n in range(len(candidates))], Compose(steps), seed=2)
+
+
 def test_augmented_items_differ_by_epoch_and_are_reproducible(candidates: Candidates) -> None:
-    first, again = (CandidateDataset(candidates, NEAR, WIDE, (48, 48, 24), seed=2) for _ in range(2))
+    first, again = (dataset(candidates, augment=True) for _ in range(2))
     a = first[0]["image"]
     first.set_epoch(1)
     assert not torch.equal(first[0]["image"], a)
     assert torch.equal(again[0]["image"], a)
+
+
+def test_some_items_have_no_wide_look(candidates: Candidates) -> None:
+    items = [dataset(candidates, augment=False, without_wide=share)[0]["image"] for share in (0.0, 1.0)]
+    assert items[0][NEAR_CHANNELS:].abs().max() > 0
+    assert items[1][NEAR_CHANNELS:].abs().max() == 0
+    torch.testing.assert_close(items[0][:NEAR_CHANNELS], items[1][:NEAR_CHANNELS])
+
+
+def test_a_lesion_of_the_scan_itself_is_true_if_its_outline_is_about_as_large(
+    marked: Background, networks: Networks
+) -> None:
+    place = marked.grid.to_world(np.argwhere(marked.known).mean(0))
+    for diameter_mm, kind in ((8.0, TRUE), (40.0, NEITHER)):
+        known = dataclasses.replace(marked, lesions_mm=np.array([[*place, diameter_mm]]))
+        found = propose(plant(known, [], np.random.default_rng(0)), known, networks, NEAR, WIDE)
+        at = np.linalg.norm(found.center_mm - place, axis=1).argmin()
+        assert found.kind[at] == kind
+        assert found.id[at] == (LESION if kind == TRUE else "")
+    assert found.label[:, 1, 1:].max() == 0, "nobody rated it"
+
+
+def test_a_folder_is_read_by_the_names_of_its_scans(candidates: Candidates, tmp_path: Path) -> None:
+    for name in ("0-a", "1-a", "0-b"):
+        save(candidates, tmp_path / f"{name}.npz")
+    sure = int((candidates.kind != NEITHER).sum())
+    assert len(candidates_of(tmp_path)) == 3 * sure
+    assert len(candidates_of(tmp_path, without=["a"])) == sure
+    assert len(candidates_of(tmp_path, only=["a"])) == 2 * sure
+    with pytest.raises(UsageError, match="none of 3 files"):
+        candidates_of(tmp_path, only=["c"])
+    save(candidates.of(candidates.kind == TRUE), tmp_path / "0-c.npz")
+    with pytest.raises(UsageError, match="of other things"):
+        candidates_of(tmp_path, only=["c"])
 
 
 def test_a_vessel_is_long_in_a_slab_and_a_nodule_is_not() -> None:
