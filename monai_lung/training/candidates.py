@@ -58,6 +58,7 @@ class Candidates:
         score: (n,) the finding network's.
         center_mm: (n, 3) LPS mm.
         diameter_mm: (n,) of the sphere of the outline's volume.
+        nodule_mm, nodule_hu: (n,) diameter and mean HU of the nodule set in; NaN for everything else.
     """
 
     near_hu: NDArray[np.int16]
@@ -72,6 +73,8 @@ class Candidates:
     score: NDArray[np.float64]
     center_mm: NDArray[np.float64]
     diameter_mm: NDArray[np.float64]
+    nodule_mm: NDArray[np.float64]
+    nodule_hu: NDArray[np.float64]
 
     def __len__(self) -> int:
         """How many."""
@@ -89,7 +92,7 @@ def propose(
     near_mm: Sequence[float],
     wide_mm: Sequence[float],
 ) -> Candidates:
-    """Every outline that `networks` make in `scene`, and one of each nodule set in that they missed.
+    """Every outline that `networks` make in `scene`, and one of each nodule set in and each lesion that they missed.
 
     Args:
         scene: with nodules set in.
@@ -100,8 +103,9 @@ def propose(
     ct, lungs = scene.ct, scene.lungs
     outlines = delineate(ct, find(ct, lungs, networks), networks, lungs)
     middles = np.array([o.middle_mm(ct.grid) for o in outlines]).reshape(-1, 3)
-    missed = [p for p in scene.planted if not _near(middles, p.center_mm, p.radius_mm).any()]
-    seeds = [Seed(p.center_mm, 0.0, 2 * p.radius_mm) for p in missed]
+    places = [(p.center_mm, p.radius_mm) for p in scene.planted]
+    places += [((float(x), float(y), float(z)), float(mm) / 2) for x, y, z, mm in background.lesions_mm]
+    seeds = [Seed(at, 0.0, 2 * radius) for at, radius in places if not _near(middles, at, radius).any()]
     outlines += delineate(ct, seeds, networks, lungs)
     rows = [_record(scene, background, outline, near_mm, wide_mm) for outline in outlines]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
@@ -147,6 +151,8 @@ def _record(
         outline.seed.score,
         middle,
         diameter,
+        2 * hits[0].radius_mm if hits else np.nan,
+        hits[0].mean_hu if hits else np.nan,
     )
 
 

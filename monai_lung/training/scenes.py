@@ -21,10 +21,11 @@ _TRIES = 60
 
 @dataclass(frozen=True)
 class Planted:
-    """A nodule that was set in: where, how large, and whose it is."""
+    """A nodule that was set in: where, how large, how dense (mean HU of its core), and whose it is."""
 
     center_mm: Point
     radius_mm: float
+    mean_hu: float
     donor: Donor
 
 
@@ -51,9 +52,9 @@ def plant(background: Background, donors: Sequence[Donor], rng: np.random.Genera
         if place is None:
             continue
         taken.append(background.grid.to_world(place))
-        _set_in(hu, background, donor, place, rng)
+        mean_hu = _set_in(hu, background, donor, place, rng)
         x, y, z = taken[-1]
-        planted.append(Planted((float(x), float(y), float(z)), donor.radius_mm, donor))
+        planted.append(Planted((float(x), float(y), float(z)), donor.radius_mm, mean_hu, donor))
     return Scene(replace(ct, hu=hu), background.lungs, tuple(planted))
 
 
@@ -83,8 +84,8 @@ def _place(
 
 def _set_in(
     hu: NDArray[np.int16], b: Background, donor: Donor, place: NDArray[np.int64], rng: np.random.Generator
-) -> None:
-    """Blend the donor's nodule into `hu` (X, Y, Z), its middle at the voxel `place`."""
+) -> float:
+    """Blend the donor's nodule into `hu` (X, Y, Z), its middle at the voxel `place`; the mean HU of its core now."""
     long = continue_in_z(donor.crop, 8.0, rng)
     channels = torch.cat([long.channels, soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]]).numpy()
     frame = random_frame(rng, scale=(0.9, 1.1), tilt_deg=8)  # LPS mm about the place to mm about the nodule's middle
@@ -100,3 +101,5 @@ def _set_in(
     nodule[0] = resample(channels[0], long.grid, seen)
     blended, _, _ = blend(torch.from_numpy(hu[box].astype(np.float32)), torch.from_numpy(nodule), donor, rng)
     hu[box] = np.rint(blended.numpy()).astype(np.int16)
+    core = hu[box][nodule[1] >= min(0.75, float(nodule[1].max()))]
+    return float(core.mean())

@@ -151,7 +151,7 @@ def candidate_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for side, name in (("train", "0-a"), ("train", "0-b"), ("held", "a"), ("held", "b")):
         (folder / side).mkdir(exist_ok=True)
         names = np.full(len(kind), name)
-        rest = (kind, label, names, names, ones, np.zeros((len(kind), 3)), 9 * ones)
+        rest = (kind, label, names, names, ones, np.zeros((len(kind), 3)), 9 * ones, 9 * ones, -9 * ones)
         save(Candidates(hu, mask, hu, mask, np.full_like(mask, 255), *rest), folder / side / f"{name}.npz")
     return folder
 
