@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import importlib
+from functools import partial
 from typing import Any
 
+from monai_lung import shown
 from monai_lung.version import __version__
 
 _LAZY = {
@@ -33,7 +36,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the functions on first use: `import monai_lung` must not cost seconds."""
     if name in _LAZY:
-        import importlib
-
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'monai_lung' has no attribute {name!r}")
+
+
+def _in_notebook(name: str, thing: Any) -> Any:
+    return getattr(importlib.import_module("monai_lung.report.notebook"), name)(thing)
+
+
+for _name in ("ct_html", "report_html", "dataframe", "plot", "view"):
+    shown.answer(_name, partial(_in_notebook, _name))

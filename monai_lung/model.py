@@ -1,5 +1,4 @@
-"""The types that travel between the stages. Of the package this file imports nothing but `grid` and `errors` (and, for
-how a notebook shows a CT or a report, `report.notebook` when that is asked for).
+"""The types that travel between the stages. Of the package this file imports nothing but `errors`, `grid`, `shown`.
 
 Conventions, everywhere outside MONAI transforms: an image array is (X, Y, Z), so that `array[i, j, k]` is column i,
 row j, slice k; `affine_lps` (4, 4) takes a voxel index (i, j, k, 1) to the DICOM patient position of the voxel's centre
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from monai_lung.errors import UsageError
 from monai_lung.grid import Grid, bounding_box
+from monai_lung.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,12 +47,10 @@ RIGHT_LUNG, LEFT_LUNG = 1, 2
 """Labels of a lung mask."""
 
 
-def _in_notebook(function: str, shown: CT | Report) -> str | None:
-    """What `report.notebook` makes of it, None where the libraries for that are missing: then its text is shown."""
-    from monai_lung.report import notebook
-
+def _html(name: str, thing: CT | Report) -> str | None:
+    """The page that a notebook shows, None where the libraries for that are missing: then its text is shown."""
     try:
-        text: str = getattr(notebook, function)(shown)
+        text: str = shown(name, thing)
     except UsageError:
         return None
     return text
@@ -163,7 +161,7 @@ class CT:
 
     def _repr_html_(self) -> str | None:
         """How a notebook shows it: the middle slices, size and warnings."""
-        return _in_notebook("ct_html", self)
+        return _html("ct_html", self)
 
     @property
     def spacing_mm(self) -> Point:
@@ -510,25 +508,21 @@ class Report:
 
     def _repr_html_(self) -> str | None:
         """How a notebook shows it: a small card for each nodule."""
-        return _in_notebook("report_html", self)
+        return _html("report_html", self)
 
     def to_dataframe(self) -> DataFrame:
         """A row for each nodule; see `report.notebook.dataframe`."""
-        from monai_lung.report import notebook
-
-        return notebook.dataframe(self)
+        frame: DataFrame = shown("dataframe", self)
+        return frame
 
     def plot(self) -> Figure:
         """The overview and the largest nodules; see `report.notebook.plot`."""
-        from monai_lung.report import notebook
-
-        return notebook.plot(self)
+        figure: Figure = shown("plot", self)
+        return figure
 
     def view(self) -> Any:
         """The CT with lungs and nodules in three planes; see `report.notebook.view`."""
-        from monai_lung.report import notebook
-
-        return notebook.view(self)
+        return shown("view", self)
 
     def nodule_labels(self, nodules: tuple[Nodule, ...] | None = None) -> NDArray[np.uint16]:
         """Label map (X, Y, Z) on the CT's grid: k where nodule k is, 0 elsewhere; the smaller id wins an overlap.

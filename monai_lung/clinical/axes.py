@@ -192,6 +192,6 @@ def _across(
     low = np.where(meets, crossing, np.inf).min(axis=1)
     extent, from_middle = high - low, np.abs(s[:-1] - (end - start) @ along / 2)
     equal = np.flatnonzero(extent >= extent.max() - TIE_MM)
-    best = min(equal, key=lambda n: (round(from_middle[n] / TIE_MM), -s[n]))
+    best = min(equal, key=lambda n: (round(float(from_middle[n]) / TIE_MM), -s[n]))
     foot = start + s[best] * along
     return foot + low[best] * sideways, foot + high[best] * sideways

@@ -22,6 +22,7 @@ from typing import Any
 
 from monai_lung.engine.work import Item, Result, Results, Value, Work, attempt
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.extras import require
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +88,7 @@ def run(
 def _connect(address: str | None) -> ModuleType:
     """Ray, connected; it writes nothing to the terminal and sends no usage statistics."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError(f'a cluster needs Ray ({error}): pip install "monai-lung[ray]"') from error
+    ray = require("ray", "a cluster", extra="ray")
     address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if not address:

@@ -23,7 +23,6 @@ from monai_lung.report.dicom_source import (
     check_source,
     derived_uid,
     nameless,
-    require_highdicom,
     series_uid,
     source_headers,
 )
@@ -70,7 +69,7 @@ def build(report: Report, nodule: Nodule, number: int, header: Dataset) -> SCIma
         number: of the image in the series.
         header: of an instance of the CT, as `source_headers` gives it.
     """
-    sc = require_highdicom().sc
+    sc = require("highdicom", "a DICOM key image").sc
     image = key_image(report.ct, nodule)
     pixels, scale = drawn(image, _caption(nodule))
     spacing_mm = image.box.spacing_mm / scale

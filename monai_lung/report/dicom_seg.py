@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import MaskError
+from monai_lung.extras import require
 from monai_lung.model import CT, LEFT_LUNG, RIGHT_LUNG, Nodule, Report, Side, SourceSlice
 from monai_lung.report import codes
 from monai_lung.report.dicom_source import (
@@ -25,7 +26,6 @@ from monai_lung.report.dicom_source import (
     check_source,
     derived_uid,
     nameless,
-    require_highdicom,
     series_uid,
     source_headers,
     weights_digest,
@@ -81,7 +81,7 @@ def build(report: Report) -> Segmentation:
         MaskError: lungs or nodules don't fit the CT.
         UsageError: highdicom isn't installed.
     """
-    highdicom = require_highdicom()
+    highdicom = require("highdicom", "a DICOM SEG")
     ct = report.ct
     check_source(ct)
     _check_masks(report)

@@ -12,10 +12,9 @@ import logging
 import re
 import uuid
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from monai_lung.errors import InputError, MaskError, UsageError
+from monai_lung.errors import InputError, MaskError
 from monai_lung.io.charset import guessed, undeclared
 from monai_lung.model import CT, Report, SourceSlice
 from monai_lung.version import __version__
@@ -50,19 +49,6 @@ _READ = (
     *_IDENTIFIERS,
     "StudyDescription",
 )
-
-
-def require_highdicom() -> ModuleType:
-    """The highdicom package.
-
-    Raises:
-        UsageError: it isn't installed.
-    """
-    try:
-        import highdicom
-    except ImportError as error:
-        raise UsageError(f'DICOM SEG and SR need highdicom ({error}): pip install "monai-lung[dicom]"') from error
-    return highdicom
 
 
 def check_source(ct: CT) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from monai_lung.clinical.rounding import round_half_up
 from monai_lung.errors import InputError
+from monai_lung.extras import require
 from monai_lung.model import Advice, Nodule, Point, Report
 from monai_lung.report import codes, findings, wording
 from monai_lung.report.dicom_source import (
@@ -28,7 +29,6 @@ from monai_lung.report.dicom_source import (
     check_source,
     derived_uid,
     nameless,
-    require_highdicom,
     series_uid,
     source_headers,
     source_series_uid,
@@ -79,7 +79,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
             not that of this report.
         UsageError: highdicom isn't installed.
     """
-    highdicom = require_highdicom()
+    highdicom = require("highdicom", "a DICOM SR")
     check_source(report.ct)
     seg = _segmentation(seg)
     headers = source_headers(report.ct)

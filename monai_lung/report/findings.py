@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from monai_lung.errors import InputError, UsageError
+from monai_lung.errors import InputError
+from monai_lung.extras import require
 from monai_lung.model import CT, Lungs, Nodule, Prior, Report
 
 SCHEMA = "monai-lung/findings/2"
@@ -107,12 +108,7 @@ def validate(content: Mapping[str, Any]) -> None:
         InputError: they don't follow it; the message names the place.
         UsageError: the package jsonschema isn't installed.
     """
-    try:
-        import jsonschema
-    except ImportError as error:
-        raise UsageError(
-            f"checking findings against their schema needs jsonschema ({error}): pip install jsonschema"
-        ) from error
+    jsonschema = require("jsonschema", "a check of findings against their schema", extra="")
     problem = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema_of_findings()).iter_errors(content)
     )

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from monai_lung.service.queue import Queue
 
 
-@click.command(short_help="Be a PACS node: CT in, SEG, SR and report out.")
-@click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), required=True, help="A TOML file.")
+@click.command(short_help="Run a PACS node: CT in, SEG, SR and report out.")
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Configuration of the node, a TOML file.",
+)
 @click.option("--check", is_flag=True, help="Check the configuration, then end.")
 @click.option("--list", "listing", is_flag=True, help="List the studies in the queue, with their UIDs, then end.")
 @click.option("--retry", is_flag=True, help="Try failed studies and objects that were given up again, then end.")
@@ -26,10 +33,10 @@ def serve(file: Path, check: bool, listing: bool, retry: bool) -> None:
 
     Ends on SIGTERM. --list and --retry work beside a running node.
     """
+    from monai_lung.extras import require
     from monai_lung.service.config import read_config
-    from monai_lung.service.extra import require
 
-    require("pynetdicom")
+    require("pynetdicom", "monai-lung serve", extra="dicom,service")
     try:
         config = read_config(file)
     except ConfigError as error:

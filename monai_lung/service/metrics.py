@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from monai_lung.service.extra import require
+from monai_lung.extras import require
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from monai_lung.service.health import State
+
+
+def _client() -> Any:
+    return require("prometheus_client", "monai-lung serve", extra="dicom,service")
 
 
 class Metrics:
@@ -20,7 +24,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        client = require("prometheus_client")
+        client = _client()
         self.registry: CollectorRegistry = client.CollectorRegistry()
         name, registry = "monai_lung", self.registry
         self._received = client.Counter(f"{name}_instances_received", "Instances on the disk", registry=registry)
@@ -87,5 +91,5 @@ class Metrics:
             self._gauges["oldest"].labels(destination).set(age_s)
         self._gauges["free"].set(state.free_bytes)
         self._gauges["healthy"].set(not state.problems)
-        text: bytes = require("prometheus_client").generate_latest(self.registry)
+        text: bytes = _client().generate_latest(self.registry)
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Said:
     malignancy: float
 
 
-class NoduleLogits:
+class NoduleLogits(ABC):
     """What two evaluators give for the same nodules, the one with the rating network, the other with the malignancy's.
 
     `LogitsHandler` fills it in.
@@ -41,9 +42,9 @@ class NoduleLogits:
         self._items: dict[Hashable, Mapping[str, Any]] = {}
         self._logits: dict[str, dict[Hashable, NDArray[np.float64]]] = {"nodule": {}, "malignancy": {}}
 
+    @abstractmethod
     def key(self, item: Mapping[str, Any]) -> Hashable:
-        """What tells nodules apart."""
-        raise NotImplementedError
+        """The same for two items of one nodule, and for no other."""
 
     def clear(self, of: str) -> None:
         """Forget what a network said."""

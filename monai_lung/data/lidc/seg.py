@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from monai_lung.data.lidc.grid import draw_nodules
 from monai_lung.data.lidc.index import Scan
 from monai_lung.errors import InputError
+from monai_lung.extras import require
 from monai_lung.io.output import replacing
 from monai_lung.model import CT, Index
 from monai_lung.report import codes
@@ -24,7 +25,6 @@ from monai_lung.report.dicom_source import (
     DEVICE_NAME,
     check_source,
     derived_uid,
-    require_highdicom,
     source_headers,
 )
 from monai_lung.version import __version__
@@ -65,7 +65,7 @@ def build(ct: CT, scan: Scan, *, at_least: int | None = None) -> Segmentation:
         InputError: the CT isn't this scan or lacks slices, or no reader marked a voxel of it.
         UsageError: highdicom isn't installed.
     """
-    highdicom = require_highdicom()
+    highdicom = require("highdicom", "a DICOM SEG")
     check_source(ct)
     segments = _segments(ct, scan, at_least)
     if not segments:
