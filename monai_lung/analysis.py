@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_lung.advice import (
     Found,
-    Leads,
     candidates_of,
     examination_notes,
     leading_first,
@@ -36,19 +35,19 @@ from monai_lung.model import (
     Lungs,
     OperatingPoint,
     Outline,
-    Person,
     Prior,
     Rating,
     Report,
-    Sensitivity,
 )
+from monai_lung.options import Options as Options
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
 
 if TYPE_CHECKING:
-    from monai_lung.clinical.growth import PriorExamination
+    from monai_lung.clinical.growth import Look, PriorExamination
     from monai_lung.inference import Networks
+    from monai_lung.inference.paper import PaperNetworks
 
 log = logging.getLogger(__name__)
 
@@ -61,36 +60,6 @@ Source = Any
 """What can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user can choose about an analysis.
-
-    Attributes:
-        device: auto, cpu or cuda.
-        person: what is known of the patient, for the guidelines.
-        prior: an earlier CT, or the folder of an earlier result, of the same patient.
-        allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
-        guideline: which one is shown first; None goes by the context: Fleischner for an incidental finding.
-        sensitivity: the operating point: from which confidence on findings are reported and reach the guidelines.
-        allow_gaps: interpolate missing slices rather than refuse them.
-        series_uid: the DICOM series to read.
-        segmentation_dir, classification_dir: other bundles than the installed ones.
-        trust_bundle: let those bundles' networks be of any class: their code runs.
-    """
-
-    device: str = "auto"
-    person: Person = field(default_factory=Person)
-    prior: Path | None = None
-    allow_other_patient: bool = False
-    sensitivity: Sensitivity = "standard"
-    guideline: Leads | None = None
-    allow_gaps: bool = False
-    series_uid: str | None = None
-    segmentation_dir: Path | None = None
-    classification_dir: Path | None = None
-    trust_bundle: bool = False
 
 
 def analyze(source: Source, options: Options | None = None) -> Report:
@@ -107,7 +76,9 @@ def analyze(source: Source, options: Options | None = None) -> Report:
     Raises:
         MonaiLungError: the CT can't be read, has no lungs, the weights or the prior don't fit.
     """
-    return Analyzer(options).analyze(source)
+    from monai_lung.paper import analyzer_of
+
+    return analyzer_of(options or Options()).analyze(source)
 
 
 class Analyzer:
@@ -118,9 +89,12 @@ class Analyzer:
         networks: to take instead of those that the options name.
     """
 
-    def __init__(self, options: Options | None = None, networks: Networks | None = None) -> None:
+    notes: tuple[str, ...] = ()
+    """Warnings of every report."""
+
+    def __init__(self, options: Options | None = None, networks: Networks | PaperNetworks | None = None) -> None:
         self.options = options or Options()
-        self._networks = networks
+        self._networks: Any = networks
         self._loading: Future[Networks] | None = None
 
     @property
@@ -134,7 +108,8 @@ class Analyzer:
         if self._networks is None:
             self._networks = self._loading.result() if self._loading else self._load()
             self._loading = None
-        return self._networks
+        networks: Networks = self._networks
+        return networks
 
     def _load(self) -> Networks:
         from monai_lung.inference import load_networks
@@ -155,7 +130,7 @@ class Analyzer:
 
     def against(self, prior: Path) -> Analyzer:
         """An analyzer with the same networks and options that compares with an earlier examination."""
-        return Analyzer(replace(self.options, prior=prior), self.networks)
+        return type(self)(replace(self.options, prior=prior), self.networks)
 
     def analyze(self, source: Source, progress: Progress | None = None, *, lungs: Lungs | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
@@ -215,7 +190,7 @@ class Analyzer:
             weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
+            warnings=(*self.notes, *ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
         )
 
     def find(
@@ -277,6 +252,12 @@ class Analyzer:
         check_prior(ct, earlier, allow_other_patient=self.options.allow_other_patient)
         return earlier
 
+    def _look(self, found: Found) -> Look | None:
+        """What looks at places of an earlier CT; None where nothing does."""
+        from monai_lung.prior import looking_at
+
+        return looking_at(found, self.networks)
+
     def _against_prior(
         self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
@@ -284,14 +265,14 @@ class Analyzer:
         if earlier is None:
             return [None] * len(found.outlines), None, ()
         from monai_lung.clinical.growth import compare
-        from monai_lung.prior import find_prior, looking_at
+        from monai_lung.prior import find_prior
 
         look = None
         with timed("prior", timing, progress):
             if earlier.ct is not None:
                 there = self.find(earlier.ct, lungs=earlier.lungs)
                 earlier = find_prior(earlier, *split(there, self.operating_point))
-                look = looking_at(there, self.networks)
+                look = self._look(there)
             with measured(found.ct):
                 growths, prior = compare(
                     found.measurements,

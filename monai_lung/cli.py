@@ -32,6 +32,7 @@ from monai_lung.terminal import (
     case_progress,
     count_progress,
     note,
+    pipeline_options,
     report_text,
     series_row,
     series_text,
@@ -158,6 +159,7 @@ class _Batch:
 @guideline_option
 @person_options
 @bundle_options
+@pipeline_options
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import MonaiLungError, UsageError, WeightsError
 from monai_lung.io.output import replacing
-from monai_lung.stages import ANALYSIS, CLASSIFICATION, SEGMENTATION, Stage, stages_of
+from monai_lung.stages import ANALYSIS, CLASSIFICATION, PAPER, SEGMENTATION, Stage, stages_of
 from monai_lung.weights import bundle_dir, load_weights
 
-BUNDLES = (SEGMENTATION, CLASSIFICATION, ANALYSIS)
+BUNDLES = (SEGMENTATION, CLASSIFICATION, ANALYSIS, PAPER)
 TOLERANCE = 1e-3
 """Largest difference of a logit between an exported network and its original."""
 _OPSET = 18

@@ -17,6 +17,8 @@ SEGMENTATION, CLASSIFICATION, ANALYSIS = (
     "lung_nodule_analysis",
 )
 """The bundles: the first two hold the networks, the third runs them all."""
+PAPER = "lung_nodule_paper"
+"""The bundle of the system of Yu et al. (BMC Bioinformatics 22:314, 2021), with networks of its own."""
 TARGETS = (
     "nodule",
     "malignancy",
@@ -164,6 +166,24 @@ class RateSettings:
 
 
 @dataclass(frozen=True)
+class SegmentSettings:
+    """Grid and sub-cases of the paper's network that segments; `threshold` is the probability that makes a nodule."""
+
+    spacing_mm: tuple[float, float, float]
+    subcase: tuple[int, int, int]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        check_grid(self.spacing_mm, self.subcase)
+        check_open("threshold", self.threshold)
+
+
+@dataclass(frozen=True)
 class Stage:
     """One network of the analysis: the one place that says how it's called, stored and used.
 
@@ -242,7 +262,34 @@ STAGES = {
 }
 """In the order in which they run."""
 
+PAPER_STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "segment",
+            PAPER,
+            "network_def",
+            "model.pt",
+            "segment_settings",
+            SegmentSettings,
+            takes=lambda s: (1, 1, *s.subcase),
+            gives=lambda s: (1, 1, *s.subcase),
+        ),
+        Stage(
+            "classify",
+            PAPER,
+            "classify_def",
+            "classify.pt",
+            "classify_settings",
+            RateSettings,
+            takes=lambda s: (1, 1, *s.region),
+            gives=lambda s: (1, 2),
+        ),
+    )
+}
+"""The paper's two networks, in the order in which they run; its classification has the settings of what rates."""
+
 
 def stages_of(config: Mapping[str, Any]) -> list[Stage]:
     """The stages whose networks a bundle holds, from its `inference.json`: any bundle, of whatever name."""
-    return [stage for stage in STAGES.values() if stage.settings_key in config]
+    return [stage for stage in (STAGES | PAPER_STAGES).values() if stage.settings_key in config]

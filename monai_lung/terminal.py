@@ -68,6 +68,26 @@ def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def pipeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options --pipeline and --paper-bundle, by the names that `analysis.Options` has for them."""
+    folder = GivenPath(path_type=Path, resolve_path=True)
+    command = click.option(
+        "--paper-bundle",
+        "paper_dir",
+        metavar="DIR",
+        type=folder,
+        callback=_checked_bundle,
+        help="Folder with other networks for --pipeline paper than the installed.",
+    )(command)
+    return click.option(
+        "--pipeline",
+        type=click.Choice(["product", "paper"]),
+        default="product",
+        show_default=True,
+        help="What finds and rates: this software, or the system of Yu et al. 2021.",
+    )(command)
+
+
 def _checked_bundle(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a folder that is no bundle as wrong usage."""
     if value is not None and not (value / "configs" / "inference.json").is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_lung.errors import WeightsError
-from monai_lung.stages import CLASSIFICATION, SEGMENTATION, STAGES, stages_of
+from monai_lung.stages import CLASSIFICATION, PAPER, PAPER_STAGES, SEGMENTATION, STAGES, stages_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +38,16 @@ def declared_weights(segmentation: Path | None = None, classification: Path | No
     places = {SEGMENTATION: segmentation, CLASSIFICATION: classification}
     known = {name: _metadata(Path(place or bundle_dir(name)))["weights_sha256"] for name, place in places.items()}
     return {name: str(known[stage.bundle].get(stage.weights) or "") for name, stage in STAGES.items()}
+
+
+def declared_paper_weights(bundle: Path | None = None) -> dict[str, str]:
+    """`declared_weights` of the paper's two networks, of another bundle than the installed if it's given.
+
+    Raises:
+        WeightsError: the bundle or its metadata is missing or damaged.
+    """
+    known = _metadata(Path(bundle or bundle_dir(PAPER)))["weights_sha256"]
+    return {name: str(known.get(stage.weights) or "") for name, stage in PAPER_STAGES.items()}
 
 
 def sha256(path: Path) -> str:
@@ -149,7 +159,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str,
 
     config = read_config(bundle)
     if not (stages := stages_of(config)):
-        keys = ", ".join(dict.fromkeys(stage.settings_key for stage in STAGES.values()))
+        keys = ", ".join(dict.fromkeys(stage.settings_key for stage in (STAGES | PAPER_STAGES).values()))
         raise WeightsError(f"{bundle / 'configs' / 'inference.json'}: no stage's settings ({keys}); see add-a-network")
     stage = next((stage for stage in stages if stage.weights == file), None)
     if stage is None:

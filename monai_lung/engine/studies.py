@@ -22,9 +22,10 @@ from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
+from monai_lung.paper import analyzer_of
 from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.report.place import own_name
-from monai_lung.weights import declared_weights
+from monai_lung.weights import declared_paper_weights, declared_weights
 
 if TYPE_CHECKING:
     from monai_lung.engine.cluster import Needs
@@ -105,10 +106,11 @@ def maker(options: analysis.Options) -> Findings:
     Raises:
         WeightsError: the bundles aren't there.
     """
-    return {
-        "software": analysis.software(),
-        "weights": declared_weights(options.segmentation_dir, options.classification_dir),
-    }
+    if options.pipeline == "paper":
+        weights = declared_paper_weights(options.paper_dir)
+    else:
+        weights = declared_weights(options.segmentation_dir, options.classification_dir)
+    return {"software": analysis.software(), "weights": weights}
 
 
 def _same_person(found: Findings, person: Person) -> bool:
@@ -126,7 +128,7 @@ class Study:
     def __init__(self, job: Job, watch: Watch | None = None) -> None:
         self.job = job
         self.watch = watch or (lambda case: nullcontext())
-        self.analyzer = analysis.Analyzer(job.options)
+        self.analyzer = analyzer_of(job.options)
         self._latest = Path()
 
     def __call__(self, case: Case) -> Findings:

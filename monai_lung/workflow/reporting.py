@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ignite.engine import Engine, Events
 from monai.config import KeysCollection
@@ -26,6 +26,9 @@ from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
 from monai_lung.weights import declared_weights
 from monai_lung.workflow.cases import ChestReader
 from monai_lung.workflow.delineating import device_of
+
+if TYPE_CHECKING:
+    from monai_lung.inference.paper import PaperNetworks
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +121,11 @@ class ReportNodulesd(Transform):
         UsageError: a field of the person or the guideline is unknown, or the prior isn't there.
     """
 
+    analyzer_class = Analyzer
+
     def __init__(
         self,
-        networks: Networks,
+        networks: Networks | PaperNetworks,
         key: str = "nodules",
         output_key: str = "report",
         *,
@@ -145,7 +150,7 @@ class ReportNodulesd(Transform):
             guideline=guideline,
             allow_gaps=allow_gaps,
         )
-        self.analyzer = Analyzer(options, networks)
+        self.analyzer = self.analyzer_class(options, networks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the report.

@@ -30,6 +30,7 @@ class Bundles:
     segmentation: Path
     classification: Path
     analysis: Path
+    paper: Path
 
 
 def chest(path: Path, seed: int = 0) -> None:
@@ -158,14 +159,16 @@ def candidate_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    """Copies of the three bundles with narrow networks; those that segment call dense voxels nodule."""
+    """Copies of the bundles with narrow networks; those that segment call dense voxels nodule."""
     root = tmp_path_factory.mktemp("bundles")
-    for name in ("segmentation", "classification", "analysis"):
+    names = ("segmentation", "classification", "analysis", "paper")
+    for name in names:
         shutil.copytree(BUNDLES / f"lung_nodule_{name}", root / f"lung_nodule_{name}", ignore=_weights)
-    made = Bundles(*(root / f"lung_nodule_{name}" for name in ("segmentation", "classification", "analysis")))
+    made = Bundles(*(root / f"lung_nodule_{name}" for name in names))
     for bundle, changes in (
         (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
         (made.classification, {"network_def": {"width": 2}, "malignancy_def": {"width": 4, "members": 2}}),
+        (made.paper, {"network_def": {"width": 4}, "classify_def": {"width": 2}}),
     ):
         path = bundle / "configs" / "inference.json"
         config = json.loads(path.read_text())
@@ -174,6 +177,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         if "find_settings" in config:
             config["find_settings"] |= {"spacing_mm": [2.5, 2.5, 4.0], "window": [32, 32, 16], "threshold": 0.5}
             config["delineate_settings"] |= {"threshold": 0.5}
+        elif "segment_settings" in config:
+            config["segment_settings"] |= {"subcase": [96, 112, 32]}
+            config["classify_settings"] |= {"region": [24, 24, 8], "spread": 1.0}
         else:
             config["rate_settings"] |= {"min_nodule": 0.0}
         path.write_text(json.dumps(config))
@@ -186,17 +192,20 @@ def _weights(folder: str, names: list[str]) -> list[str]:
 
 
 def calls_dense_nodule(network: ResUNet3d) -> ResUNet3d:
-    """`network` (stem (2, 2, 1), width 4) with weights that call every voxel above -265 HU nodule, wherever it is.
+    """`network` of width 4, stem (2, 2, 1) or (1, 1, 1), that calls every voxel above -265 HU nodule, wherever it is.
 
-    All residual branches are silent; the first skip connection carries the four folded voxels to the head.
+    All residual branches are silent; the first skip connection carries the folded voxels to the head.
     """
-    four = torch.eye(4).reshape(4, 4, 1, 1, 1)
+    voxels = network.head.out_channels
+    four = torch.eye(4)[:, :voxels].reshape(4, voxels, 1, 1, 1)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if "norm2" in name or "identity" in name or "head" in name:
                 parameter.zero_()
-        network.decoder[-1].identity.weight[:, 4:] = four
-        network.head.weight[:] = 20 * four
+        if voxels == 1:
+            network.encoder[0].identity.weight[:] = four
+        network.decoder[-1].identity.weight[:, 4:] = torch.eye(4).reshape(4, 4, 1, 1, 1)
+        network.head.weight[:] = 20 * four.transpose(0, 1)
         network.head.bias[:] = -20 * 0.525
     return network
 
@@ -210,3 +219,6 @@ def _save_weights(bundles: Bundles) -> None:
     config = read_config(bundles.classification)
     for key, file in (("network_def", "model.pt"), ("malignancy_def", "malignancy.pt")):
         save_weights(build_network(config, key, bundles.classification), bundles.classification, file)
+    config = read_config(bundles.paper)
+    save_weights(calls_dense_nodule(build_network(config, "network_def", bundles.paper)), bundles.paper, "model.pt")
+    save_weights(build_network(config, "classify_def", bundles.paper), bundles.paper, "classify.pt")

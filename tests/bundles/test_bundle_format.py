@@ -21,8 +21,9 @@ from monai_lung.networks import ResUNet3d
 from monai_lung.weights import load_weights, save_weights
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
-NAMES = ("segmentation", "classification", "analysis")
-WITH_NETWORKS = NAMES[:2]
+NAMES = ("segmentation", "classification", "analysis", "paper")
+WITH_NETWORKS = ("segmentation", "classification", "paper")
+EVALUATED = WITH_NETWORKS[:2]
 
 
 def folder(name: str) -> Path:
@@ -84,7 +85,7 @@ def test_inference_has_the_properties(bundles, name, ct_dir, tmp_path):
     assert len(flow.dataset) == 1
 
 
-@pytest.mark.parametrize("name", WITH_NETWORKS)
+@pytest.mark.parametrize("name", EVALUATED)
 def test_evaluation_has_the_properties(bundles, name, crop_dir):
     bundle = getattr(bundles, name)
     flow = workflow(
@@ -119,7 +120,7 @@ def test_every_file_of_a_bundle_is_there(name):
     present = {p.relative_to(folder(name)).as_posix() for p in folder(name).rglob("*") if p.is_file()}
     needed = {"LICENSE", "data_license.txt", "docs/README.md"}
     needed |= {f"configs/{n}" for n in ("metadata.json", "inference.json", "logging.conf")}
-    if name != "analysis":
+    if name in EVALUATED:
         needed |= {f"configs/{n}.json" for n in ("train", "evaluate", "multi_gpu_train")}
     assert needed <= present
     log = configparser.ConfigParser(interpolation=None)
@@ -131,6 +132,7 @@ def test_network_definitions_and_settings_are_plain_values():
     for name, keys in (
         ("segmentation", ("find_def", "network_def", "find_settings", "delineate_settings")),
         ("classification", ("network_def", "malignancy_def", "rate_settings")),
+        ("paper", ("network_def", "classify_def", "segment_settings", "classify_settings")),
     ):
         config = json.loads((folder(name) / "configs" / "inference.json").read_text())
         for key in keys:

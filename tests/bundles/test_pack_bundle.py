@@ -20,7 +20,7 @@ from monai.bundle import download, load
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.packing import BUNDLES, TOLERANCE, pack, run_onnx
-from monai_lung.stages import STAGES, stages_of
+from monai_lung.stages import PAPER_STAGES, STAGES, stages_of
 from monai_lung.weights import bundle_dir, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def packed(bundles, tmp_path_factory) -> Path:
     """The folder of the zips of narrow bundles."""
     pytest.importorskip("onnxruntime")
     out = tmp_path_factory.mktemp("zips")
-    for bundle in (bundles.segmentation, bundles.classification, bundles.analysis):
+    for bundle in (bundles.segmentation, bundles.classification, bundles.analysis, bundles.paper):
         pack(bundle, out)
     return out
 
@@ -53,7 +53,7 @@ def test_the_name_holds_the_version_and_one_folder_lies_in_it(packed, bundles):
             for p in (bundles.segmentation.parent / name).rglob("*.*")
         }
         assert {n for n in own if "__pycache__" not in n} <= names
-        weights = {n for n in names if Path(n).name in {stage.weights for stage in STAGES.values()}}
+        weights = {n for n in names if Path(n).name in {stage.weights for stage in (STAGES | PAPER_STAGES).values()}}
         assert weights or name == BUNDLES[2]
         assert {n.replace(".pt", suffix) for n in weights for suffix in (".ts", ".onnx")} <= names
 

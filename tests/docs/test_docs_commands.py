@@ -84,7 +84,7 @@ def _bundle_run(line: str, page: Path) -> list[str]:
     words = shlex.split(line, comments=True)
     given = words[words.index("--config_file") + 1]
     configs = re.findall(r"[\w./-]+\.json", given.replace("my_", "bundles/lung_nodule_"))
-    folders = (ROOT, page.parent.parent, *(ROOT / "bundles").glob("lung_nodule_[cs]*"))
+    folders = (ROOT, page.parent.parent, *(ROOT / "bundles").glob("lung_nodule_[cps]*"))
     places = [folder for folder in folders if all((folder / config).is_file() for config in configs)]
     if not places:
         return [f"{line}: no config {given}"]

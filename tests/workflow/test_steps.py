@@ -33,6 +33,7 @@ MODULES = (
     "monai_lung.transforms.lung_mask",
     "monai_lung.workflow.delineating",
     "monai_lung.workflow.finding",
+    "monai_lung.workflow.paper",
     "monai_lung.workflow.rating",
 )
 
