@@ -42,6 +42,7 @@ from monai_lung.terminal import (
     table,
 )
 from monai_lung.version import __version__
+from monai_lung.view.cli import view
 
 if TYPE_CHECKING:
     from monai_lung.io import Case
@@ -127,11 +128,9 @@ def cli() -> None:
     """Lungs, nodules and malignancy on chest CT. Research use; decision support, not a diagnosis."""
 
 
-cli.add_command(lidc)
-cli.add_command(measure)
-cli.add_command(serve)
-cli.add_command(revise)
-for _command in (measure, serve, revise, *lidc.commands.values()):
+for _command in (lidc, measure, serve, revise, view):
+    cli.add_command(_command)
+for _command in (measure, serve, revise, view, *lidc.commands.values()):
     _common(_command)
 
 
