@@ -315,14 +315,23 @@ def inspect(folder: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("out", metavar="OUT", type=_PATH)
 @click.option("-o", "--output", metavar="DIR", type=_PATH, help="Where the tables go. Default: OUT.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than text.")
 @_common
-def summarize(out: Path, output: Path | None, as_json: bool) -> None:
-    """Make one table and one page of all results in OUT."""
+def summarize(out: Path, output: Path | None, opens: bool, as_json: bool) -> None:
+    """Make one table and one page of all results in OUT.
+
+    The page is sorted by a click on a column, and filtered by category and words; each case has a small picture and
+    leads to its report.
+    """
+    import webbrowser
+
     from monai_lung.report import table as tables
 
     summary = tables.summarize(out, output)
     click.echo(json.dumps(summary.as_dict(), indent=1) if as_json else str(summary))
+    if opens:
+        webbrowser.open(summary.page.resolve().as_uri())
 
 
 @cli.command(short_help="Write a synthetic chest CT as DICOM, with its truth.")
