@@ -67,11 +67,12 @@ def logits_of(candidates: Candidates, rater: Rater) -> NDArray[np.float64]:
 
 
 def predictions_of(
-    candidates: Candidates, logits: NDArray[np.float64], crops: Mapping[str, CropRow]
+    candidates: Candidates, logits: NDArray[np.float64], crops: Mapping[str, CropRow], least_score: float
 ) -> list[dict[str, object]]:
     """A row for each nodule and for each false candidate (`study.froc.COLUMNS`).
 
-    A nodule with several candidates is scored by its best. `crops` are those set in, by their IDs.
+    A nodule with several candidates is scored by its best. `crops` are those set in, by their IDs. What the
+    finding network scores below `least_score` isn't found.
     """
     rows: dict[tuple[str, str], dict[str, object]] = {}
     for n, kind in enumerate(candidates.kind):
@@ -85,7 +86,7 @@ def predictions_of(
             "patient": crops[name].patient if name in crops else scan,
             "diameter_mm": round(float(np.nan_to_num(candidates.nodule_mm[n], nan=candidates.diameter_mm[n])), 1),
             "texture": _texture(crops[name], candidates.nodule_hu[n]) if name in crops else "",
-            "found": bool(candidates.score[n] > 0),
+            "found": bool(candidates.score[n] >= least_score),
             "score": float(logits[n]),
         }
         if key not in rows or (row["found"], row["score"]) > (rows[key]["found"], rows[key]["score"]):
@@ -159,9 +160,10 @@ Drawn by `tools/draw_detection docs` from `docs/{kept}`.
 {n} whole CTs of {n} patients ({scans}) were left out of the training of all networks. Nodules of {patients} held-out
 patients (LIDC-IDRI, fold 0; three or more readers, some of them grown to masses, some made ground glass, on the pleura
 where they were) were set into these lungs, and the scans went through finding, delineating and rating as any CT. What
-lies where somebody marked something in the scan itself counts neither way here. Sensitivity at 1/8 to 8 false findings
-a scan and their mean (CPM), as in LUNA16; 95 % intervals by bootstrap over scans. **With {n} scans they are wide.**
-What ships was trained on from there with these lungs as well, so no such figure of it exists.
+lies where somebody marked something in the scan itself, or where a nodule that was set in brought a piece of its own
+surroundings along, counts neither way here. Sensitivity at 1/8 to 8 false findings
+a scan and their mean (CPM), as in LUNA16; 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and
+the operating points below were chosen on these very scans. The networks are those that ship.
 """.replace("{kept}", KEPT)
 _POINTS = """## Operating points
 

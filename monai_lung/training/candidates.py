@@ -36,6 +36,9 @@ NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)
 """Voxels of the near and of the wide look that ship."""
 SIZE = (64, 64, 32)
 """Voxels kept of each look."""
+BROUGHT_MM = 12.0
+"""How far around a nodule of this size or less its crop may bring other structures along; as many times farther as it
+is larger: what is proposed there is a piece of vessel or wall that no patient has in that place."""
 _LOOKS = ("near", "near_mask", "wide", "wide_mask", "wide_inside")
 HIT_MM = 4.0
 """A hit lies within the nodule's radius of its middle, or within this where that is less."""
@@ -116,6 +119,12 @@ def _near(points: NDArray[np.float64], center_mm: Sequence[float], radius_mm: fl
     return np.asarray(np.linalg.norm(points - center_mm, axis=-1) <= max(radius_mm, HIT_MM))
 
 
+def _brought(point: NDArray[np.float64], center_mm: Sequence[float], diameter_mm: float) -> bool:
+    """Whether a place lies where a nodule that was set in may have brought its surroundings along."""
+    reach = diameter_mm / 2 + BROUGHT_MM * max(1.0, diameter_mm / BROUGHT_MM)
+    return bool(np.linalg.norm(point - center_mm) <= reach)
+
+
 def _record(
     scene: Scene, background: Background, outline: Outline, near_mm: Sequence[float], wide_mm: Sequence[float]
 ) -> tuple[object, ...]:
@@ -125,7 +134,8 @@ def _record(
     hits = [p for p in scene.planted if _near(middle, p.center_mm, p.radius_mm)]
     at = tuple(np.clip(np.rint(ct.grid.to_index(middle)).astype(int), 0, np.array(ct.hu.shape) - 1))
     known = background.known[at] or background.known[outline.box][outline.mask].mean() > 0.3
-    kind = NEITHER if known else FALSE
+    brought = any(_brought(middle, p.center_mm, 2 * p.radius_mm) for p in scene.planted)
+    kind = NEITHER if known or brought else FALSE
     diameter = (6 * outline.mask.sum() * ct.voxel_mm3 / np.pi) ** (1 / 3)
     label = torch.zeros(2, len(TARGETS))
     label[1, 0] = 1.0
