@@ -145,7 +145,7 @@ def dice_of(ct: Path, files: Sequence[Path]) -> dict[str, tuple[float, float]]:
 
     volume = read_ct(ct)
     scans = [s for s in read_index() if volume.series and s.series_uid == volume.series.uid]
-    outlines = [[set(map(tuple, voxels)) for voxels in np.load(file).values()] for file in files]
+    outlines = [_outlines(file) for file in files]
     found = {}
     for scan in scans:
         for nodule, masks in draw_nodules(volume, scan):
@@ -154,6 +154,12 @@ def dice_of(ct: Path, files: Sequence[Path]) -> dict[str, tuple[float, float]]:
                 other, own = (max((_dice(truth, one) for one in given), default=0.0) for given in outlines)
                 found[nodule.id] = (other, own)
     return found
+
+
+def _outlines(file: Path) -> list[set[tuple[int, ...]]]:
+    """The voxels of each outline that a checkout wrote."""
+    with np.load(file) as held:
+        return [set(map(tuple, voxels)) for voxels in held.values()]
 
 
 def _dice(a: set[tuple[int, ...]], b: set[tuple[int, ...]]) -> float:
