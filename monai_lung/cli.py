@@ -154,7 +154,7 @@ for _command in (measure, serve, revise, view, *lidc.commands.values()):
     "--resume/--no-resume",
     default=True,
     show_default=True,
-    help="Pass over what the same version has finished from the same files, or do all again.",
+    help="Skip cases that the same version has finished from the same files, or do all again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
