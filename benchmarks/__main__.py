@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="phantom, two runs each, no peers: tries the tool itself")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="anew, these: %(choices)s")
+    parser.add_argument(
+        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="Measure these sections again: %(choices)s."
+    )
     parser.add_argument("--prepare", action="store_true", help="make phantoms and peers, measure nothing")
     parser.add_argument("--page", action="store_true", help="write the page of what is measured, measure nothing")
     parser.add_argument("--scan", type=Path, help="DICOM folder (default: LIDC-IDRI-0001 in MONAI_LUNG_DATA)")

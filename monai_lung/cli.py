@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PATH = GivenPath(path_type=Path)
-_FORMATS_HELP = f"Of {','.join(FORMATS)}, or all. Default: {','.join(DEFAULT_FORMATS)}."
+_FORMATS_HELP = f"Formats to write: {','.join(FORMATS)}, or all. Default: {','.join(DEFAULT_FORMATS)}."
 _DEVICES = click.Choice(["auto", "cpu", "cuda"])
 
 
@@ -115,8 +115,10 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
 
     how: dict[str, Any] = {"expose_value": False, "callback": noted}
     command = click.option("--debug", is_flag=True, help="Show the traceback of an error.", **how)(command)
-    command = click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.", **how)(command)
-    return click.option("-v", "--verbose", count=True, help="More on stderr; -vv for all.", **how)(command)
+    command = click.option("-q", "--quiet", is_flag=True, help="Print only errors to stderr.", **how)(command)
+    return click.option("-v", "--verbose", count=True, help="Print more to stderr; -vv prints everything.", **how)(
+        command
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -134,14 +136,14 @@ for _command in (measure, serve, revise, view, *lidc.commands.values()):
 
 @cli.command()
 @click.argument("inputs", metavar="CT...", type=_PATH, nargs=-1, required=True)
-@click.option("-o", "--output", metavar="OUT", type=_PATH, required=True, help="Results go to OUT/<case>/.")
+@click.option("-o", "--output", metavar="OUT", type=_PATH, required=True, help="Write results to OUT/<case>/.")
 @click.option("--format", "formats", metavar="LIST", help=_FORMATS_HELP)
 @click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
 @click.option("--prior", metavar="PATH", type=_PATH, help="Earlier CT, or its result, of the same patient.")
 @click.option("--device", type=_DEVICES, default="auto", show_default=True, help="Where the networks run.")
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
-@click.option("--allow-other-patient", is_flag=True, help="Compare even if the prior is of another patient.")
+@click.option("--allow-other-patient", is_flag=True, help="Compare even with a prior of another patient.")
 @sensitivity_option
 @guideline_option
 @person_options
@@ -152,7 +154,7 @@ for _command in (measure, serve, revise, view, *lidc.commands.values()):
     "--resume/--no-resume",
     default=True,
     show_default=True,
-    help="Pass over what the same version has finished from the same files, or do all again.",
+    help="Skip cases that the same version has finished from the same files, or do all again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
@@ -251,7 +253,14 @@ def _failed(batch: Batch, name: str, error: Exception) -> None:
 
 @cli.command()
 @click.argument("ct", metavar="CT", type=_PATH)
-@click.option("-o", "--output", metavar="MASK", type=_PATH, required=True, help="A .nii.gz: 1 right, 2 left lung.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="MASK",
+    type=_PATH,
+    required=True,
+    help="Mask to write, a .nii.gz file: 1 right, 2 left lung.",
+)
 @click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
@@ -316,7 +325,7 @@ def inspect(folder: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("out", metavar="OUT", type=_PATH)
-@click.option("-o", "--output", metavar="DIR", type=_PATH, help="Where the tables go. Default: OUT.")
+@click.option("-o", "--output", metavar="DIR", type=_PATH, help="Folder to write the tables to. Default: OUT.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than text.")
 @_common
@@ -337,21 +346,38 @@ def summarize(out: Path, output: Path | None, opens: bool, as_json: bool) -> Non
 
 
 @cli.command(short_help="Write a synthetic chest CT as DICOM, with its truth.")
-@click.option("-o", "--output", metavar="DIR", type=_PATH, required=True, help="Gets dicom/ and truth/.")
-@click.option("--size", type=int, default=256, show_default=True, help="Columns and rows.")
+@click.option(
+    "-o", "--output", metavar="DIR", type=_PATH, required=True, help="Write the folders dicom/ and truth/ to DIR."
+)
+@click.option("--size", type=int, default=256, show_default=True, help="Number of columns and of rows.")
 @click.option("--slices", type=int, default=60, show_default=True, help="Number of slices.")
 @click.option("--pixel-mm", type=float, help="Distance of pixels. Default: 384 mm over the image.")
 @click.option("--spacing-mm", type=float, help="Distance of slices. Default: 300 mm over the scan.")
-@click.option("--thickness-mm", type=float, help="Of a slice. Default: the distance of slices.")
-@click.option("--noise-hu", type=float, default=15, show_default=True, help="Standard deviation.")
+@click.option("--thickness-mm", type=float, help="Thickness of a slice. Default: the distance of slices.")
+@click.option("--noise-hu", type=float, default=15, show_default=True, help="Standard deviation of the noise.")
 @click.option("--kernel", type=click.Choice(["smooth", "standard", "sharp"]), default="standard", show_default=True)
-@click.option("--contrast", is_flag=True, help="Blood of 250 HU.")
+@click.option("--contrast", is_flag=True, help="Add contrast medium: blood of 250 HU.")
 @click.option("--position", type=click.Choice(["HFS", "FFS", "HFP", "FFP"]), default="HFS", show_default=True)
-@click.option("--tilt-deg", type=float, default=0, show_default=True, help="Of the gantry.")
-@click.option("--padding-hu", type=click.IntRange(-3100, -1024), help="Value outside a round field of view.")
-@click.option("--nodule", "nodules", metavar="SPEC", multiple=True, help="X,Y,Z,MM[,WORD...], see above.")
-@click.option("--crops", metavar="FOLDER", type=_PATH, help="Readers' contours: then MM may be an id of its table.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of branches and noise.")
+@click.option("--tilt-deg", type=float, default=0, show_default=True, help="Tilt of the gantry in degrees.")
+@click.option(
+    "--padding-hu",
+    type=click.IntRange(-3100, -1024),
+    help="Cut a round field of view, and store this value outside it.",
+)
+@click.option(
+    "--nodule",
+    "nodules",
+    metavar="SPEC",
+    multiple=True,
+    help="Nodule as X,Y,Z,MM[,WORD...], see above; may be given several times.",
+)
+@click.option(
+    "--crops",
+    metavar="FOLDER",
+    type=_PATH,
+    help="Folder of readers' contours; MM of a nodule may then be an id of its table.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random branches and noise.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
 def phantom(

@@ -31,30 +31,40 @@ sensitivity_option = click.option(
     type=click.Choice(_SENSITIVITIES),
     default="standard",
     show_default=True,
-    help="How much is reported; the rest is listed as candidates.",
+    help="How readily a finding is reported; the rest is listed as candidates.",
 )
 
 guideline_option = click.option(
     "--guideline",
     type=click.Choice(["lung-rads", "fleischner"]),
-    help="Shown first. Default: fleischner for an incidental finding, else lung-rads.",
+    help="Guideline to show first. Default: fleischner for an incidental finding, else lung-rads.",
 )
 
 _OPTIONS = (
-    click.option("--age", type=click.IntRange(0, _OLDEST), help="Age in years. Default: what DICOM says."),
-    click.option("--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Sex. Default: what DICOM says."),
+    click.option("--age", type=click.IntRange(0, _OLDEST), help="Age of the patient in years. Default: as in DICOM."),
+    click.option(
+        "--sex", type=click.Choice(["F", "M"], case_sensitive=False), help="Sex of the patient. Default: as in DICOM."
+    ),
     click.option("--risk", type=click.Choice(_RISKS), help="Risk of lung cancer, by your judgement."),
-    click.option("--known-cancer/--no-known-cancer", default=None, help="A known primary cancer."),
-    click.option("--immunosuppressed/--not-immunosuppressed", default=None, help="Immune suppression."),
-    click.option("--screening/--incidental", default=None, help="A screening CT, or an incidental finding."),
+    click.option("--known-cancer/--no-known-cancer", default=None, help="Whether a primary cancer is known."),
+    click.option(
+        "--immunosuppressed/--not-immunosuppressed", default=None, help="Whether the patient is immunosuppressed."
+    ),
+    click.option(
+        "--screening/--incidental", default=None, help="Whether this is a screening CT or an incidental finding."
+    ),
     click.option(
         "--earlier-category",
         type=click.Choice(_CATEGORIES, case_sensitive=False),
         help="Lung-RADS category of the earlier examination.",
     ),
-    click.option("--emphysema/--no-emphysema", default=None, help="Emphysema, for Brock's model."),
-    click.option("--family-history/--no-family-history", default=None, help="Lung cancer in the family."),
-    click.option("--spiculation/--no-spiculation", default=None, help="Spiculation of the only nodule."),
+    click.option(
+        "--emphysema/--no-emphysema", default=None, help="Whether the patient has emphysema, for Brock's model."
+    ),
+    click.option(
+        "--family-history/--no-family-history", default=None, help="Whether there is lung cancer in the family."
+    ),
+    click.option("--spiculation/--no-spiculation", default=None, help="Whether the only nodule is spiculated."),
 )
 
 

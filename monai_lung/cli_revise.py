@@ -30,12 +30,14 @@ class Numbers(click.ParamType):
 
 @click.command(short_help="Accept or reject nodules of a result, and write it again.")
 @click.argument("case", metavar="OUT/CASE", type=_PATH)
-@click.option("--reject", type=Numbers(), default=(), metavar="3,5", help="These are no nodules.")
-@click.option("--accept", type=Numbers(), default=(), metavar="1", help="These are; takes a rejection back.")
-@click.option("--ct", metavar="CT", type=_PATH, help="Where the CT lies now, if it was moved.")
+@click.option("--reject", type=Numbers(), default=(), metavar="3,5", help="Reject these: they are not nodules.")
+@click.option(
+    "--accept", type=Numbers(), default=(), metavar="1", help="Accept these nodules; this also undoes a rejection."
+)
+@click.option("--ct", metavar="CT", type=_PATH, help="Path of the CT, if it was moved since.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 def revise(case: Path, reject: tuple[int, ...], accept: tuple[int, ...], ct: Path | None, as_json: bool) -> None:
-    """Write a result again as its reader decided.
+    """Write a result again with a reader's decisions.
 
     Rejected findings no longer count: guidelines, tables, page, masks, SEG and SR are written again together. The
     decisions stay in findings.json.

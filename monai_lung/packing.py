@@ -149,7 +149,7 @@ def _zip(folder: Path, path: Path) -> None:
 @click.command()
 @click.argument("name", default="all")
 @click.argument("out", type=click.Path(path_type=Path), default="dist")
-@click.option("--trust-bundle", is_flag=True, help="Let a bundle's networks be of any class: their code runs.")
+@click.option("--trust-bundle", is_flag=True, help="Allow networks of any class in a bundle; their code is run.")
 def main(name: str, out: Path, trust_bundle: bool) -> None:
     """Pack the bundle NAME (a name, a bundle's folder, or all) into OUT/NAME_vVERSION.zip and print its path."""
     try:

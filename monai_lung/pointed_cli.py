@@ -21,11 +21,16 @@ _PATH = GivenPath(path_type=Path)
 
 @click.command(short_help="Measure and rate nodules at given points, or given outlines.")
 @click.argument("ct", metavar="CT", type=_PATH)
-@click.option("--points", metavar="POINTS", help='A file, or "x,y,z;x,y,z;...": LPS mm.')
-@click.option("--index", is_flag=True, help="The points are voxel indices i,j,k rather than mm.")
-@click.option("--mask", metavar="FILE", type=_PATH, help="Outlines instead: NIfTI, NRRD, DICOM SEG, RTSTRUCT.")
-@click.option("-o", "--output", metavar="OUT", type=_PATH, help="Results go to OUT/<case>/. Default: no files.")
-@click.option("--format", "formats", metavar="LIST", help=f"With -o, of {','.join(FORMATS)}, or all.")
+@click.option("--points", metavar="POINTS", help='Points to measure: a file, or "x,y,z;x,y,z;..." in LPS mm.')
+@click.option("--index", is_flag=True, help="Read the points as voxel indices i,j,k rather than mm.")
+@click.option(
+    "--mask",
+    metavar="FILE",
+    type=_PATH,
+    help="Measure these outlines instead of points: NIfTI, NRRD, DICOM SEG or RTSTRUCT.",
+)
+@click.option("-o", "--output", metavar="OUT", type=_PATH, help="Write results to OUT/<case>/. Default: no files.")
+@click.option("--format", "formats", metavar="LIST", help=f"Formats to write with -o: {','.join(FORMATS)}, or all.")
 @click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")

@@ -54,7 +54,7 @@ def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options for networks of one's own; the command gets them by the names that `analysis.Options` has for them."""
     folder = GivenPath(path_type=Path, resolve_path=True)
     trust = click.option(
-        "--trust-bundle", is_flag=True, help="Let a bundle's networks be of any class: their code runs."
+        "--trust-bundle", is_flag=True, help="Allow networks of any class in a bundle; their code is run."
     )
     for kind, what in (("classification", "networks that rate"), ("segmentation", "networks that find and delineate")):
         command = click.option(
@@ -63,7 +63,7 @@ def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="DIR",
             type=folder,
             callback=_checked_bundle,
-            help=f"Folder with other {what} than the installed.",
+            help=f"Use the {what} in this folder instead of the installed ones.",
         )(trust(command) if kind == "classification" else command)
     return command
 
@@ -91,7 +91,7 @@ def pipeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _checked_bundle(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a folder that is no bundle as wrong usage."""
     if value is not None and not (value / "configs" / "inference.json").is_file():
-        raise click.BadParameter(f"{value} is no bundle: it has no configs/inference.json", context, parameter)
+        raise click.BadParameter(f"{value} is not a bundle: it has no configs/inference.json", context, parameter)
     return value
 
 

@@ -97,7 +97,7 @@ def load_weights(network: nn.Module, bundle: Path, file: str) -> str:
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError …
         raise WeightsError(f"{path}: not weights of {type(network).__name__}; reinstall monai-lung") from error
     if unsound:
-        raise WeightsError(f"{path}: {unsound[0]} holds values that are no weights; reinstall monai-lung")
+        raise WeightsError(f"{path}: {unsound[0]} holds integers, NaN or infinite values; reinstall monai-lung")
     return digest
 
 
@@ -135,7 +135,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, tru
     half = {k: v.detach().cpu().half() if v.is_floating_point() else v.detach().cpu() for k, v in state.items()}
     wrong = [key for key, value in half.items() if not torch.isfinite(value).all()]
     if wrong:
-        raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train anew")
+        raise WeightsError(f"{bundle / 'models' / file}: {wrong[0]} isn't finite in half precision; train it again")
     metadata = _metadata(bundle)
     content = io.BytesIO()  # a file's name goes into what torch writes: the same weights would get another digest
     torch.save(half, content)

@@ -165,4 +165,4 @@ def lung_rads_growth(prior_mm: float, current_mm: float, days: float | None) -> 
 def _check_positive(*values: float) -> None:
     for value in values:
         if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{value} is no size or interval: give a number above 0")
+            raise UsageError(f"{value} is not a size or interval: give a number above 0")

@@ -90,7 +90,7 @@ def read_table(folder: Path | str) -> list[CropRow]:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: is no table ({error}); restore the file") from error
+        raise InputError(f"{path}: not a readable table ({error}); restore the file") from error
     return [crop_row(path, n, row) for n, row in enumerate(rows, start=2)]
 
 

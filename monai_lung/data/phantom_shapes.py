@@ -219,6 +219,6 @@ def parse_nodule(text: str, crops: Path | None = None) -> PhantomNodule:
         how["diameter_mm"] = float(size)
     except ValueError as error:
         if crops is None:
-            raise UsageError(f"nodule {text!r}: {size!r} is no diameter in mm; an id needs --crops") from error
+            raise UsageError(f"nodule {text!r}: {size!r} is not a diameter in mm; an id needs --crops") from error
         how |= {"shape": "contour", "contour": read_contour(crops, size)}
     return PhantomNodule((x, y, z), **how)

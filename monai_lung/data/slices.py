@@ -53,7 +53,7 @@ def read_slices(folder: Path | str, patients: Collection[str]) -> list[NoduleSli
         with table.open(newline="") as file:
             rows = list(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{table}: is no table ({error}); restore the file") from error
+        raise InputError(f"{table}: not a readable table ({error}); restore the file") from error
     if not len(rows) == len(hu) == len(readers) or hu.ndim != 3 or hu.shape != readers.shape:
         raise InputError(f"{folder}: {len(rows)} rows, images {hu.shape} and readers {readers.shape} don't fit")
     slices = [_slice(table, n, row, hu, readers) for n, row in enumerate(rows) if row.get("patient") in patients]

@@ -158,14 +158,14 @@ def read_folds(path: Path | str) -> Folds:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no fold file ({error}): write one with `monai-lung lidc split`") from None
+        raise InputError(f"{path} is not a fold file ({error}): write one with `monai-lung lidc split`") from None
     content = content if isinstance(content, dict) else {}
     units: list[Unit] = [unit for unit in get_args(Unit) if isinstance(content.get(f"{unit}s"), dict)]
     if len(units) != 1 or content.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no fold file of schema {SCHEMA}: write one with `monai-lung lidc split`")
+        raise InputError(f"{path} is not a fold file of schema {SCHEMA}: write one with `monai-lung lidc split`")
     k, fold_of = content.get("k"), content[f"{units[0]}s"]
     if not isinstance(k, int) or any(fold not in range(k) for fold in fold_of.values()):
-        raise InputError(f"{path}: a fold is outside 0 ... k - 1: write the file anew with `monai-lung lidc split`")
+        raise InputError(f"{path}: a fold is outside 0 ... k - 1: write the file again with `monai-lung lidc split`")
     return Folds(content.get("seed", 0), k, units[0], fold_of)
 
 
@@ -208,7 +208,7 @@ def slice_rows(folder: Path | str) -> list[dict[str, str]]:
         try:
             readers = max(int(row.get("readers_on_slice") or nodule.row.n_readers), 1)
         except ValueError as error:
-            raise InputError(f"{folder}: slice {row['id']}: readers_on_slice is no number ({error})") from error
+            raise InputError(f"{folder}: slice {row['id']}: readers_on_slice is not a number ({error})") from error
         pixels = int((2 * here >= readers).sum()) or int((here > 0).sum())
         diameter_mm = 2 * math.sqrt(pixels / math.pi) * nodule.spacing_mm
         rows.append({**row, "table": "slices", "diameter_mm": f"{diameter_mm:.2f}"})
@@ -251,7 +251,7 @@ def _table(path: Path, needed: Sequence[str] = _COLUMNS) -> list[dict[str, str]]
         raise InputError(f"{path} can't be read ({error}): give a folder that holds it") from None
     lacking = [name for row in rows for name in needed if row.get(name) is None]
     if lacking:
-        raise InputError(f"{path} is no table of nodules or scans: it lacks {lacking[0]}")
+        raise InputError(f"{path} is not a table of nodules or scans: it lacks {lacking[0]}")
     return rows
 
 

@@ -62,9 +62,13 @@ class Engine:
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options --engine and --address; the command gets them as `engine` (a name) and `address`."""
-    command = click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster. Default: Ray on this machine.")(
-        command
-    )
+    command = click.option(
+        "--address", metavar="HOST:PORT", help="Address of the Ray cluster. Default: start Ray on this machine."
+    )(command)
     return click.option(
-        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What does the cases."
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where cases run: in this process or on a Ray cluster.",
     )(command)

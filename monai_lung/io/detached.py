@@ -76,5 +76,5 @@ def _checked(path: Path, name: Path) -> Path:
     if folder not in target.parents:
         raise DecodeError(f"{shown(path)} takes its voxels from outside of its folder: store it as one file")
     if not is_regular(target):
-        raise DecodeError(f"{shown(path)} takes its voxels from {shown(name)}, which is no regular file")
+        raise DecodeError(f"{shown(path)} takes its voxels from {shown(name)}, which is not a regular file")
     return target

@@ -161,7 +161,7 @@ def check_hu(hu: NDArray[np.int16], where: str) -> None:
     some = hu[::4, ::4, ::4]
     low, high = int(some.min()), int(some.max())
     if low == high and hu.min() == hu.max():
-        raise NotCTError(f"{where} holds nothing but the value {low}: it is no CT image")
+        raise NotCTError(f"{where} holds nothing but the value {low}: it is not a CT image")
     dense = some[some > -200]
     if dense.size > 0.999 * some.size:
         raise NotCTError(f"{where} has values from {low} to {high} and no air: these are not Hounsfield units")
@@ -173,13 +173,13 @@ def _check(header: Header) -> None:
     where = shown(header.path)
     if header.samples != 1 or header.photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         kind = header.photometric or "of unknown kind"
-        raise NotCTError(f"{where} has {header.samples} values a pixel, {kind}: a colour picture is no CT")
+        raise NotCTError(f"{where} has {header.samples} values per pixel, {kind}: a colour picture is not a CT")
     if not (0 < header.rows <= _MAX_SIDE and 0 < header.columns <= _MAX_SIDE):
         raise DecodeError(f"{where} has no rows and columns to be read: export it again")
     if header.bits_allocated not in (8, 16, 32) or not 0 < header.bits_stored <= header.high_bit + 1:
-        raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
+        raise DecodeError(f"{where} contradicts itself in its bits per pixel: export it again")
     if header.high_bit >= header.bits_allocated:
-        raise DecodeError(f"{where} contradicts itself in its bits a pixel: export it again")
+        raise DecodeError(f"{where} contradicts itself in its bits per pixel: export it again")
     if header.slope == 0 or abs(header.slope or 1) > 1e6 or abs(header.intercept or 0) > 1e6:
         raise NotCTError(f"{where} has an impossible rescale ({header.slope}, {header.intercept})")
     if header.rescale_type not in HU_TYPES:

@@ -52,7 +52,7 @@ def read_points(given: str, ct: CT, *, index: bool = False) -> list[Point]:
     else:
         points, index = _of_file(path, ct), index and path.suffix.lower() in (".csv", ".tsv", ".txt")
     if not all(math.isfinite(v) for point in points for v in point):
-        raise InputError(f"{shown(path)}: a coordinate is no number")
+        raise InputError(f"{shown(path)}: a coordinate is not a number")
     return [_point(ct.to_world(p)) for p in points] if index else points
 
 
@@ -101,7 +101,7 @@ def _of_table(path: Path, ct: CT) -> list[Point]:
     series = next((known[name] for name in _SERIES if name in known), None)
     of_ct = [row for row in rows if series is None or row[series].strip() in _names(ct)]
     if series and not of_ct:
-        raise InputError(f"{shown(path)}: has no row of this CT's series ({', '.join(sorted(_names(ct)))})")
+        raise InputError(f"{shown(path)}: no row is about this CT's series ({', '.join(sorted(_names(ct)))})")
     return [_of_row(path, [row[known[c]] for c in columns]) for row in of_ct]
 
 
@@ -114,7 +114,7 @@ def _of_row(path: Path, values: Sequence[str | None]) -> Point:
     try:
         return _point([float(v or "") for v in values])
     except ValueError as error:
-        raise InputError(f"{shown(path)}: {', '.join(map(str, values))} are no coordinates") from error
+        raise InputError(f"{shown(path)}: {', '.join(map(str, values))} are not coordinates") from error
 
 
 def _of_markups(path: Path, ct: CT) -> list[Point]:

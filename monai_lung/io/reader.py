@@ -71,7 +71,7 @@ def lay_out_case(case: Case, allow_gaps: bool = False) -> Layout:
         DecodeError: a file vanished, or can't be read any more.
     """
     if case.series is None:
-        raise UsageError(f"{shown(case.path)} is no DICOM series")
+        raise UsageError(f"{shown(case.path)} is not a DICOM series")
     try:
         return lay_out(case.headers or headers_of(case.series), allow_gaps)
     except OSError as error:

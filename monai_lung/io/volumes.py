@@ -131,7 +131,7 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if reader.GetNumberOfComponents() != 1:
-        raise GeometryError(f"{shown(path)} has {reader.GetNumberOfComponents()} values a voxel: it is no CT")
+        raise GeometryError(f"{shown(path)} has {reader.GetNumberOfComponents()} values per voxel: it is not a CT")
     size = reader.GetSize()
     shape = _check_shape(path, size)
     stored = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
@@ -157,7 +157,7 @@ def _into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
         np.clip(values, *_limits(values.dtype), out=out, casting="unsafe")
         return 0
     if values.dtype.kind != "f":
-        raise NotCTError(f"voxels of type {values.dtype} are no Hounsfield units")
+        raise NotCTError(f"voxels of type {values.dtype} are not Hounsfield units")
     bad = ~np.isfinite(values)
     count = int(bad.sum())
     if count:
@@ -173,7 +173,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 def _nan_warning(path: Path, count: int, of: int) -> tuple[str, ...]:
     if count > _MAX_NAN_SHARE * of:
-        raise NotCTError(f"{100 * count / of:.0f} % of the values of {shown(path)} are no numbers: export it again")
+        raise NotCTError(f"{100 * count / of:.0f} % of the values of {shown(path)} are NaN or infinite: export again")
     return (f"{count} voxels without a number were taken as -1024 HU.",) if count else ()
 
 
@@ -190,7 +190,7 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     if not np.isfinite(affine).all():
-        raise GeometryError(f"the affine of {shown(path)} holds values that are no numbers: export it again")
+        raise GeometryError(f"the affine of {shown(path)} holds NaN or infinite values: export it again")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not ((lengths >= _MM[0]) & (lengths <= _MM[1])).all():
         sizes = " x ".join(f"{n:.3g}" for n in lengths)

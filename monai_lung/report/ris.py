@@ -58,7 +58,7 @@ def _findings(report: Report) -> Iterator[str]:
     if report.rejected:
         yield f"Rejected by the reader: no. {', '.join(str(n.id) for n in report.rejected)}."
     for _, mm3 in report.prior.gone if report.prior else ():
-        yield from _wrapped(f"A nodule of the prior ({wording.volume(mm3)}) was not found again.")
+        yield from _wrapped(f"A nodule of the prior ({wording.volume(mm3)}) was not found in this examination.")
     for sentence in wording.emphysema(report):
         yield from _wrapped(sentence)
 

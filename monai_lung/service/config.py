@@ -93,7 +93,7 @@ class Sender:
         try:
             network = ipaddress.ip_network(self.address, strict=False)
         except ValueError:
-            raise ConfigError(f"address: {self.address!r} is no IP address and no network (10.1.0.0/16)") from None
+            raise ConfigError(f"address: {self.address!r} is neither an IP address nor a network") from None
         if self.port is not None:
             check_port(self.port)
             check(network.num_addresses == 1, "port", "needs one address, not a network")
@@ -341,7 +341,7 @@ def read_config(path: Path) -> Config:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
         config: Config = _build(Config, table, "", path.resolve().parent)
     except ConfigError as error:

@@ -24,7 +24,7 @@ def check_address(address: str) -> None:
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        raise ConfigError(f"address: {address!r} is no IP address: 127.0.0.1 is this machine, 0.0.0.0 all") from None
+        raise ConfigError(f"address: {address!r} isn't an IP address: 127.0.0.1 is this machine, 0.0.0.0 all") from None
 
 
 def loopback(host: str) -> bool:

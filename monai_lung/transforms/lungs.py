@@ -164,7 +164,7 @@ def _condition_warnings(
 ) -> list[str]:
     """Air without tissue in the lungs, and a lung that is much smaller than the other."""
     if thorax.phantom:
-        return ["The lungs hold air without any tissue, as those of a phantom do: two large rooms of air were taken."]
+        return ["The lungs hold air without any tissue, as those of a phantom do: the two large air spaces were taken."]
     warnings = []
     for name, side in SIDES.items():
         free_ml = _free_air_ml((hu < FREE_AIR_HU) & (air == side), spacing_mm)
@@ -176,8 +176,8 @@ def _condition_warnings(
     right, left = ml[RIGHT_LUNG], ml[LEFT_LUNG]
     if min(right, left) >= SMALLEST_LUNG_ML and not RIGHT_SHARE[0] <= right / (right + left) <= RIGHT_SHARE[1]:
         small, large = ("right", "left") if right / (right + left) < RIGHT_SHARE[0] else ("left", "right")
-        sizes = f"{min(right, left):.0f} ml beside {max(right, left):.0f} ml"
-        why = "collapse, effusion, resection or a mass? What holds no air isn't in the mask and isn't searched."
+        sizes = f"{min(right, left):.0f} ml against {max(right, left):.0f} ml"
+        why = "collapse, effusion, resection or a mass? Airless lung isn't in the mask and isn't searched."
         warnings.append(f"The {small} lung is much smaller than the {large} one ({sizes}): {why}")
     return warnings
 
@@ -200,12 +200,12 @@ def _warnings(
         f"No {n} lung was found ({ml[side]:.0f} ml)." for n, side in SIDES.items() if ml[side] < SMALLEST_LUNG_ML
     ]
     if not thorax.apart:
-        warnings.append("The right and the left lung hang together and were cut at the spine: sides may be wrong.")
+        warnings.append("The right and left lungs touch and were divided at the spine: sides may be wrong.")
     lungs, edge = filled > 0, ~in_view
     edge[[0, -1]] = edge[:, [0, -1]] = True
     if np.count_nonzero(lungs & dilate(edge, 1, (1.0, 1.0, 9.0))) * x_mm * z_mm > CUT_MM2:
         warnings.append("The field of view cuts the lungs at the side.")
     for k, name in ((-1, "above"), (0, "below")):
         if np.count_nonzero(lungs[:, :, k]) * x_mm * y_mm > CUT_MM2:
-            warnings.append(f"The lungs go on {name} the scan.")
+            warnings.append(f"The lungs extend {name} the scanned range.")
     return tuple(warnings)

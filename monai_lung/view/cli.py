@@ -17,8 +17,8 @@ _PATH = GivenPath(path_type=Path)
 
 @click.command(short_help="Show the CT and the findings of a result in three planes, in the browser.")
 @click.argument("case", metavar="OUT/CASE", type=_PATH)
-@click.option("--ct", metavar="CT", type=_PATH, help="Where the CT lies now, if it was moved.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--ct", metavar="CT", type=_PATH, help="Path of the CT, if it was moved since.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on. Default: a free one.")
 @click.option("--open", "opens", is_flag=True, help="Open the browser too.")
 def view(case: Path, ct: Path | None, port: int, opens: bool) -> None:
     """Show the whole CT with masks and findings in three planes.

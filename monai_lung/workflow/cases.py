@@ -66,7 +66,7 @@ def _labels(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         image: Any = nibabel.load(path)
         return np.asarray(image.dataobj), image.affine
     except Exception as error:  # nibabel raises many kinds, zlib and OS errors among them
-        raise MaskError(f"{path}: can't be read ({error}); make it anew") from error
+        raise MaskError(f"{path}: can't be read ({error}); make it again") from error
 
 
 class ChestReader(CTReader):

@@ -95,7 +95,8 @@ def crop_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slice_dir(crop_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The middle slice of each crop, as marked by the first reader."""
     folder = tmp_path_factory.mktemp("slices")
-    rows = list(csv.DictReader((crop_dir / "nodules.csv").open(newline="")))
+    with (crop_dir / "nodules.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     images, readers = (
         np.stack([np.asarray(nibabel.load(crop_dir / kind / f"{row['id']}.nii.gz").dataobj)[..., 4] for row in rows])
         for kind in ("images", "readers")

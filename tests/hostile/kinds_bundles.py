@@ -150,13 +150,13 @@ def weights_incomplete(chest: Chest, folder: Path) -> Path:
     return state(folder, lambda s: {key: s[key] for key in list(s)[1:]})
 
 
-@kind("weights", refused="hold.* no weights")
+@kind("weights", refused="holds integers, NaN or")
 def weights_of_whole_numbers(chest: Chest, folder: Path) -> Path:
     """All tensors are 32-bit integers."""
     return state(folder, lambda s: {k: v.int() for k, v in s.items()})
 
 
-@kind("weights", refused="hold.* no weights")
+@kind("weights", refused="holds integers, NaN or")
 def weights_no_numbers(chest: Chest, folder: Path) -> Path:
     """A tensor holds nan."""
     return state(folder, lambda s: next(iter(s.values())).fill_(float("nan")) is None or None)
@@ -186,7 +186,7 @@ def weights_are_a_pipe(chest: Chest, folder: Path) -> Path:
 
 @kind("weights", refused="metadata")
 def metadata_of_text(chest: Chest, folder: Path) -> Path:
-    """The metadata, which has the sha256, is no JSON."""
+    """The metadata, which has the sha256, is not valid JSON."""
     (bundles(folder) / SEGMENTATION / "configs" / "metadata.json").write_text("{")
     return folder
 
@@ -240,7 +240,7 @@ def config_with_imports(chest: Chest, folder: Path) -> Path:
 
 @kind("config", refused="no readable config")
 def config_of_text(chest: Chest, folder: Path) -> Path:
-    """The config is no JSON."""
+    """The config is not valid JSON."""
     (bundles(folder) / SEGMENTATION / "configs" / "inference.json").write_text("run: me")
     return folder
 

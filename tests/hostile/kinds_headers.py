@@ -337,7 +337,7 @@ def other_class(chest: Chest, folder: Path, uid: bytes) -> Path:
 
 @kind("header", refused="not Hounsfield units|no air")
 def rescale_missing(chest: Chest, folder: Path) -> Path:
-    """No rescale, and stored values that are no HU."""
+    """No rescale, and stored values that are not HU."""
     return without(chest, folder, "RescaleSlope", "RescaleIntercept")
 
 

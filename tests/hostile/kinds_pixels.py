@@ -86,7 +86,7 @@ def pixels_as_floats(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, change)
 
 
-@kind("pixels", refused="bits a pixel")
+@kind("pixels", refused="bits per pixel")
 def pixels_as_doubles(chest: Chest, folder: Path) -> Path:
     """Double Float Pixel Data (7FE0,0009)."""
 
@@ -99,19 +99,19 @@ def pixels_as_doubles(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, change)
 
 
-@kind("pixels", refused="bits a pixel")
+@kind("pixels", refused="bits per pixel")
 def bits_allocated_12(chest: Chest, folder: Path) -> Path:
     """12 bits are allocated a pixel."""
     return changed(chest, folder, lambda d: setattr(d, "BitsAllocated", 12))
 
 
-@kind("pixels", refused="bits a pixel")
+@kind("pixels", refused="bits per pixel")
 def bits_stored_more_than_allocated(chest: Chest, folder: Path) -> Path:
     """24 of 16 bits are stored."""
     return changed(chest, folder, lambda d: (setattr(d, "BitsStored", 24), setattr(d, "HighBit", 23)))
 
 
-@kind("pixels", refused="bits a pixel")
+@kind("pixels", refused="bits per pixel")
 def bits_high_bit_too_low(chest: Chest, folder: Path) -> Path:
     """16 bits are stored up to bit 3."""
     return changed(chest, folder, lambda d: setattr(d, "HighBit", 3))

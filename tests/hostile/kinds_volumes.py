@@ -59,7 +59,7 @@ def nan_few(chest: Chest, folder: Path) -> Path:
     return nifti(chest, folder, array)
 
 
-@kind("volume", refused="are no numbers")
+@kind("volume", refused="are NaN or infinite")
 def nan_many(chest: Chest, folder: Path) -> Path:
     """A tenth of the voxels is nan."""
     array = chest.hu.astype(np.float32)
@@ -67,7 +67,7 @@ def nan_many(chest: Chest, folder: Path) -> Path:
     return nifti(chest, folder, array)
 
 
-@kind("volume", refused="are no numbers")
+@kind("volume", refused="are NaN or infinite")
 def infinite(chest: Chest, folder: Path) -> Path:
     """All voxels are infinite."""
     return nifti(chest, folder, np.full(chest.hu.shape, np.inf, np.float32))
@@ -144,7 +144,7 @@ def sizes_negative(chest: Chest, folder: Path) -> Path:
     return patched(nifti(chest, folder), 40, struct.pack("<4h", 3, -72, -72, 40))
 
 
-@kind("volume", refused="no chest CT has|no numbers|can't be read")
+@kind("volume", refused="no chest CT has|NaN or infinite|can't be read")
 def affine_singular(chest: Chest, folder: Path) -> Path:
     """An affine whose third axis is 0."""
     return patched(nifti(chest, folder), 312, struct.pack("<4f", 0, 0, 0, 0))
@@ -156,7 +156,7 @@ def affine_sheared(chest: Chest, folder: Path) -> Path:
     return patched(nifti(chest, folder), 280, struct.pack("<4f", -5.2, 3, 0, 184.6))
 
 
-@kind("volume", refused="values that are no numbers|can't be read")
+@kind("volume", refused="NaN or infinite values|can't be read")
 def affine_no_number(chest: Chest, folder: Path) -> Path:
     """An affine of nan."""
     return patched(nifti(chest, folder), 280, struct.pack("<4f", *[float("nan")] * 4))
@@ -234,14 +234,14 @@ def scaled_to_bytes(chest: Chest, folder: Path) -> Path:
     return nifti(chest, folder, np.clip((chest.hu + 1000) / 8, 0, 255).astype(np.uint8))
 
 
-@kind("volume", refused="no Hounsfield units|values a voxel")
+@kind("volume", refused="not Hounsfield units|values per voxel")
 def colours(chest: Chest, folder: Path) -> Path:
     """RGB voxels."""
     kind_ = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     return nifti(chest, folder, np.zeros(chest.hu.shape, kind_))
 
 
-@kind("volume", refused="no Hounsfield units")
+@kind("volume", refused="not Hounsfield units")
 def complex_numbers(chest: Chest, folder: Path) -> Path:
     """Complex voxels."""
     return nifti(chest, folder, chest.hu.astype(np.complex64))
@@ -461,7 +461,7 @@ def nrrd_encoding_unknown(chest: Chest, folder: Path) -> Path:
     return text_header(chest, folder / "ct.nrrd", ("encoding:", "encoding: magic"))
 
 
-@kind("volume", refused="values a voxel|three-dimensional|can't be read")
+@kind("volume", refused="values per voxel|three-dimensional|can't be read")
 def nrrd_of_vectors(chest: Chest, folder: Path) -> Path:
     """The first axis of a NRRD is said to be a vector's."""
     return text_header(chest, folder / "ct.nrrd", ("kinds:", "kinds: vector domain domain"))
@@ -518,7 +518,7 @@ def metaimage_without_matrix(chest: Chest, folder: Path) -> Path:
     )
 
 
-@kind("volume", refused="can't be read|no numbers|no chest CT|right angles")
+@kind("volume", refused="can't be read|NaN or infinite|no chest CT|right angles")
 def nrrd_directions_singular(chest: Chest, folder: Path) -> Path:
     """Two axes of a NRRD run the same way."""
     return text_header(

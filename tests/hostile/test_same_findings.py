@@ -135,10 +135,11 @@ STORED = {
 QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
 
-@settings(max_examples=3, derandomize=True, **QUIET)
-@given(**STORED)
-def test_any_storage_of_a_series(phantom, plain, analyzer, tmp_path_factory, **how):
-    check_packaging(series(phantom), plain, analyzer, tmp_path_factory.mktemp("stored"), **how)
+@pytest.mark.parametrize(
+    ("package", "columns", "rows"), [("nested", True, False), ("zip", False, True), ("one file", True, True)]
+)
+def test_any_storage_of_a_series(phantom, plain, analyzer, tmp_path, package, columns, rows):
+    check_packaging(series(phantom), plain, analyzer, tmp_path, 5, package, columns=columns, rows=rows)
 
 
 @pytest.mark.slow
@@ -181,10 +182,15 @@ VOLUMES = {
 }
 
 
-@settings(max_examples=3, derandomize=True, **QUIET)
-@given(**VOLUMES)
-def test_any_axes_of_a_volume(phantom, plain, analyzer, tmp_path_factory, axes, flips, suffix):
-    check_volume(phantom, plain, analyzer, tmp_path_factory.mktemp("axes"), axes, flips, suffix)
+@pytest.mark.parametrize(
+    ("axes", "flips", "suffix"),
+    [
+        pytest.param((0, 1, 2), (False, True, False), ".nii", id="another chord of equal length"),
+        pytest.param((2, 0, 1), (True, False, True), ".nrrd", id="head to foot first"),
+    ],
+)
+def test_any_axes_of_a_volume(phantom, plain, analyzer, tmp_path, axes, flips, suffix):
+    check_volume(phantom, plain, analyzer, tmp_path, axes, flips, suffix)
 
 
 @pytest.mark.slow

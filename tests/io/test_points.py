@@ -45,7 +45,7 @@ def test_what_is_no_point_is_wrong_usage(given: str) -> None:
 
 
 def test_a_coordinate_that_is_no_number_is_refused() -> None:
-    with pytest.raises(InputError, match="no number"):
+    with pytest.raises(InputError, match="not a number"):
         read_points("1,nan,3", ct())
 
 
@@ -55,7 +55,7 @@ def test_candidates_of_luna16_are_those_of_the_series(tmp_path: Path, name: str)
     path.write_text(f"seriesuid,coordX,coordY,coordZ,class\n{name},-45,-50,106,1\n9.9,0,0,0,0\n{name},1.5,2,3,0\n")
     assert read_points(str(path), dicom_ct(tmp_path)) == [(-45, -50, 106), (1.5, 2, 3)]
     path.write_text("seriesuid,coordX,coordY,coordZ,class\n9.9,0,0,0,0\n")
-    with pytest.raises(InputError, match=r"no row of this CT's series \(1.2.3.4, chest\)"):
+    with pytest.raises(InputError, match=r"no row is about this CT's series \(1.2.3.4, chest\)"):
         read_points(str(path), dicom_ct(tmp_path))
 
 
@@ -67,7 +67,7 @@ def test_other_tables(tmp_path: Path) -> None:
     assert read_points(str(path), ct(), index=True) == [(-45, -50, 106)]
     path.write_text("id,center_x_mm,center_y_mm,center_z_mm\n1,1,2,3\n")
     assert read_points(str(path), ct()) == [(1, 2, 3)]
-    for text, words in (("a,b\n1,2\n", "none of these sets of columns"), ("x,y,z\n1,?,3\n", "no coordinates")):
+    for text, words in (("a,b\n1,2\n", "none of these sets of columns"), ("x,y,z\n1,?,3\n", "not coordinates")):
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             read_points(str(path), ct())

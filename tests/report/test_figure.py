@@ -64,7 +64,8 @@ def test_one_voxel_and_a_name_with_dollar_signs(make_report, tmp_path):
     report = make_report(1, nifti=True, one_voxel=True)
     report = replace(report, ct=replace(report.ct, name="a$_b$c"))
     figure.write(report, tmp_path / "figure.png")
-    assert Image.open(tmp_path / "figure.png").size == (1800, 1080)
+    with Image.open(tmp_path / "figure.png") as drawn:
+        assert drawn.size == (1800, 1080)
 
 
 def test_same_report_same_bytes_and_nothing_of_the_patient(make_report, tmp_path):

@@ -26,7 +26,7 @@ def test_says_what_a_radiologist_dictates(make_report):
         joined.index("no. 2") < joined.index("No. 1:") < joined.index("IMPRESSION") < joined.index("Lung-RADS v2022:")
     )
     assert joined.index("Lung-RADS v2022:") < joined.index("Fleischner 2017:")
-    assert "A nodule of the prior (95 mm3) was not found again." in joined
+    assert "A nodule of the prior (95 mm3) was not found in this examination." in joined
     assert "research use; decision support, not a diagnosis" in joined
 
 

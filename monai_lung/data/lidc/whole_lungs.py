@@ -67,7 +67,7 @@ def _chosen(manifest: Path, fold_file: Path, fold: int) -> list[Path]:
         with manifest.open(newline="", encoding="utf-8") as file:
             done = [(row["patient"], row["folder"]) for row in csv.DictReader(file) if row["status"] == "done"]
     except (KeyError, ValueError, csv.Error) as error:
-        raise InputError(f"{manifest} is no manifest ({error!r}); prepare the download again") from error
+        raise InputError(f"{manifest} is not a manifest ({error!r}); prepare the download again") from error
     chosen = [manifest.parent / folder for patient, folder in done if folds.get(patient, fold) != fold]
     if not chosen:
         raise UsageError(

@@ -106,7 +106,7 @@ def test_wrong_input_is_named(source, tmp_path):
         call("seg", source / "tcia" / "classic", "-o", tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="holds no nodule"):
         call("split", tmp_path, "-o", tmp_path / "folds.json")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         call("prepare", tmp_path / "nowhere", "-o", tmp_path / "out")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         call("summary", "--database", tmp_path / "nowhere.sqlite", "-o", tmp_path / "s.json")

@@ -75,7 +75,7 @@ def test_a_missing_scan_and_a_broken_file_are_named(tmp_path):
     small = small_database(tmp_path / "small.sqlite")
     with pytest.raises(InputError, match=r"no scan 9\.9\.9"):
         read_index(small, ["1.2.3", "9.9.9"])
-    with pytest.raises(InputError, match=r"nothing\.sqlite is no file"):
+    with pytest.raises(InputError, match=r"nothing\.sqlite is not a file"):
         read_index(tmp_path / "nothing.sqlite")
     (tmp_path / "text.sqlite").write_text("no database at all, only text " * 100)
     with pytest.raises(InputError, match=r"text\.sqlite.*not a database"):

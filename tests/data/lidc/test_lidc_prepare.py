@@ -426,7 +426,7 @@ def test_a_chest_without_lungs_is_recorded(own, source, tmp_path, monkeypatch):
 
 
 def test_wrong_use_is_refused(source, tmp_path):
-    with pytest.raises(UsageError, match=r"nowhere is no folder"):
+    with pytest.raises(UsageError, match=r"nowhere is not a folder"):
         run(tmp_path / "nowhere", source, tmp_path / "out")
     with pytest.raises(UsageError, match=r"holds no \.dcm file"):
         run(tmp_path, source, tmp_path / "out")
