@@ -13,12 +13,11 @@ import torch
 from bundle_runs import cause_of, run
 from click.testing import CliRunner
 
-from monai_lung.analysis import Options, analyze, write
+from monai_lung.analysis import AS_PAPER, Options, analyze, write
 from monai_lung.cli import cli
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import LungsNotFoundError, MonaiLungError, UsageError, WeightsError
 from monai_lung.io import read_ct, write_nifti
-from monai_lung.paper import WARNING
 from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.weights import load_weights, save_weights
 
@@ -46,7 +45,7 @@ def test_the_bundle_gives_what_the_command_gives(bundles, ct_dir, tmp_path):
         one.pop("timing_s")
     assert found[0] == found[1]
     assert set(found[0]["weights"]) == {"segment", "classify"}
-    assert WARNING in found[0]["input"]["warnings"]
+    assert AS_PAPER in found[0]["input"]["warnings"]
 
 
 def test_the_balls_in_the_lungs_are_found_where_they_lie(bundles, ct_dir):
@@ -150,7 +149,7 @@ def test_a_bundle_without_weights_says_so(bundles, ct_dir, tmp_path):
     with pytest.raises(WeightsError, match="no weights"):
         analyze(ct_dir / "one.nii.gz", Options(device="cpu", pipeline="paper", paper_dir=tmp_path / "bare"))
     with pytest.raises(UsageError, match="choose among product, paper"):
-        analyze(ct_dir / "one.nii.gz", Options(pipeline="other"))
+        Options(pipeline="other")
 
 
 @pytest.mark.slow
