@@ -39,13 +39,14 @@ from monai_lung.model import (
     Rating,
     Report,
 )
+from monai_lung.options import AS_PAPER as AS_PAPER
 from monai_lung.options import Options as Options
 from monai_lung.person import with_context
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, check_formats, files_of, write_files
 from monai_lung.version import __version__
 
 if TYPE_CHECKING:
-    from monai_lung.clinical.growth import Look, PriorExamination
+    from monai_lung.clinical.growth import PriorExamination
     from monai_lung.inference import Networks
     from monai_lung.inference.paper import PaperNetworks
 
@@ -76,9 +77,7 @@ def analyze(source: Source, options: Options | None = None) -> Report:
     Raises:
         MonaiLungError: the CT can't be read, has no lungs, the weights or the prior don't fit.
     """
-    from monai_lung.paper import analyzer_of
-
-    return analyzer_of(options or Options()).analyze(source)
+    return Analyzer(options).analyze(source)
 
 
 class Analyzer:
@@ -89,13 +88,10 @@ class Analyzer:
         networks: to take instead of those that the options name.
     """
 
-    notes: tuple[str, ...] = ()
-    """Warnings of every report."""
-
     def __init__(self, options: Options | None = None, networks: Networks | PaperNetworks | None = None) -> None:
         self.options = options or Options()
         self._networks: Any = networks
-        self._loading: Future[Networks] | None = None
+        self._loading: Future[Networks | PaperNetworks] | None = None
 
     @property
     def networks(self) -> Networks:
@@ -111,14 +107,24 @@ class Analyzer:
         networks: Networks = self._networks
         return networks
 
-    def _load(self) -> Networks:
+    @property
+    def _as_paper(self) -> bool:
+        """Whether the paper's two networks find and rate."""
+        return self.options.pipeline == "paper"
+
+    def _load(self) -> Networks | PaperNetworks:
+        options = self.options
+        if self._as_paper:
+            from monai_lung.inference.paper import load_paper_networks
+
+            return load_paper_networks(options.device, options.paper_dir, trust_bundle=options.trust_bundle)
         from monai_lung.inference import load_networks
 
         return load_networks(
-            self.options.device,
-            segmentation_dir=self.options.segmentation_dir,
-            classification_dir=self.options.classification_dir,
-            trust_bundle=self.options.trust_bundle,
+            options.device,
+            segmentation_dir=options.segmentation_dir,
+            classification_dir=options.classification_dir,
+            trust_bundle=options.trust_bundle,
         )
 
     def _load_aside(self) -> None:
@@ -130,7 +136,7 @@ class Analyzer:
 
     def against(self, prior: Path) -> Analyzer:
         """An analyzer with the same networks and options that compares with an earlier examination."""
-        return type(self)(replace(self.options, prior=prior), self.networks)
+        return Analyzer(replace(self.options, prior=prior), self.networks)
 
     def analyze(self, source: Source, progress: Progress | None = None, *, lungs: Lungs | None = None) -> Report:
         """The report of one CT; arguments and errors as `monai_lung.analysis.analyze`.
@@ -190,7 +196,13 @@ class Analyzer:
             weights=self.networks.weights,
             software=software(),
             timing_s=timing,
-            warnings=(*self.notes, *ct.warnings, *kept.lungs.warnings, *about_person, *warnings),
+            warnings=(
+                *([AS_PAPER] if self._as_paper else []),
+                *ct.warnings,
+                *kept.lungs.warnings,
+                *about_person,
+                *warnings,
+            ),
         )
 
     def find(
@@ -201,24 +213,44 @@ class Analyzer:
         lungs: Lungs | None = None,
     ) -> Found:
         """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
-        from monai_lung.inference import delineate, find, rate
         from monai_lung.transforms.lungs import segment_lungs
 
         timing = {} if timing is None else timing
-        networks = self.networks
         if lungs is None:
             with timed("lungs", timing, progress):
                 lungs = segment_lungs(ct.hu, ct.affine_lps)
+        outlines, ratings = (self._as_paper_finds if self._as_paper else self._find)(ct, lungs, timing, progress)
+        with timed("measure", timing, progress):
+            lungs = described(ct, lungs)
+            return measured_nodules(ct, lungs, outlines, ratings, self.networks.rate_settings.least_nodule)
+
+    def _find(
+        self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[list[Outline], list[Rating]]:
+        """What this software's own networks find, and how they rate it."""
+        from monai_lung.inference import delineate, find, rate
+
+        networks = self.networks
         with timed("find", timing, progress):
             seeds = find(ct, lungs, networks, progress=progress and (lambda done: progress("find", done)))
         log.info("%d places that could be a nodule", len(seeds))
         with timed("delineate", timing, progress):
             outlines = delineate(ct, seeds, networks, lungs)
         with timed("rate", timing, progress):
-            ratings = rate(ct, outlines, networks, lungs)
-        with timed("measure", timing, progress):
-            lungs = described(ct, lungs)
-            return measured_nodules(ct, lungs, outlines, ratings, networks.rate_settings.least_nodule)
+            return outlines, rate(ct, outlines, networks, lungs)
+
+    def _as_paper_finds(
+        self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
+    ) -> tuple[list[Outline], list[Rating]]:
+        """What the paper's networks find, and how they rate it."""
+        from monai_lung.inference.paper import classified, segmented
+
+        networks: Any = self.networks
+        with timed("find", timing, progress):
+            outlines = segmented(ct, lungs, networks, progress and (lambda done: progress("find", done)))
+        log.info("%d parts of the mask", len(outlines))
+        with timed("rate", timing, progress):
+            return outlines, classified(ct, outlines, networks)
 
     def read(self, source: Source) -> CT:
         """The CT of a source of `analyze`, its lungs unseen; errors as `io.read_ct` and `io.as_ct`."""
@@ -252,12 +284,6 @@ class Analyzer:
         check_prior(ct, earlier, allow_other_patient=self.options.allow_other_patient)
         return earlier
 
-    def _look(self, found: Found) -> Look | None:
-        """What looks at places of an earlier CT; None where nothing does."""
-        from monai_lung.prior import looking_at
-
-        return looking_at(found, self.networks)
-
     def _against_prior(
         self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
@@ -265,14 +291,14 @@ class Analyzer:
         if earlier is None:
             return [None] * len(found.outlines), None, ()
         from monai_lung.clinical.growth import compare
-        from monai_lung.prior import find_prior
+        from monai_lung.prior import find_prior, looking_at
 
         look = None
         with timed("prior", timing, progress):
             if earlier.ct is not None:
                 there = self.find(earlier.ct, lungs=earlier.lungs)
                 earlier = find_prior(earlier, *split(there, self.operating_point))
-                look = self._look(there)
+                look = None if self._as_paper else looking_at(there, self.networks)
             with measured(found.ct):
                 growths, prior = compare(
                     found.measurements,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from monai_lung.advice import Leads
+from monai_lung.errors import UsageError
 from monai_lung.model import Person, Sensitivity
 
 Pipeline = Literal["product", "paper"]
 """Which networks find and rate: this software's own four, or the two of the paper's system."""
+AS_PAPER = (
+    "Analysed by the system of Yu et al. (BMC Bioinformatics 22:314, 2021), for comparison: its findings aren't those "
+    "of this software's own networks, and the nodule probability is that of the mask."
+)
+"""Warning of every result of the pipeline "paper"."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,10 @@ class Options:
         segmentation_dir, classification_dir: other bundles than the installed ones.
         trust_bundle: let those bundles' networks be of any class: their code runs.
         pipeline: what finds and rates: this software's own four networks ("product"), or the two of the paper's system
-            ("paper", `monai_lung.paper`), of `paper_dir` or the installed bundle.
+            ("paper", `inference.paper`), of `paper_dir` or the installed bundle.
+
+    Raises:
+        UsageError: there is no such pipeline, or a bundle is given that it doesn't use.
     """
 
     device: str = "auto"
@@ -45,3 +54,12 @@ class Options:
     trust_bundle: bool = False
     pipeline: Pipeline = "product"
     paper_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what doesn't fit."""
+        if self.pipeline not in get_args(Pipeline):
+            raise UsageError(f"pipeline {self.pipeline!r}: choose among {', '.join(get_args(Pipeline))}")
+        if self.pipeline == "product" and self.paper_dir is not None:
+            raise UsageError("--paper-bundle is for --pipeline paper")
+        if self.pipeline == "paper" and (self.segmentation_dir is not None or self.classification_dir is not None):
+            raise UsageError("the paper's networks are in one bundle: give --paper-bundle, or another --pipeline")

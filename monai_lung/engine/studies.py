@@ -22,7 +22,6 @@ from monai_lung.engine.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
-from monai_lung.paper import analyzer_of
 from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
 from monai_lung.report.place import own_name
 from monai_lung.weights import declared_paper_weights, declared_weights
@@ -130,7 +129,7 @@ class Study:
     def __init__(self, job: Job, watch: Watch | None = None) -> None:
         self.job = job
         self.watch = watch or (lambda case: nullcontext())
-        self.analyzer = analyzer_of(job.options)
+        self.analyzer = analysis.Analyzer(job.options)
         self._latest = Path()
 
     def __call__(self, case: Case) -> Findings:

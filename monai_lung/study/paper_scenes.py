@@ -26,6 +26,8 @@ from monai_lung.training.synthesis import Donor
 
 SETTINGS = SegmentSettings((1.5, 1.5, 3.0), (192, 192, 48), 0.5)
 ROI = RateSettings((1.5, 1.5, 3.0), (48, 48, 16), 1.0, 0.0, 0.0, 0.5)
+LEAST_DICE = 0.1
+"""What overlaps a nodule less than this hasn't found it: half a lung called nodule finds nothing."""
 SMALLEST_MM3 = math.pi / 6 * 3.0**3
 """A ball of 3 mm: what is smaller isn't reported."""
 _REACH_MM, _TRIES = 60.0, 40
@@ -154,23 +156,24 @@ def answer(scene: Scene, network: nn.Module, device: torch.device, settings: Seg
 def segmentation_rows(system: str, scene: Scene, said: Answer) -> list[dict[str, Any]]:
     """A row for each nodule, with its overlap on the paper's grid and on the scan's own, and for each false finding.
 
-    What overlaps a nodule at all has found it; parts of one nodule count together. What lies at something that was
-    marked in the scan before counts for nothing.
+    What overlaps a nodule with a Dice of `LEAST_DICE` has found it; parts of one nodule count together. What lies at
+    something that was marked in the scan before counts for nothing.
     """
     own = _labels(said.outlines, scene.ct)
     base = {"system": system, "scan": scene.ct.name}
     rows, hits = [], set()
     for one in scene.nodules:
         here = own[one.outline.box][one.outline.mask]
-        found = {int(k) for k in np.unique(here[here > 0])}
-        hits |= found
-        size = sum(int(said.outlines[k - 1].mask.sum()) for k in found)
+        parts = {int(k) for k in np.unique(here[here > 0])}
+        size = sum(int(said.outlines[k - 1].mask.sum()) for k in parts)
         both, truth = int((here > 0).sum()), int(one.outline.mask.sum())
+        dice = 2 * both / (size + truth)
+        found = parts if dice >= LEAST_DICE else set()
+        hits |= found
         rows.append(
             base
             | nodule_columns(one)
-            | {"found": bool(found), "score": max((said.scores[k - 1] for k in found), default=0.0)}
-            | {"dice": 2 * both / (size + truth)}
+            | {"found": bool(found), "score": max((said.scores[k - 1] for k in found), default=0.0), "dice": dice}
             | (_on_grid(scene, one, *said.mask) if said.mask else {})
         )
     for k, (outline, score) in enumerate(zip(said.outlines, said.scores, strict=True), start=1):

@@ -177,16 +177,22 @@ class Rated:
 
 
 def rated(kept: Kept, network: str, mask: str) -> Rated | None:
-    """A network's nodules, labelled by the median of their readers, those at 3 left out; None without both classes."""
+    """A network's nodules, labelled by the median of their readers, those at 3 left out.
+
+    None where a class is missing, or one half of the patients, on which the other is calibrated, lacks one.
+    """
     own = kept.ratings[(kept.ratings.network == network) & (kept.ratings["mask"] == mask)]
     labels = [malignancy_labels([int(r) for r in str(text).split()], "median")[0] for text in own.ratings]
-    known = own[[label is not None for label in labels]].reset_index(drop=True)
+    known = own[np.array([label is not None for label in labels], bool)].reset_index(drop=True)
     malignant = np.array([label for label in labels if label is not None], bool)
     if malignant.all() or not malignant.any():
         return None
     logit = known.logit.to_numpy(float)
     patients = [str(p) for p in known.patient]
-    probability = calibrated(logit, malignant, np.zeros(len(known), int), patients)
+    try:
+        probability = calibrated(logit, malignant, np.zeros(len(known), int), patients)
+    except ValueError:
+        return None
     return Rated(known, logit, malignant, probability)
 
 

@@ -23,14 +23,12 @@ from monai_lung.inference.paper import (
     over_subcases,
     ratings_of,
 )
-from monai_lung.paper import PaperAnalyzer
 from monai_lung.stages import RateSettings, SegmentSettings
 from monai_lung.transforms.averaged_spacing import grid_of
 from monai_lung.transforms.subcases import SUBCASE_SIZE
 from monai_lung.weights import declared_paper_weights
 from monai_lung.workflow.cases import ct_of
 from monai_lung.workflow.delineating import device_of
-from monai_lung.workflow.reporting import ReportNodulesd
 
 
 class SubCaseInferer(Inferer):
@@ -186,12 +184,6 @@ class ClassifyRoisd(MapTransform):
             ratings = ratings_of(items[key], logits, self.settings)
             items[key] = measured_nodules(ct, lungs, items[key], ratings, self.settings.least_nodule)
         return items
-
-
-class ReportPaperNodulesd(ReportNodulesd):
-    """`ReportNodulesd` of the paper's system: an earlier CT is analysed by that too, and the report says so."""
-
-    analyzer_class = PaperAnalyzer
 
 
 def paper_networks_of(

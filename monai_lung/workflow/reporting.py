@@ -20,6 +20,7 @@ from monai_lung.inference import rate
 from monai_lung.inference.networks import Networks, Rater
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Report, Sensitivity
+from monai_lung.options import Pipeline
 from monai_lung.person import make_person
 from monai_lung.report.formats import require_formats
 from monai_lung.stages import DelineateSettings, FindSettings, RateSettings
@@ -116,12 +117,11 @@ class ReportNodulesd(Transform):
         sensitivity: high, standard or low: from which confidence on findings are reported.
         guideline: which one is shown first: lung-rads or fleischner; None goes by the context.
         allow_gaps: interpolate missing slices of the prior rather than refuse them.
+        pipeline: whose networks they are: "product", or "paper".
 
     Raises:
         UsageError: a field of the person or the guideline is unknown, or the prior isn't there.
     """
-
-    analyzer_class = Analyzer
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class ReportNodulesd(Transform):
         sensitivity: Sensitivity = "standard",
         guideline: Leads | None = None,
         allow_gaps: bool = False,
+        pipeline: Pipeline = "product",
     ) -> None:
         self.key, self.output_key = key, output_key
         if prior:
@@ -149,8 +150,9 @@ class ReportNodulesd(Transform):
             sensitivity=sensitivity,
             guideline=guideline,
             allow_gaps=allow_gaps,
+            pipeline=pipeline,
         )
-        self.analyzer = self.analyzer_class(options, networks)
+        self.analyzer = Analyzer(options, networks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the report.

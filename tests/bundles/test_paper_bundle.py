@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from bundle_runs import cause_of, run
 from click.testing import CliRunner
 
-from monai_lung.analysis import Options, analyze, write
+from monai_lung.analysis import AS_PAPER, Options, analyze, write
 from monai_lung.cli import cli
+from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import LungsNotFoundError, MonaiLungError, UsageError, WeightsError
 from monai_lung.io import read_ct, write_nifti
-from monai_lung.paper import WARNING
 from monai_lung.transforms.lungs import segment_lungs
+from monai_lung.weights import load_weights, save_weights
 
 FORMATS = {"formats": "json,nifti", "device": "cpu"}
 
@@ -42,7 +45,7 @@ def test_the_bundle_gives_what_the_command_gives(bundles, ct_dir, tmp_path):
         one.pop("timing_s")
     assert found[0] == found[1]
     assert set(found[0]["weights"]) == {"segment", "classify"}
-    assert WARNING in found[0]["input"]["warnings"]
+    assert AS_PAPER in found[0]["input"]["warnings"]
 
 
 def test_the_balls_in_the_lungs_are_found_where_they_lie(bundles, ct_dir):
@@ -142,10 +145,36 @@ def test_options_that_do_not_fit_are_wrong_usage(bundles, ct_dir, tmp_path, word
 
 
 def test_a_bundle_without_weights_says_so(bundles, ct_dir, tmp_path):
-    import shutil
-
     shutil.copytree(bundles.paper / "configs", tmp_path / "bare" / "configs")
     with pytest.raises(WeightsError, match="no weights"):
         analyze(ct_dir / "one.nii.gz", Options(device="cpu", pipeline="paper", paper_dir=tmp_path / "bare"))
     with pytest.raises(UsageError, match="choose among product, paper"):
-        analyze(ct_dir / "one.nii.gz", Options(pipeline="other"))
+        Options(pipeline="other")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["LungCT-Diagnosis-R_168", "QIN-LSC-0055"])
+def test_a_real_ct_gives_the_same_through_both_doors(bundles, data_dir, tmp_path, name):
+    """DICOM, slices of 5 and 3 mm; the network calls what is denser than -20 HU."""
+    path = data_dir / "lungs" / name
+    if not path.is_dir():
+        pytest.skip(f"no {path}")
+    bundle = tmp_path / "lung_nodule_paper"
+    shutil.copytree(bundles.paper, bundle)
+    network = build_network(read_config(bundle), "network_def", bundle)
+    load_weights(network, bundle, "model.pt")
+    with torch.no_grad():
+        network.head.bias[:] = -20 * 0.7
+    save_weights(network, bundle, "model.pt")
+    run(bundle, "inference.json", dataset_dir=str(path), output_dir=str(tmp_path / "bundle"), **FORMATS)
+    own = write(
+        analyze(path, Options(device="cpu", pipeline="paper", paper_dir=bundle)), tmp_path / "own", ("json", "nifti")
+    )
+    for mask in ("lungs", "nodules"):
+        np.testing.assert_array_equal(labels(tmp_path / "bundle" / own.name, mask), labels(own, mask))
+    found = [json.loads((d / "findings.json").read_text()) for d in (tmp_path / "bundle" / own.name, own)]
+    for one in found:
+        one.pop("timing_s")
+    assert found[0] == found[1]
+    assert found[0]["nodules"]
+    assert any("5" in text and "mm" in text for text in found[0]["input"]["warnings"]) == (name[-3:] == "168")

@@ -129,6 +129,16 @@ def test_what_is_not_found_counts_zero_and_what_is_nothing_is_false():
     assert len(segmentation_rows("dense", made, said)) == 1, "at what was marked before, nothing counts"
 
 
+def test_half_a_lung_that_is_called_nodule_finds_none():
+    made = scene("s", lung(), [donor_of(nodule("one", 6.0))], 3)
+    everywhere = nn.Identity()
+    said = answer(made, lambda image: everywhere(image) * 0 + 9, torch.device("cpu"), SETTINGS)
+    one, false = segmentation_rows("all", made, said)
+    assert not one["found"]
+    assert 0 < one["dice"] < 0.1
+    assert false["nodule"] == ""
+
+
 def test_masks_that_are_rated_and_their_logits():
     made = scene("s", lung(), [donor_of(nodule("big", 9.0)), donor_of(nodule("small", 4.0))], 3)
     said = answer(made, Dense(), torch.device("cpu"), SETTINGS)
@@ -269,6 +279,13 @@ def test_auc_is_that_of_the_logits_and_labels_are_the_median(kept):
     )
     assert line.split("|")[4].strip().startswith(f"{share:.3f}")
     assert found.malignant.sum() == 20
+
+
+def test_one_class_alone_is_no_comparison(kept):
+    rows = pd.read_csv(kept / RATINGS, dtype=str)
+    paper.write_table(kept / RATINGS, rows[rows.ratings == "4 5 5"].to_dict("records"))
+    assert rated(Kept.read(kept), "nodule-resnet", "predicted") is None
+    assert "AUC" in paper_page.write(kept).read_text()
 
 
 def test_without_tables_the_page_says_that_nothing_is_trained(tmp_path):
