@@ -62,10 +62,13 @@ def find_prior(earlier: PriorExamination, reported: Found, candidates: Found) ->
 def looking_at(found: Found, networks: Networks) -> Look:
     """Looks at places of the earlier CT: delineates and measures what is there, however small.
 
-    What is seen counts if it lies in the lungs, and its nodule probability is half of what is kept elsewhere: that
-    there is a nodule today makes one more likely. A vessel beside the place doesn't reach that.
+    What is seen counts if it lies in the lungs, stands out against the lung around it, and its nodule probability is
+    half of what is kept elsewhere: that there is a nodule today makes one more likely. A vessel beside the place
+    doesn't reach that, and lung without any structure, which a network that is asked for a nodule outlines too, doesn't
+    stand out.
     """
     from monai_lung.clinical.measurements import measure
+    from monai_lung.clinical.surroundings import stands_out
     from monai_lung.inference import rate, within_lungs
     from monai_lung.inference.delineate import delineate_each
 
@@ -75,7 +78,7 @@ def looking_at(found: Found, networks: Networks) -> Look:
         seeds = [Seed(place, 1.0, mm) for place, mm in zip(places, diameters_mm, strict=True)]
         seen: list[PriorNodule | None] = []
         for outline in delineate_each(ct, seeds, networks):
-            inside = within_lungs([outline], ct, lungs) if outline is not None else []
+            inside = within_lungs([outline], ct, lungs) if outline and stands_out(outline, ct, lungs) else []
             likely = inside and rate(ct, inside, networks)[0].nodule_probability
             visible = bool(inside) and float(likely or 0.0) >= networks.rate_settings.least_nodule / 2
             seen.append(PriorNodule.of(measure(inside[0], ct, lungs), inside[0]) if visible else None)

@@ -15,6 +15,9 @@ from monai_lung.model import CT, Lungs, Outline
 DENSE_HU = -300.0
 """Half way from lung to soft tissue, as for a nodule's solid part."""
 
+BRIGHT_HU = 200.0
+"""Contrast medium in vessels, or calcium: consolidated lung, enhancing too, stays below."""
+
 VESSEL_MM = 12.0
 """What an opening of this diameter leaves is thicker than the vessels inside the lungs."""
 
@@ -28,7 +31,8 @@ def consolidation_ml(ct: CT, lungs: Lungs, outlines: Sequence[Outline] = ()) -> 
     """Volume in ml of dense tissue within the filled lungs that is thicker than a vessel, without the outlines.
 
     The lungs are filled within each axial slice, so that dense lung which a mask left out counts where aerated lung
-    surrounds it. An estimate, on a grid of about 2 mm.
+    surrounds it. Vessels full of contrast medium don't count, however thick (a hilum that a mask took in). An estimate,
+    on a grid of about 2 mm.
 
     Args:
         ct: the CT.
@@ -37,7 +41,10 @@ def consolidation_ml(ct: CT, lungs: Lungs, outlines: Sequence[Outline] = ()) -> 
     """
     step = np.maximum(1, np.round(GRID_MM / np.array(ct.spacing_mm))).astype(int)
     coarse = tuple(slice(None, None, int(n)) for n in step)
-    dense = (ct.hu[coarse] > DENSE_HU) & filled_lung(lungs.labels[coarse] > 0, axial_axis(ct.affine_lps))
+    hu = ct.hu[coarse]
+    dense = (hu > DENSE_HU) & filled_lung(lungs.labels[coarse] > 0, axial_axis(ct.affine_lps))
+    # Noise lifts single voxels of consolidation above the limit, but not several side by side; a vessel has a rim.
+    dense &= ~ndimage.binary_dilation(ndimage.binary_opening(hu > BRIGHT_HU))
     nodules = np.zeros(ct.hu.shape, bool)
     for outline in outlines:
         nodules[outline.box] |= outline.mask

@@ -1,4 +1,4 @@
-"""A nodule's surroundings: a box of the CT with room around its outline."""
+"""A nodule's surroundings: a box of the CT with room around its outline, and how it stands out against them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_lung.model import CT, Outline
+from monai_lung.model import CT, Lungs, Outline
+
+VISIBLE_HU = 100.0
+"""What stands out by less isn't seen: ground glass is 150 to 300 HU denser than the lung around it."""
+
+LEAST_VOXELS = 8
+
+NEAR_MM, FAR_MM = 2.0, 8.0
+"""Where a nodule's surroundings begin, beyond the partial volume of its edge, and where they end."""
+
+
+def stands_out(outline: Outline, ct: CT, lungs: Lungs) -> bool:
+    """Whether an outline is denser than the lung around it: its median by `VISIBLE_HU`, and by their spread.
+
+    The spread is that of the middle two thirds of the surroundings' voxels, noise and small vessels both. True where
+    less than eight voxels of lung are around it: then nothing can be told.
+    """
+    box = box_around(outline, ct, FAR_MM)
+    mask, hu = mask_in(outline, box), ct.hu[box]
+    away_mm = ndimage.distance_transform_edt(~mask, sampling=ct.spacing_mm)
+    around = hu[(away_mm > NEAR_MM) & (away_mm <= FAR_MM) & (lungs.labels[box] > 0)]
+    if around.size < LEAST_VOXELS:
+        return True
+    low, middle, high = np.percentile(around, (17, 50, 83))
+    return bool(np.median(hu[mask]) - middle >= max(VISIBLE_HU, (high - low) / 2))
 
 
 def box_around(outline: Outline, ct: CT, margin_mm: float) -> tuple[slice, slice, slice]:

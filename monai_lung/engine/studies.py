@@ -79,7 +79,7 @@ class Job:
                 and (found["operating_point"] or {}).get("name", "standard") == self.options.sensitivity
                 and "prior" not in found
                 and ("patient" in found["input"]) == self.show_patient
-                and (self.options.allow_gaps or not found["input"]["resampled"])
+                and (self.options.allow_gaps or case.series is None or not found["input"]["resampled"])
                 and all((folder / name).exists() for name in files_of(possible(self.formats, dicom=bool(case.series))))
                 and is_of(found["input"]["sha256"], case)
             )

@@ -43,9 +43,9 @@ def as_ct(image: Any, affine_lps: NDArray[np.float64] | None = None, *, name: st
         )
     if affine.shape != (4, 4):
         raise UsageError(f"the affine is {affine.shape}, (4, 4) is needed")
-    hu, affine, warnings = volume_of(values, affine, Path(name))
+    hu, affine, warnings, resampled = volume_of(values, affine, Path(name))
     check_hu(hu, name)
-    return CT(hu, affine, name, Path(name), warnings=warnings)
+    return CT(hu, affine, name, Path(name), warnings=warnings, resampled=resampled)
 
 
 def _values_and_affine(image: Any) -> tuple[NDArray[Any], NDArray[np.float64] | None]:

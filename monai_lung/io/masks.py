@@ -66,7 +66,7 @@ def _of_file(path: Path, ct: CT) -> Iterator[_Part]:
         return _of_dicom(path, ct)
     from monai_lung.io.volumes import read_volume
 
-    labels, affine, _ = read_volume(path)
+    labels, affine, *_ = read_volume(path, whole=True)
     return _labelled(labels, Grid.of(labels, affine))
 
 

@@ -90,10 +90,11 @@ def refusal(case: Case, allow_gaps: bool = False) -> str:
 def _read_volume(case: Case) -> CT:
     from monai_lung.io.volumes import read_volume
 
-    hu, affine, warnings = read_volume(case.path)
+    hu, affine, warnings, resampled = read_volume(case.path)
     check_hu(hu, shown(case.path))
     digest = content_sha256(case)
-    return CT(hu, affine, case.name, case.source, warnings=case.warnings + warnings, sha256=digest)
+    warnings = case.warnings + warnings
+    return CT(hu, affine, case.name, case.source, warnings=warnings, resampled=resampled, sha256=digest)
 
 
 def _read_series(case: Case, series: Series, allow_gaps: bool) -> CT:

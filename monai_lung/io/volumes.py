@@ -5,38 +5,53 @@ from __future__ import annotations
 import gzip
 import math
 import tempfile
+from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import DecodeError, GeometryError, NotCTError
 from monai_lung.io.detached import check_data_file
-from monai_lung.io.geometry import MAX_VOXELS, grid_warnings
+from monai_lung.io.geometry import grid_warnings
 from monai_lung.io.paths import shown
-from monai_lung.io.pixels import MAX_HU, MIN_HU
 from monai_lung.io.plane import MIN_SLICES
+from monai_lung.io.reduction import Planes, factors_of, reduced_affine
 
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MAX_NAN_SHARE = 0.01
-_MAX_STORED_BYTES = 2 * 1024**3
+_MAX_STORED_BYTES = 3 * 1024**3
 _MM = (0.05, 20.0)
 _AFFINE_MM = 0.5
 """sform and qform that put no corner further apart than this say the same, but for rounding."""
 _NO_ORIENTATION = "The file says nothing of the patient's orientation: left and right may be exchanged."
 
 
-def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+class Volume(NamedTuple):
+    """What a volume file, or an array, holds.
+
+    Attributes:
+        hu: int16 (X, Y, Z), HU, clipped at -1024.
+        affine_lps: float64 (4, 4).
+        warnings: about it.
+        resampled: whether it has half of the stored resolution within the slices.
+    """
+
+    hu: NDArray[np.int16]
+    affine_lps: NDArray[np.float64]
+    warnings: tuple[str, ...]
+    resampled: bool
+
+
+def read_volume(path: Path, *, whole: bool = False) -> Volume:
     """A volume file as HU.
 
     Its axes are put in the order in which the third is nearest to the patient's long axis; none is flipped. Values
-    that are no numbers become -1024 HU, with a warning, where they are at most 1 %.
-
-    Returns:
-        HU int16 (X, Y, Z) clipped at -1024; affine_lps float64 (4, 4); warnings.
+    that are no numbers become -1024 HU, with a warning, where they are at most 1 %. What has too many voxels is read at
+    half of the resolution within the slices, with a warning, unless it must be `whole` (labels).
 
     Raises:
         DecodeError: the file is damaged or truncated.
@@ -45,57 +60,68 @@ def read_volume(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tup
     """
     read = _read_nifti if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk
     try:
-        hu, affine, warnings = read(path)
+        volume = read(path)
     except (DecodeError, GeometryError, NotCTError, MemoryError):
         raise
     except Exception as error:
         reason = shown(" ".join(str(error).split()))[-160:]
         raise DecodeError(f"{shown(path)} can't be read, it may be damaged or cut off ({reason})") from error
-    return _checked(path, hu, affine, warnings)
+    if whole and volume.resampled:
+        raise GeometryError(f"{shown(path)} has more voxels than can be read whole: cut it to the chest")
+    return _checked(path, volume)
 
 
-def volume_of(
-    values: NDArray[Any], affine_lps: NDArray[np.float64], name: Path
-) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+def volume_of(values: NDArray[Any], affine_lps: NDArray[np.float64], name: Path) -> Volume:
     """An array (X, Y, Z) in memory as `read_volume` gives one of a file; `name` stands in the messages.
 
     Raises:
         GeometryError, NotCTError: as `read_volume`.
     """
     shape = _check_shape(name, values.shape)
-    values, hu = values.reshape(shape), np.empty(shape[::-1], np.int16).T
-    nan = sum(_into(values[..., k], hu[..., k]) for k in range(shape[2]))
-    return _checked(name, hu, np.asarray(affine_lps, float), _nan_warning(name, nan, hu.size))
+    values = values.reshape(shape)
+    return _checked(name, _taken(name, shape, affine_lps, (values[..., k] for k in range(shape[2]))))
 
 
-def _checked(
-    path: Path, hu: NDArray[np.int16], affine: NDArray[np.float64], warnings: tuple[str, ...]
-) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+def _taken(
+    path: Path, shape: tuple[int, int, int], affine: NDArray[np.float64], planes: Iterable[NDArray[Any]]
+) -> Volume:
+    """The volume of planes (x, y) along the third stored axis, as they come."""
+    affine = np.asarray(affine, float)
+    factors, warnings = factors_of(path, shape, affine)
+    taken = Planes(shape, factors)
+    for plane in planes:
+        taken.put(plane)
+    warnings += _nan_warning(path, taken.nan, math.prod(shape))
+    return Volume(taken.hu, reduced_affine(affine, factors), warnings, factors != (1, 1, 1))
+
+
+def _checked(path: Path, volume: Volume) -> Volume:
     """The volume in axial order, once its geometry is found to be sound."""
+    hu, affine, warnings, resampled = volume
     _check_affine(path, affine)
     hu, affine, turned = _axial(hu, affine)
     if hu.shape[2] < MIN_SLICES:
         raise GeometryError(f"{shown(path)} has {hu.shape[2]} slices where at least {MIN_SLICES} are needed")
-    return hu, affine, warnings + turned + grid_warnings(affine)
+    return Volume(hu, affine, warnings + turned + grid_warnings(affine), resampled)
 
 
-def _read_nifti(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+def _read_nifti(path: Path) -> Volume:
     import nibabel
 
     with nibabel.imageglobals.LoggingOutputSuppressor():  # the error says it
         image: Any = nibabel.load(path, keep_file_open=True)
     shape = _check_shape(path, image.shape)
     warnings = _header_warnings(path, image.header, shape)
-    hu = np.empty(shape[::-1], np.int16).T
+    affine = _RAS_LPS @ np.asarray(image.affine, float)
     with gzip.open(path) if path.name.lower().endswith(".gz") else nullcontext() as packed:
         if packed is not None:
             image = type(image).from_file_map({"image": nibabel.FileHolder(fileobj=packed)})
         data = image.dataobj if len(image.shape) == 3 else image.dataobj.reshape(shape)
         # a slice at a time: nibabel scales to float64
-        nan = sum(_into(np.asarray(data[..., k]), hu[..., k]) for k in range(shape[2]))
+        volume = _taken(path, shape, affine, (np.asarray(data[..., k]) for k in range(shape[2])))
         while packed is not None and packed.read(1 << 20):  # to its end and checksum: nibabel stops before it
             pass
-    return hu, _RAS_LPS @ np.asarray(image.affine, float), warnings + _nan_warning(path, nan, hu.size)
+    return volume._replace(warnings=warnings + volume.warnings)
 
 
 def _header_warnings(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[str, ...]:
@@ -115,7 +141,7 @@ def _header_warnings(path: Path, header: Any, shape: tuple[int, int, int]) -> tu
     return (f"The file's sform and qform contradict each other by up to {apart:.1f} mm: the sform was taken.",)
 
 
-def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple[str, ...]]:
+def _read_itk(path: Path) -> Volume:
     try:
         str(path).encode()
     except UnicodeEncodeError:  # SimpleITK ends the whole process at such a name
@@ -135,40 +161,19 @@ def _read_itk(path: Path) -> tuple[NDArray[np.int16], NDArray[np.float64], tuple
     size = reader.GetSize()
     shape = _check_shape(path, size)
     stored = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    if stored > _MAX_STORED_BYTES:  # it's read as it's stored, in one piece
-        raise GeometryError(f"{shown(path)} holds {stored >> 20} MiB: store it as 16-bit integers")
+    if stored > _MAX_STORED_BYTES:  # it's read as it's stored, in one piece; 1024 x 1024 x 1200 is 2.4 GiB
+        raise GeometryError(f"{shown(path)} holds {stored >> 20} MiB: store it as 16-bit integers, or as NIfTI")
     if not voxels.compressed and voxels.path.stat().st_size < stored:  # the reader would say so on stderr
         raise DecodeError(f"{shown(path)} is cut off, its voxels end early: fetch the file again")
     if len(size) > 3:
         reader.SetExtractSize([*shape, *[0] * (len(size) - 3)])
     image = reader.Execute()
     array = sitk.GetArrayViewFromImage(image)
-    hu = np.empty(array.shape, np.int16)
-    nan = sum(_into(array[k], hu[k]) for k in range(len(array)))
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return hu.T, affine, (() if voxels.oriented else (_NO_ORIENTATION,)) + _nan_warning(path, nan, hu.size)
-
-
-def _into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
-    """Values to clipped HU in `out`; how many were no numbers."""
-    if values.dtype.kind in "iu":
-        np.clip(values, *_limits(values.dtype), out=out, casting="unsafe")
-        return 0
-    if values.dtype.kind != "f":
-        raise NotCTError(f"voxels of type {values.dtype} are not Hounsfield units")
-    bad = ~np.isfinite(values)
-    count = int(bad.sum())
-    if count:
-        values = np.where(bad, MIN_HU, values)
-    out[...] = np.rint(np.clip(values, MIN_HU, MAX_HU))
-    return count
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return max(MIN_HU, info.min), min(MAX_HU, info.max)
+    volume = _taken(path, shape, affine, (plane.T for plane in array))
+    return volume if voxels.oriented else volume._replace(warnings=(_NO_ORIENTATION, *volume.warnings))
 
 
 def _nan_warning(path: Path, count: int, of: int) -> tuple[str, ...]:
@@ -182,10 +187,9 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         sizes = " x ".join(map(str, shape))
         raise GeometryError(f"{shown(path)} is not one three-dimensional image ({sizes}): give one volume")
-    if math.prod(shape) > MAX_VOXELS:
-        way_out = "resample its slices to half of their resolution, or give the DICOM series"
-        raise GeometryError(f"{shown(path)} has {math.prod(shape)} voxels, more than {MAX_VOXELS}: {way_out}")
-    return int(shape[0]), int(shape[1]), int(shape[2])
+    three = int(shape[0]), int(shape[1]), int(shape[2])
+    factors_of(path, three, np.eye(4))  # before anything is read
+    return three
 
 
 def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:

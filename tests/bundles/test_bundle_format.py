@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_runs import cause_of, run, workflow
-from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
+from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.networks import ResUNet3d
@@ -70,6 +70,38 @@ def test_the_network_exports_to_torchscript(bundles, name, tmp_path):
     load_weights(eager, bundle, "model.pt")
     with torch.inference_mode():
         torch.testing.assert_close(torch.jit.load(path)(image), eager.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_the_network_exports_to_onnx(bundles, name, tmp_path):
+    """By MONAI's own command, as the model zoo calls it."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed")
+    pytest.importorskip("onnx", reason="onnx isn't installed")
+    bundle = getattr(bundles, name)
+    configs, path = bundle / "configs", tmp_path / "model.onnx"
+    sizes = json.loads((configs / "metadata.json").read_text())["network_data_format"]["inputs"]["image"]
+    shape = (1, sizes["num_channels"], *sizes["spatial_shape"])
+    onnx_export(
+        "network_def",
+        filepath=str(path),
+        ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        input_shape=list(shape),
+        converter_kwargs={"dynamo": False, "input_names": ["image"], "output_names": ["pred"]},
+    )
+    network = workflow(bundle, "inference.json")
+    network.initialize()
+    eager = network.network_def
+    load_weights(eager, bundle, "model.pt")
+    image = torch.rand(shape)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = eager.eval()(image)
+    torch.testing.assert_close(
+        torch.from_numpy(session.run(None, {"image": image.numpy()})[0]), expected, rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

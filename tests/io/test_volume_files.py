@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from dicom_series import body_hu
 
 from monai_lung.errors import DecodeError, GeometryError, InputError, NotCTError
-from monai_lung.io import read_ct, write_nifti
+from monai_lung.io import as_ct, read_ct, write_nifti
+from monai_lung.io.volumes import read_volume
 
 AFFINE_LPS = np.array([[0.7, 0, 0, -20], [0, 0.8, 0, -30], [0, 0, 2.0, 100], [0, 0, 0, 1]])
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -221,3 +222,42 @@ def test_odd_file_names(tmp_path, name):
     odd = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
     source.rename(odd)
     np.testing.assert_array_equal(read_ct(odd).hu, body_hu())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)], ids=["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nrrd", "array"])
+def test_too_many_voxels_are_read_at_half_of_their_resolution(name, order, tmp_path, monkeypatch):
+    """1024 x 1024 x 1200 was refused for memory; slices lie across the patient's long axis, however they are stored."""
+    rng = np.random.default_rng(3)
+    hu = rng.integers(-1000, 400, (41, 34, 12)).astype(np.int16)
+    affine = np.diag([0.4, 0.5, 2.0, 1.0])
+    affine[:3, 3] = 7, -5, 30
+    stored, stored_affine = hu.transpose(order), affine[:, [*order, 3]]
+    monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", hu.size // 2)
+    if name == "array":
+        ct = as_ct(stored, stored_affine)
+    elif name == "ct.nrrd":
+        image = sitk.GetImageFromArray(np.ascontiguousarray(stored.T))
+        spacing = np.linalg.norm(stored_affine[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((stored_affine[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(stored_affine[:3, 3].tolist())
+        sitk.WriteImage(image, str(tmp_path / name))
+        ct = read_ct(tmp_path / name)
+    else:
+        nibabel.save(nibabel.Nifti1Image(stored, RAS @ stored_affine), tmp_path / name)
+        ct = read_ct(tmp_path / name)
+    assert ct.hu.shape == (20, 17, 12)
+    assert ct.resampled
+    assert sum("voxels are too many" in w for w in ct.warnings) == 1
+    np.testing.assert_array_equal(ct.hu, np.rint(hu[:40].reshape(20, 2, 17, 2, 12).mean(axis=(1, 3))))
+    np.testing.assert_allclose(ct.to_world(np.array([3.0, 4.0, 5.0])), (affine @ [6.5, 8.5, 5, 1])[:3], atol=1e-4)
+
+
+def test_labels_are_never_averaged(tmp_path, monkeypatch):
+    hu = np.zeros((40, 34, 12), np.int16)
+    hu[10:20, 10:20, 4:8] = 7
+    nibabel.save(nibabel.Nifti1Image(hu, RAS @ AFFINE_LPS), tmp_path / "labels.nii")
+    monkeypatch.setattr("monai_lung.io.geometry.MAX_VOXELS", hu.size // 2)
+    with pytest.raises(GeometryError, match="more voxels than can be read whole"):
+        read_volume(tmp_path / "labels.nii", whole=True)

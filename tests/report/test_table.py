@@ -11,12 +11,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from monai_lung.errors import UsageError
-from monai_lung.report import findings, table
+from monai_lung.report import findings, html, table
 from monai_lung.report.html.summary import _by_limits
+from monai_lung.report.ranking import ranked
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -204,18 +207,30 @@ def test_page_leads_from_the_most_urgent_case_to_its_report(output, tmp_path):
     )
 
 
-def test_each_case_has_its_figure_small(output, tmp_path):
-    from PIL import Image
-
-    out, _ = output
-    Image.new("RGB", (1800, 1080), (200, 30, 30)).save(out / "first" / "figure.png")
-    (out / "second" / "figure.png").write_bytes(b"no picture")
-    table.summarize(out, tmp_path / "summary")
-    text = (tmp_path / "summary" / "summary.html").read_text(encoding="utf-8")
-    (data,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
-    picture = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert picture.size == (160, 96)
-    assert picture.getpixel((80, 48))[0] > 180
+def test_each_case_has_a_small_picture_from_its_page(make_report, tmp_path):
+    """Of the nodule that decides; of the lungs where there is none."""
+    report = make_report(2)
+    for name, nodules in (("some", report.nodules), ("none", ())):
+        (tmp_path / name).mkdir()
+        case = replace(report, ct=replace(report.ct, name=name), nodules=nodules, deciding_nodule=None)
+        findings.write(case, tmp_path / name / "findings.json")
+        html.write(case, tmp_path / name / "report.html")
+    (tmp_path / "bad").mkdir()
+    findings.write(replace(report, ct=replace(report.ct, name="bad")), tmp_path / "bad" / "findings.json")
+    (tmp_path / "bad" / "report.html").write_text('<image href="data:image/jpeg;base64,AAAA"/>')
+    table.summarize(tmp_path)
+    text = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<tr data-in="[^"]*"><td>(?:<img src="data:image/jpeg;base64,([^"]+)"[^>]*>)?</td>.*', text)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in rows if data]
+    assert len(rows) == 3
+    assert len(pictures) == 2
+    assert all(40 < max(picture.size) <= 96 for picture in pictures)
+    first = ranked(report)[0].id
+    page = (tmp_path / "some" / "report.html").read_text(encoding="utf-8")
+    (slice_,) = re.findall(rf'<img src="data:image/jpeg;base64,([^"]+)" alt="Axial slice of nodule {first}"', page)
+    shown = Image.open(io.BytesIO(base64.b64decode(slice_))).convert("L")
+    shown.thumbnail((96, 96))
+    assert np.abs(np.asarray(shown, float) - np.asarray(pictures[0], float)).mean() < 8
 
 
 def test_rows_lead_with_the_nodule_that_decides(make_report, tmp_path):

@@ -6,6 +6,7 @@ import base64
 import io
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,8 +31,13 @@ SIZE_LIMITS_MM = (4.0, 6.0, 8.0, 15.0, 30.0)
 
 Bars = list[tuple[str, int]]
 
-THUMBNAIL = (160, 96)
-"""Pixels of a case's picture."""
+THUMBNAIL = (96, 96)
+"""Pixels of a case's picture, at most."""
+
+_SLICE = rb'<img src="data:image/jpeg;base64,([^"]+)" alt="Axial slice of nodule %d"'
+_OVERVIEW = rb'<image href="data:image/jpeg;base64,([^"]+)"'
+"""Pictures in a case's page (card.html, report.html)."""
+
 COLUMNS = (
     ("Case", False),
     ("Examination", True),
@@ -97,7 +103,7 @@ class Row:
         name: of the case.
         report: its page, relative to this one; "" where there is none.
         category: of Lung-RADS without a modifier, "" where there is none: what the filter goes by.
-        picture: a small picture of the case, as a data address; "" where it has no figure.
+        picture: a small picture of the case, as a data address; "" where it has no page.
         cells: from the second column on.
     """
 
@@ -135,23 +141,26 @@ def _row(case: Case, page: Path) -> Row:
         (str(len(nodules)), None),
         (str(len(source["warnings"]) or ""), None),
     )
-    there = case.folder is not None and (case.folder / "report.html").is_file()
-    report = _link(case.folder / "report.html", page) if case.folder and there else ""
-    return Row(case.name, report, (category or "").replace("-", " "), _picture(case.folder), cells)
+    own = None if case.folder is None else case.folder / "report.html"
+    report, picture = "", ""
+    if own is not None and own.is_file():
+        report, picture = _link(own, page), _picture(own, first["id"] if first else None)
+    return Row(case.name, report, (category or "").replace("-", " "), picture, cells)
 
 
-def _picture(folder: Path | None) -> str:
-    """The case's figure, small, as a data address; "" where there is none that can be read."""
-    path = None if folder is None else folder / "figure.png"
-    if path is None or not path.is_file():
-        return ""
+def _picture(page: Path, nodule: int | None) -> str:
+    """A small picture from a case's page, as a data address: the slice of a nodule, else of the lungs; "" without."""
     image = require("PIL.Image", "summary.html")
     try:
-        with image.open(path) as figure:
-            small = figure.convert("RGB")
+        text = page.read_bytes()
+        found = nodule is not None and re.search(_SLICE % nodule, text)
+        if not (found := found or re.search(_OVERVIEW, text)):
+            return ""
+        with image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
+            small = picture.convert("L")
             small.thumbnail(THUMBNAIL)
     except (OSError, ValueError) as error:
-        _log.warning("%s: %s", path, error)
+        _log.warning("%s: no picture (%s)", page, error)
         return ""
     data = io.BytesIO()
     small.save(data, "JPEG", quality=60)

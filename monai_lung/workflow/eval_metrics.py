@@ -1,0 +1,80 @@
+"""The figures in a bundle's metadata.json: taken from the `metrics.json` of its evaluation, never typed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai_lung.errors import ConfigError, MonaiLungError, WeightsError
+from monai_lung.io.json_text import json_text
+from monai_lung.io.output import replacing
+
+FIGURES = {
+    "segmentation": (("dice", "all"), ("dice", "> 10 mm")),
+    "classification": (
+        ("auc", "median label"),
+        ("auc", "mean label"),
+        ("accuracy", "median label"),
+        ("ece", "median label"),
+    ),
+}
+"""Which figures a bundle names, by the task of its evaluation: figure and group of nodules."""
+
+
+def record(metrics: Path, bundle: Path) -> dict[str, float]:
+    """Put the figures of an evaluation into `bundle/configs/metadata.json` as `eval_metrics`.
+
+    Args:
+        metrics: the `metrics.json` that `evaluate.json` wrote.
+        bundle: the bundle that was evaluated.
+
+    Returns:
+        what was written.
+
+    Raises:
+        ConfigError: a file is missing or damaged, or a figure isn't there.
+        WeightsError: the evaluation was of other weights than the bundle's.
+    """
+    content, place = _read(metrics), bundle / "configs" / "metadata.json"
+    metadata = _read(place)
+    if not content.get("weights") or content["weights"].items() - metadata.get("weights_sha256", {}).items():
+        raise WeightsError(f"{metrics}: of other weights than those in {bundle}: evaluate the bundle as it is")
+    try:
+        wanted = FIGURES[content["task"]]
+        found = {f"{name}, {group}": float(content["figures"][name][group]["value"]) for name, group in wanted}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{metrics}: no figure {error}: evaluate on nodules that readers rated") from error
+    with replacing(place) as temporary:
+        temporary.write_text(json_text({**metadata, "eval_metrics": found}), encoding="utf-8")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content.get("")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
+    return content
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`eval_metrics METRICS BUNDLE`; 0 done, 1 failed."""
+    parser = argparse.ArgumentParser(prog="eval_metrics", description=__doc__)
+    parser.add_argument("metrics", type=Path, help="metrics.json of an evaluation")
+    parser.add_argument("bundle", type=Path, help="the bundle that was evaluated")
+    given = parser.parse_args(arguments)
+    try:
+        found = record(given.metrics, given.bundle)
+    except MonaiLungError as error:
+        sys.stderr.write(f"eval_metrics: error: {error}\n")
+        return 1
+    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in found.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
