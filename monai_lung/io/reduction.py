@@ -88,7 +88,7 @@ def into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
         np.clip(values, *_limits(values.dtype), out=out, casting="unsafe")
         return 0
     if values.dtype.kind != "f":
-        raise NotCTError(f"voxels of type {values.dtype} are no Hounsfield units")
+        raise NotCTError(f"voxels of type {values.dtype} are not Hounsfield units")
     bad = ~np.isfinite(values)
     count = int(bad.sum())
     if count:
