@@ -11,12 +11,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from monai_lung.cli_batch import Batch
 from monai_lung.cli_options import guideline_option, person_from, person_options, sensitivity_option
 from monai_lung.cli_revise import revise
 from monai_lung.data.lidc.cli import lidc
@@ -29,11 +30,8 @@ from monai_lung.terminal import (
     PROGRAM,
     GivenPath,
     bundle_options,
-    case_progress,
-    count_progress,
     note,
     pipeline_options,
-    report_text,
     series_row,
     series_text,
     set_up_logging,
@@ -42,6 +40,7 @@ from monai_lung.terminal import (
     table,
 )
 from monai_lung.version import __version__
+from monai_lung.view.cli import view
 
 if TYPE_CHECKING:
     from monai_lung.io import Case
@@ -127,22 +126,10 @@ def cli() -> None:
     """Lungs, nodules and malignancy on chest CT. Research use; decision support, not a diagnosis."""
 
 
-cli.add_command(lidc)
-cli.add_command(measure)
-cli.add_command(serve)
-cli.add_command(revise)
-for _command in (measure, serve, revise, *lidc.commands.values()):
+for _command in (lidc, measure, serve, revise, view):
+    cli.add_command(_command)
+for _command in (measure, serve, revise, view, *lidc.commands.values()):
     _common(_command)
-
-
-@dataclass
-class _Batch:
-    """What became of the cases of one run."""
-
-    done: int = 0
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    """What --json prints of those that are done."""
-    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @cli.command()
@@ -161,6 +148,12 @@ class _Batch:
 @bundle_options
 @pipeline_options
 @engine_options
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Pass over what the same version has finished from the same files, or do all again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
 @_common
 def analyze(
@@ -169,13 +162,14 @@ def analyze(
     formats: str | None,
     engine: str,
     address: str | None,
+    resume: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Find, measure and rate the nodules of each CT.
 
-    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. A case that the
-    same version has finished from the same files isn't analysed again.
+    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. After an
+    interruption the same command goes on where it was. Of more than a few cases each is printed as a line.
     """
     from monai_lung.engine.options import Engine
     from monai_lung.engine.studies import Job, analyze_cases, settled
@@ -186,24 +180,26 @@ def analyze(
         options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
     wanted = require_formats(formats or DEFAULT_FORMATS)
-    batch = _Batch()
+    session = click.get_current_context().find_object(_Session)
+    batch = Batch(as_json=as_json, debug=session is not None and session.debug)
     cases = settled(output, _cases(inputs, options["series_uid"], batch))
-    job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient)
-    with contextlib.ExitStack() as stack:
-        numbers = {case.name: n for n, case in enumerate(cases, start=1)}
-        counted = None if where.here else stack.enter_context(count_progress("cases"))
+    job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient, resume)
+    numbers = {case.name: n for n, case in enumerate(cases, start=1)}
+    with batch.running(len(cases)):
         results = analyze_cases(
-            job, cases, where, watch=lambda c: case_progress(c.name, numbers[c.name], len(cases)), progress=counted
+            job, cases, where, watch=lambda c: batch.watch(c.name, numbers[c.name]), progress=batch.counted
         )
-        for case, result in stack.enter_context(contextlib.closing(results)):
-            if result.error or result.value is None:
-                _failed(batch, case.name, result.error or RuntimeError("no result"))
-            else:
-                _done(batch, output / case.name, result.value, as_json)
-    _end(batch, as_json)
+        with contextlib.closing(results):
+            for case, result in results:
+                if result.error or result.value is None:
+                    _failed(batch, case.name, result.error or RuntimeError("no result"))
+                else:
+                    batch.done(output / case.name, result.value)
+    if not batch.end(output):
+        click.get_current_context().exit(1)
 
 
-def _cases(inputs: Sequence[Path], series_uid: str | None, batch: _Batch) -> list[Case]:
+def _cases(inputs: Sequence[Path], series_uid: str | None, batch: Batch) -> list[Case]:
     """The cases of all inputs, each once; what holds none is noted as failed. A path that isn't there ends the run."""
     from monai_lung.io import distinct, find_cases
     from monai_lung.io.cases import slice_of, without_repeats
@@ -241,40 +237,16 @@ def _options(**values: Any) -> Any:
     return Options(person=person, **values)
 
 
-def _done(batch: _Batch, folder: Path, findings: dict[str, Any], as_json: bool) -> None:
-    """Print the findings of a case; as JSON they are kept for the end."""
-    if as_json:
-        batch.cases.append({"case": folder.name, "folder": str(folder), "findings": findings})
-    else:
-        click.echo(("\n" if batch.done else "") + report_text(findings, folder))
-    batch.done += 1
-
-
-def _failed(batch: _Batch, name: str, error: Exception) -> None:
+def _failed(batch: Batch, name: str, error: Exception) -> None:
     """Note a case that failed; an error that would hit every case ends all."""
     from monai_lung.analysis import STOPPING
 
     if isinstance(error, STOPPING):
         raise error
     log.debug("%s", name, exc_info=error)
-    context = click.get_current_context().find_object(_Session)
-    if context and context.debug:
+    if batch.debug:
         log.error("traceback", exc_info=error)
-    batch.failed.append((name, _message(error)))
-
-
-def _end(batch: _Batch, as_json: bool) -> None:
-    """Print JSON if asked, list what failed, and leave with 1 if anything did."""
-    if as_json:
-        failures = [{"case": name, "error": reason} for name, reason in batch.failed]
-        click.echo(json.dumps({"cases": batch.cases, "failed": failures}, indent=1))
-    total = batch.done + len(batch.failed)
-    if batch.failed and total > 1:
-        show_error(f"{len(batch.failed)} of {total} cases failed:")
-    for name, reason in batch.failed:
-        show_error(reason if reason.startswith(name) else f"{name}: {reason}")
-    if batch.failed:
-        click.get_current_context().exit(1)
+    batch.fail(name, _message(error))
 
 
 @cli.command()
@@ -345,14 +317,23 @@ def inspect(folder: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("out", metavar="OUT", type=_PATH)
 @click.option("-o", "--output", metavar="DIR", type=_PATH, help="Where the tables go. Default: OUT.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than text.")
 @_common
-def summarize(out: Path, output: Path | None, as_json: bool) -> None:
-    """Make one table and one page of all results in OUT."""
+def summarize(out: Path, output: Path | None, opens: bool, as_json: bool) -> None:
+    """Make one table and one page of all results in OUT.
+
+    The page is sorted by a click on a column, and filtered by category and words; each case has a small picture and
+    leads to its report.
+    """
+    import webbrowser
+
     from monai_lung.report import table as tables
 
     summary = tables.summarize(out, output)
     click.echo(json.dumps(summary.as_dict(), indent=1) if as_json else str(summary))
+    if opens:
+        webbrowser.open(summary.page.resolve().as_uri())
 
 
 @cli.command(short_help="Write a synthetic chest CT as DICOM, with its truth.")

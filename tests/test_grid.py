@@ -192,3 +192,30 @@ def test_an_empty_mask_has_no_box_and_a_margin_may_reach_beyond() -> None:
     mask[1, 2, 3] = True
     assert bounding_box(mask, (2, 0, 9)) == (slice(0, 4), slice(2, 3), slice(0, 7))
     assert bounding_box(mask, 2, within=False) == (slice(-1, 4), slice(0, 5), slice(1, 6))
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_an_order_in_memory_changes_no_bit(average: bool) -> None:
+    """The bundle and the command lay out their arrays differently in memory: 14 voxels of nodules differed."""
+    hu = np.random.default_rng(3).integers(-1024, 1500, (70, 41, 33)).astype(np.int16)
+    grid = Grid(hu.shape, np.diag([0.7, 0.8, 0.6, 1.0]))
+    target = Grid.around(grid.center_mm, (1.1, 1.0, 2.1), (30, 28, 9))
+    expected = resample(hu, grid, target, average=average)
+    for order in permutations(range(3)):
+        laid_out = np.ascontiguousarray(hu.transpose(order))
+        for values in (laid_out, laid_out.astype(np.float32)):
+            same = resample(values.transpose(np.argsort(order)), grid, target, average=average)
+            np.testing.assert_array_equal(same, expected)
+        other, other_grid = stored(hu, grid, order, (1, 1, 1))
+        np.testing.assert_array_equal(resample(other, other_grid, target, average=average), expected)
+
+
+def test_only_what_is_needed_is_read() -> None:
+    """A part of the image gives what the whole does, and an image that lies elsewhere gives the outside."""
+    hu = np.random.default_rng(3).normal(0, 1, (40, 30, 20)).astype(np.float32)
+    grid = Grid(hu.shape, np.eye(4))
+    target = Grid((5, 6, 7), grid.part(np.s_[10:15, 8:14, 3:10]).affine_lps)
+    np.testing.assert_array_equal(resample(hu, grid, target), hu[10:15, 8:14, 3:10])
+    far = Grid((5, 6, 7), grid.part(np.s_[100:105, 8:14, 3:10]).affine_lps)
+    np.testing.assert_array_equal(resample(hu, grid, far, outside=-1024.0), np.full((5, 6, 7), -1024, np.float32))
+    np.testing.assert_array_equal(resample(hu, grid, far, outside=0), np.zeros((5, 6, 7), np.float32))

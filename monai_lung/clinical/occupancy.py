@@ -3,13 +3,14 @@
 A mask counts a voxel as whole or not at all, which misses a 6 mm sphere in 5 mm slices by up to a third. Two sources
 say more about the voxels at the surface:
 
-* the network's probability, where it is graded: its logit falls off across the surface, so that the logit over its
-  change from voxel to voxel is the distance of the surface from the voxel's centre, to first order. That holds for a
-  probability that is a partial volume and for one that is a smooth function of the distance, of whatever width;
-* the HU, where there is a mask and no more: at the rim of a nodule in the lung a voxel's HU is a mixture of both.
-  The mask says at which HU its surface lies; the HU only says how the voxels next to the surface share it.
-
-In both cases a voxel of the mask keeps at least half of itself, and a voxel outside gets at most half.
+* an outline whose probability is graded is a network's. It says which tissue is nodule; where its edge lies, the HU say
+  wherever lung is beside it (`partial_volume`). Beside other tissue, and where nodule and lung hardly differ, the
+  probability does: its logit falls off across the surface, so that the logit over its change from voxel to voxel is the
+  distance of the surface from the voxel's centre, to first order. That holds for a probability that is a partial volume
+  and for one that is a smooth function of the distance, of whatever width;
+* a mask and no more is what somebody drew: it says itself where the surface lies, at some level of HU; the HU only say
+  how the voxels next to the surface share it. There a voxel of the mask keeps at least half of itself, and a voxel
+  outside gets at most half.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from monai_lung.clinical.partial_volume import MIN_CONTRAST_HU, share_at_edge
 from monai_lung.errors import MaskError
 from monai_lung.model import CT, Index, Outline
 
@@ -30,9 +32,6 @@ LOGIT_LIMIT = float(np.log(0.998 / 0.002))
 GRADED_SHARE = 0.1
 """A probability is graded if this share of the surface's voxels is neither 0 nor 1 (within 0.02)."""
 
-MIN_CONTRAST_HU = 150.0
-"""Below this the nodule doesn't stand out against what is around it, and HU says nothing of its surface."""
-
 _FACES = ndimage.generate_binary_structure(3, 1)
 _CORNERS = ndimage.generate_binary_structure(3, 3)
 
@@ -42,11 +41,12 @@ def occupancy(outline: Outline, ct: CT) -> tuple[NDArray[np.float64], Index]:
 
     Args:
         outline: mask and probability on a box of the CT's grid.
-        ct: the CT; its HU count only where the probability is as crisp as the mask.
+        ct: the CT.
 
     Returns:
-        share (x, y, z) in 0...1, zero beyond the CT, >= 0.5 exactly where the mask is; and the index (i, j, k) of its
-        first voxel, which is `MARGIN` less than the outline's along each axis and may be negative.
+        share (x, y, z) in 0...1, zero beyond the CT and more than a voxel away from the mask; >= 0.5 exactly where the
+        mask is, if the probability is as crisp as the mask. And the index (i, j, k) of its first voxel, which is
+        `MARGIN` less than the outline's along each axis and may be negative.
 
     Raises:
         MaskError: the mask is empty, or the box doesn't lie within the CT.
@@ -55,10 +55,12 @@ def occupancy(outline: Outline, ct: CT) -> tuple[NDArray[np.float64], Index]:
     mask = np.pad(outline.mask, MARGIN)
     probability = np.pad(outline.probability.astype(np.float64), MARGIN)
     offset = (outline.offset[0] - MARGIN, outline.offset[1] - MARGIN, outline.offset[2] - MARGIN)
+    hu, known = _patch(ct, offset, mask.shape)
     if _is_graded(mask, probability):
-        share = _from_probability(mask, probability)
+        by_hu = share_at_edge(mask, hu, known, ct.spacing_mm)
+        share = np.where(np.isnan(by_hu), _from_probability(mask, probability), by_hu)
     else:
-        share = _from_hu(mask, *_patch(ct, offset, mask.shape))
+        share = _from_hu(mask, hu, known)
     return _within(share, offset, ct.hu.shape), offset
 
 

@@ -52,12 +52,14 @@ class Job:
         options: of the analysis.
         formats: as `report.formats.check_formats` gives them.
         show_patient: put the patient's name and ID into the results.
+        resume: pass over what is finished; else all is done again.
     """
 
     out: Path
     options: analysis.Options
     formats: Collection[str] = DEFAULT_FORMATS
     show_patient: bool = False
+    resume: bool = True
 
     @cached_property
     def _maker(self) -> Findings:
@@ -68,7 +70,7 @@ class Job:
         from monai_lung.report import findings
 
         folder = self.out / case.name
-        if self.options.prior is not None or not (folder / "findings.json").is_file():
+        if not self.resume or self.options.prior is not None or not (folder / "findings.json").is_file():
             return False
         try:
             found = findings.read(folder / "findings.json")
@@ -209,7 +211,7 @@ def analyze_cases(
     done = {n for n, case in enumerate(cases) if job.finished(case)}
     waiting = [case for n, case in enumerate(cases) if n not in done]
     if done:
-        _log.warning("%d of %d cases are finished; delete their folders to do them again", len(done), len(cases))
+        _log.warning("%d of %d cases are finished and passed over; --no-resume does them again", len(done), len(cases))
     with closing(_counted(_run(job, waiting, engine, watch), len(done), len(cases), progress)) as counted:
         results = in_order(counted)
         for n, case in enumerate(cases):

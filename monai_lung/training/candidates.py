@@ -192,13 +192,16 @@ def read(path: Path) -> Candidates:
         raise InputError(f"{path}: not a file of candidates ({error}); make it again") from error
 
 
-def candidates_of(folder: str | Path, *, without: Sequence[str] = (), only: Sequence[str] = ()) -> Candidates:
+def candidates_of(
+    folder: str | Path, *, without: Sequence[str] = (), only: Sequence[str] = (), least_score: float = 0.0
+) -> Candidates:
     """All true and false candidates of a folder, for a bundle's config.
 
     Args:
         folder: of `tools/make_candidates`, its `train` or `held`.
         without: scans that are left out, by their names in the files' names.
         only: scans that are taken, all if empty.
+        least_score: of the finding network; what is false and scored below is left out, as it is in use.
 
     Raises:
         UsageError: no file is left, or nothing true or nothing false in them.
@@ -210,7 +213,7 @@ def candidates_of(folder: str | Path, *, without: Sequence[str] = (), only: Sequ
     if not kept:
         raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
     every = joined([read(path) for path in kept])
-    sure = every.of(every.kind != NEITHER)
+    sure = every.of((every.kind == TRUE) | ((every.kind == FALSE) & (every.score >= least_score)))
     if len(set(sure.kind.tolist())) < 2:
         raise UsageError(f"{folder}: candidates of nodules and of other things are needed; see tools/make_candidates")
     return sure

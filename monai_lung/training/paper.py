@@ -26,7 +26,7 @@ from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.paper import AIR_HU
 from monai_lung.networks import NoduleResNet50, ResUNet3d
-from monai_lung.networks.baselines import resnet50, unet
+from monai_lung.networks.baselines import PlainResUNet3d, resnet50
 from monai_lung.networks.layers import init_xavier
 from monai_lung.training.datasets import load_crops
 from monai_lung.training.draws import rng_of
@@ -60,16 +60,14 @@ SEGMENTERS, CLASSIFIERS = ("res-unet", "unet"), ("nodule-resnet", "resnet50")
 def segmenter(architecture: str, width: int) -> nn.Module:
     """The paper's 3D Res U-Net ("res-unet"), or the 3D U-Net that it's compared with ("unet"), both four levels deep.
 
+    The 3D U-Net is the same without identity paths: the paper's change is a residual unit in place of two convolutions.
+
     Raises:
         UsageError: another architecture.
     """
     if architecture not in SEGMENTERS:
         raise UsageError(f"--architecture {architecture}: choose one of {', '.join(SEGMENTERS)}")
-    if architecture == "res-unet":
-        return ResUNet3d(width=width, levels=4)
-    network = unet(width, 4)
-    init_xavier(network)
-    return network
+    return ResUNet3d(width=width, levels=4) if architecture == "res-unet" else PlainResUNet3d(width, 4)
 
 
 def classifier(architecture: str, width: int) -> nn.Module:

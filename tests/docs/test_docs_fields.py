@@ -33,6 +33,14 @@ def test_every_field_of_the_findings_is_explained() -> None:
     assert not sorted(fields - code)
 
 
+def test_every_column_of_the_cohort_is_explained() -> None:
+    from monai_lung.report.table import Case, _case_row
+
+    rows = re.findall(r"^\| (`.+?`) \|", FINDINGS.split("column of `cases.csv`")[1], re.MULTILINE)
+    named = [column for row in rows for column in re.findall(r"`([^`]+)`", row)]
+    assert named == list(_case_row(Case("x", None)))
+
+
 def test_the_page_lists_each_format_with_its_files() -> None:
     rows = re.findall(r"^\| \[(.+?)\]\(#[\w-]+\) \| `(\w+)` \|", FINDINGS, re.MULTILINE)
     listed = {name: tuple(re.findall(r"`([^`]+)`", files)) for files, name in rows}

@@ -19,7 +19,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from label_server import START, LabelServer, build, free_port
+from label_server import START, LabelServer, build, free_port, multipart
 from numpy.typing import NDArray
 from orthanc_server import Orthanc, missing_packages
 from scipy import ndimage
@@ -30,6 +30,7 @@ from monai_lung.data.lidc.xml import read_xml
 from monai_lung.inference import delineate, find
 from monai_lung.io import find_cases, read_ct, write_nifti
 from monai_lung.model import CT, Report
+from monai_lung.pointed import outline_at
 from monai_lung.weights import bundle_dir
 
 pytestmark = pytest.mark.slow
@@ -158,6 +159,8 @@ def test_info_names_tasks_and_labels(served: Served) -> None:
     assert info["name"] == "monai-lung"
     assert info["models"]["analysis"]["labels"] == {"right lung": RIGHT, "left lung": LEFT, "nodule": NODULE}
     assert info["models"]["segmentation"]["labels"] == {"nodule": 1}
+    assert info["models"]["click"]["labels"] == {"nodule": 1}
+    assert info["models"]["click"]["type"] == "deepedit", "the panels' SmartEdit lists models of this type"
     assert "model_filename" not in info["models"]["segmentation"]["config"]
     assert set(info["trainers"]) == {"segmentation"}
     assert "doubt" in info["strategies"]
@@ -234,6 +237,47 @@ def test_the_most_doubtful_scan_is_served_first(served: Served) -> None:
     got = [served.server.post("activelearning/doubt", {}) for _ in range(len(order) + 1)]
     assert [sample["id"] for sample in got] == [*order, "noise"]
     assert got[0]["weight"] == pytest.approx(doubts[order[0]], abs=1e-3)
+
+
+def test_run_does_not_analyse_again_what_the_background_has(served: Served) -> None:
+    served.server.finished("scoring")
+    scan = served.scans[0]
+    first = parts_of(served.server.infer("analysis", scan, "all"))
+    files = {p: p.stat().st_mtime_ns for p in (served.server.work / "analyses").iterdir()}
+    assert sum(p.name.endswith(".nii.gz") for p in files) == len(served.scans)
+    again = parts_of(served.server.infer("analysis", scan, "all"))
+    np.testing.assert_array_equal(mask_of(again[1])[0], mask_of(first[1])[0])
+    np.testing.assert_allclose(mask_of(again[1])[1], served_affine(served, scan), atol=1e-3)
+    assert again[0] == first[0]
+    assert {p: p.stat().st_mtime_ns for p in (served.server.work / "analyses").iterdir()} == files
+
+
+def served_affine(served: Served, scan: str) -> NDArray[np.float64]:
+    """LPS affine of a scan of the server."""
+    return analyzed(served.path(scan)).ct.affine_lps
+
+
+def test_a_click_gives_the_nodule_at_it_and_a_background_point_takes_it_away(served: Served) -> None:
+    """The request is that of Slicer's and OHIF's panels: voxel indices under the label's name, and "background"."""
+    scan = max(served.scans, key=lambda s: len(analyzed(served.path(s)).nodules))
+    report = analyzed(served.path(scan))
+    index = list(report.nodules[0].measurements.center_index)
+    (expected,), _ = outline_at(report.ct, [tuple(report.ct.to_world(np.array(index, float)))], analyzer().networks)
+    mask = np.zeros(report.ct.hu.shape, bool)
+    mask[expected.box] = expected.mask
+    for name in ("nodule", "foreground"):
+        labels, affine_lps = mask_of(served.server.infer("click", scan, **{name: [index]}))
+        assert differing(labels > 0, mask) <= DIFFERENT_VOXELS
+        np.testing.assert_allclose(affine_lps, report.ct.affine_lps, atol=1e-3)
+    away, _ = mask_of(served.server.infer("click", scan, nodule=[index], background=[index]))
+    assert not away.any()
+    none = json.loads(served.server.infer("click", scan, "json", nodule=[[0, 0, 0]]))
+    assert "no nodule" in none["warnings"][0]
+    status, body = served.server.request(
+        "POST", "infer/click", {"image": scan}, *multipart({"params": json.dumps({"nodule": [[1, 2]]}).encode()})
+    )
+    assert status == 422
+    assert "must be a list of points" in json.loads(body)["detail"]
 
 
 def test_a_label_comes_back_and_trains(served: Served) -> None:

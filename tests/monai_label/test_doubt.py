@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +57,23 @@ def test_analyses_are_kept_until_the_weights_change(tmp_path: Path) -> None:
     assert {json.loads(f.read_text())["scan"] for f in files} == {"a", "../b"}
     files[0].write_text("{")
     assert len(analyses.waiting(["a", "../b"], weights)) == 1
+
+
+def test_label_maps_are_kept_with_the_findings_of_this_very_image(tmp_path: Path) -> None:
+    analyses = Analyses(tmp_path / "analyses")
+    weights, content = {"find": "1"}, {"weights": {"find": "1"}, "nodules": [], "input": {"sha256": "x"}}
+    labels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    assert analyses.kept("a", weights, "x") is None
+    analyses.write("a", content, labels, affine)
+    path, findings = analyses.kept("a", weights, "x")
+    assert findings == content
+    image = nibabel.load(path)
+    np.testing.assert_array_equal(image.dataobj, labels)
+    np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, affine)
+    assert analyses.kept("a", {"find": "2"}, "x") is None, "other weights"
+    assert analyses.kept("a", weights, "y") is None, "another image under this name"
+    path.unlink()
+    assert analyses.kept("a", weights, "x") is None
+    analyses.write("b", {"error": "no lungs", "weights": weights})
+    assert analyses.kept("b", weights, "x") is None

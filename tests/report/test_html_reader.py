@@ -180,6 +180,46 @@ def test_the_summary_runs_without_an_error(make_report, browser, tmp_path):
     assert not problems
 
 
+@pytest.mark.slow
+def test_the_cases_of_the_summary_are_sorted_and_filtered(make_report, browser, tmp_path):
+    report = make_report(2)
+    advice = report.guidelines["lung_rads_2022"]
+    for name, category, nodules in (("ten", "2", 1), ("two", "4B", 2), ("none", None, 0)):
+        guidelines = {"lung_rads_2022": replace(advice, category=category, label="", by_risk={})} if category else {}
+        changed = replace(
+            report, ct=replace(report.ct, name=name), nodules=report.nodules[:nodules], guidelines=guidelines
+        )
+        (tmp_path / name).mkdir()
+        findings.write(changed, tmp_path / name / "findings.json")
+    table.summarize(tmp_path)
+    problems = []
+    tab = browser.new_page()
+    tab.on("pageerror", lambda e: problems.append(str(e)))
+    tab.on("console", lambda m: m.type == "error" and problems.append(m.text))
+    tab.goto((tmp_path / "summary.html").as_uri())
+
+    def shown() -> list[str]:
+        return tab.locator("table.cases tbody tr:visible th").all_inner_texts()
+
+    assert shown() == ["two", "ten", "none"]
+    tab.get_by_role("button", name="Case", exact=True).click()
+    assert shown() == ["none", "ten", "two"]
+    head = tab.get_by_role("button", name="Highest malignancy")
+    head.click()
+    assert tab.locator("th[aria-sort=descending]").inner_text().startswith("Highest malignancy")
+    assert shown()[-1] == "none", "what isn't known comes last"
+    head.click()
+    assert shown()[-1] == "none", "either way round"
+    tab.locator("[data-category='4B']").click()
+    assert shown() == ["two"]
+    assert tab.inner_text("#count") == "1 of 3 cases"
+    tab.locator("[data-category='4B']").click()
+    tab.fill("#words", "ten")
+    assert shown() == ["ten"]
+    tab.close()
+    assert not problems
+
+
 def test_page_is_one_function_away(make_report, tmp_path):
     """What is written is the page."""
     report = make_report(1)

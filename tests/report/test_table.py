@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -190,15 +192,30 @@ def test_page_leads_from_the_most_urgent_case_to_its_report(output, tmp_path):
     (out / "zz worst" / "report.html").write_text("the report")
     table.summarize(out, tmp_path / "summary")
     text = (tmp_path / "summary" / "summary.html").read_text(encoding="utf-8")
-    cases = re.findall(r'<tr><th scope="row">(?:<a href="([^"]*)">)?([^<]*)', text)[-4:]
+    cases = re.findall(r'<tr data-in="[^"]*"><td></td><th scope="row">(?:<a href="([^"]*)">)?([^<]*)', text)[-4:]
     assert cases[0] == ("../out/zz%20worst/report.html", "zz worst")
     assert [name for _, name in cases][-1] == "empty"
     assert {link for link, _ in cases[1:]} == {""}, "the others have no page to lead to"
-    assert "<td>4X</td>" in text
+    assert '<td data-key="6">4X</td>' in text
+    assert text.count('<tr data-in="4X">') == text.count('data-category="4X"') == 1
     nodule = first.nodules[0]
     assert (
         f"{nodule.measurements.side} {nodule.measurements.third}, {nodule.measurements.mean_diameter_mm:.1f} mm" in text
     )
+
+
+def test_each_case_has_its_figure_small(output, tmp_path):
+    from PIL import Image
+
+    out, _ = output
+    Image.new("RGB", (1800, 1080), (200, 30, 30)).save(out / "first" / "figure.png")
+    (out / "second" / "figure.png").write_bytes(b"no picture")
+    table.summarize(out, tmp_path / "summary")
+    text = (tmp_path / "summary" / "summary.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert picture.size == (160, 96)
+    assert picture.getpixel((80, 48))[0] > 180
 
 
 def test_rows_lead_with_the_nodule_that_decides(make_report, tmp_path):

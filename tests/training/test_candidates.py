@@ -197,6 +197,8 @@ def test_a_folder_is_read_by_the_names_of_its_scans(candidates: Candidates, tmp_
     assert len(candidates_of(tmp_path)) == 3 * sure
     assert len(candidates_of(tmp_path, without=["a"])) == sure
     assert len(candidates_of(tmp_path, only=["a"])) == 2 * sure
+    with pytest.raises(UsageError, match="of other things"):
+        candidates_of(tmp_path, only=["b"], least_score=1.1)
     with pytest.raises(UsageError, match="none of 3 files"):
         candidates_of(tmp_path, only=["c"])
     save(candidates.of(candidates.kind == TRUE), tmp_path / "0-c.npz")

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, *, scripts: tuple[str, ...] = (), **content: Any) -> str:
     """Fill a template of this folder; whatever the content holds is text, never markup.
+
+    Args:
+        template: its name.
+        scripts: names of scripts that run after the one that every page has.
+        content: what the template asks for.
 
     Raises:
         UsageError: jinja2 isn't installed.
@@ -23,9 +28,11 @@ def render(template: str, **content: Any) -> str:
     parts = {name: _read(name.replace("_", ".")) for name in ("page_css", "dark_css", "page_js")}
     environment = _environment()
     markup = require("markupsafe", "report.html").Markup
+    own = [_read(name) for name in scripts]
     page = environment.get_template(template).render(
         **{name: markup(text) for name, text in parts.items()},
-        policy=_policy(styles=[parts["page_css"], parts["dark_css"]], scripts=[parts["page_js"]]),
+        scripts=[markup(text) for text in own],
+        policy=_policy(styles=[parts["page_css"], parts["dark_css"]], scripts=[parts["page_js"], *own]),
         **content,
     )
     return page + "\n"

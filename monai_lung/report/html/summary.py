@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,18 +14,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from monai_lung.extras import require
 from monai_lung.report.findings import NOTICE
 from monai_lung.report.html.render import render
-from monai_lung.report.ranking import case_rank, ranked_rows
+from monai_lung.report.ranking import CATEGORIES, case_rank, ranked_rows
 from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
 
 if TYPE_CHECKING:
     from monai_lung.report.table import Case, Summary
 
+_log = logging.getLogger(__name__)
+
 SIZE_LIMITS_MM = (4.0, 6.0, 8.0, 15.0, 30.0)
 """Where the guidelines' size classes begin."""
 
 Bars = list[tuple[str, int]]
+
+THUMBNAIL = (160, 96)
+"""Pixels of a case's picture."""
+COLUMNS = (
+    ("Case", False),
+    ("Examination", True),
+    ("Lung-RADS", True),
+    ("Fleischner", True),
+    ("Nodule that decides", True),
+    ("Change", False),
+    ("Highest malignancy", True),
+    ("Nodules", True),
+    ("Warnings", True),
+)
+"""Names of the table's columns, and whether a first click on one puts the highest at the top."""
 
 
 def summary_page(summary: Summary) -> str:
@@ -47,25 +68,44 @@ def summary_page(summary: Summary) -> str:
     if any(n["growth_status"] for n in nodules):
         charts["Nodules by growth"] = _count(n["growth_status"] for n in nodules if n["growth_status"])
     warnings = Counter(w for case in done if case.findings for w in case.findings["input"]["warnings"])
+    rows = [_row(case, summary.page) for case in sorted(done, key=_urgency)]
+    counts = Counter(row.category for row in rows)
     return render(
         "summary.html",
+        scripts=("summary.js",),
         summary=summary,
         done=done,
         nodules=nodules,
         charts={title: _with_shares(bars) for title, bars in charts.items()},
-        rows=[_row(case, summary.page) for case in sorted(done, key=_urgency)],
+        rows=rows,
+        columns=COLUMNS,
+        categories=[(name, counts[name]) for name in (*reversed(CATEGORIES), "not applicable", "") if counts[name]],
         warnings=warnings.most_common(),
         notice=NOTICE,
     )
 
 
+Cell = tuple[str, float | str | None]
+"""What a cell shows, and what it's sorted by where that is something else."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A case in the table: its report relative to the page ("" where there is none), and what its columns show."""
+    """A case in the table.
+
+    Attributes:
+        name: of the case.
+        report: its page, relative to this one; "" where there is none.
+        category: of Lung-RADS without a modifier, "" where there is none: what the filter goes by.
+        picture: a small picture of the case, as a data address; "" where it has no figure.
+        cells: from the second column on.
+    """
 
     name: str
     report: str
-    values: tuple[str, ...]
+    category: str
+    picture: str
+    cells: tuple[Cell, ...]
 
 
 def _urgency(case: Case) -> tuple[Any, ...]:
@@ -84,18 +124,38 @@ def _row(case: Case, page: Path) -> Row:
     nodules, source = ranked_rows(content), content["input"]
     first = nodules[0] if nodules else None
     highest = max((n["malignancy_probability"] or 0.0 for n in nodules), default=None)
-    values = (
-        source["study_date"] or "",
-        _given(content, "lung_rads_2022"),
-        _given(content, "fleischner_2017"),
-        _in_short(first) if first else "",
-        ((first or {}).get("growth") or {}).get("status", ""),
-        "" if highest is None else percent(highest),
-        str(len(nodules)),
-        str(len(source["warnings"]) or ""),
+    category = (content["guidelines"].get("lung_rads_2022") or {}).get("category")
+    cells: tuple[Cell, ...] = (
+        (source["study_date"] or "", None),
+        (_given(content, "lung_rads_2022"), CATEGORIES.index(category) if category in CATEGORIES else ""),
+        (_given(content, "fleischner_2017"), None),
+        (_in_short(first), first["mean_diameter_mm"] or 0.0) if first else ("", ""),
+        (((first or {}).get("growth") or {}).get("status", ""), None),
+        ("", "") if highest is None else (percent(highest), highest),
+        (str(len(nodules)), None),
+        (str(len(source["warnings"]) or ""), None),
     )
     there = case.folder is not None and (case.folder / "report.html").is_file()
-    return Row(case.name, _link(case.folder / "report.html", page) if case.folder and there else "", values)
+    report = _link(case.folder / "report.html", page) if case.folder and there else ""
+    return Row(case.name, report, (category or "").replace("-", " "), _picture(case.folder), cells)
+
+
+def _picture(folder: Path | None) -> str:
+    """The case's figure, small, as a data address; "" where there is none that can be read."""
+    path = None if folder is None else folder / "figure.png"
+    if path is None or not path.is_file():
+        return ""
+    image = require("PIL.Image", "summary.html")
+    try:
+        with image.open(path) as figure:
+            small = figure.convert("RGB")
+            small.thumbnail(THUMBNAIL)
+    except (OSError, ValueError) as error:
+        _log.warning("%s: %s", path, error)
+        return ""
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=60)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _link(target: Path, page: Path) -> str:

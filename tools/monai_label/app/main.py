@@ -18,7 +18,7 @@ torchvision_ops.declare()
 from fastapi import HTTPException  # noqa: E402
 from lib.activelearning import Doubt, DoubtScoring  # noqa: E402
 from lib.analyses import Analyses  # noqa: E402
-from lib.inference import Analysis, Segmentation  # noqa: E402
+from lib.inference import KEPT, Analysis, Click, Segmentation, label_map_of  # noqa: E402
 from lib.training import NoduleTraining  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.datastore import Datastore  # noqa: E402
@@ -43,14 +43,18 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         work = Path(conf["work"])
         self.bundle, self.training_dir = work / "bundle" / "lung_nodule_segmentation", work / "training"
         self.analyses = Analyses(work / "analyses")
-        self.analysis = Analysis(self.bundle)
+        self.analysis = Analysis(self.bundle, self.analyses)
         super().__init__(
             app_dir, studies, conf, name="monai-lung", version=__version__, description="Lungs and nodules on chest CT"
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """`analysis` and `segmentation`."""
-        return {"analysis": self.analysis, "segmentation": Segmentation(self.bundle)}
+        """`analysis`, `segmentation` and `click`."""
+        return {
+            "analysis": self.analysis,
+            "segmentation": Segmentation(self.bundle),
+            "click": Click(self.bundle),
+        }
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """`segmentation`."""
@@ -65,20 +69,21 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         return {"doubt": DoubtScoring(self._analyze, self.waiting)}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """As MONAI Label has it; an analysis of a scan of the datastore is kept for `doubt`.
+        """As MONAI Label has it; of a scan of the datastore an analysis is kept, for `doubt` and for the next "Run".
 
         Raises:
             HTTPException: 422 for an input that can't be analysed, 500 for anything else; the detail says why.
         """
-        scan = request.get("image")
+        scan = str(request.get("image"))
+        known = scan in self.datastore().list_images()
+        kept = None
+        if known and request.get("model") == "analysis":
+            kept = self.analyses.kept(scan, self._weights(), sha256(Path(self.datastore().get_image_uri(scan))))
         try:
-            result: dict[str, Any] = super().infer(request, datastore)
+            result: dict[str, Any] = super().infer({**request, KEPT: (scan if known else None, kept)}, datastore)
         except MonaiLungError as error:
             log.warning("%s", error)
             raise HTTPException(422 if isinstance(error, InputError) else 500, detail=str(error)) from error
-        findings = result.get("params", {}).get("findings")
-        if findings and scan in self.datastore().list_images():
-            self.analyses.write(str(scan), findings)
         return result
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -109,9 +114,10 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
     def _analyze(self, scan: str) -> None:
         """Analyse one scan and keep what was found, or why it can't be."""
         try:
-            findings = to_dict(self.analysis.report(Path(self.datastore().get_image_uri(scan))))
+            report = self.analysis.report(Path(self.datastore().get_image_uri(scan)))
         except Exception as error:
             if not isinstance(error, MonaiLungError):
                 log.exception("a scan can't be analysed")
-            findings = {"error": str(error), "weights": self._weights()}
-        self.analyses.write(scan, findings)
+            self.analyses.write(scan, {"error": str(error), "weights": self._weights()})
+            return
+        self.analyses.write(scan, to_dict(report), label_map_of(report), report.ct.affine_lps)

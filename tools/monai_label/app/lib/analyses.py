@@ -1,4 +1,4 @@
-"""What the analysis found in each scan of the server, kept in files. This file needs no MONAI Label."""
+"""What the analysis found in each scan of the server, with its label map, kept in files. Needs no MONAI Label."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_lung.io.output import replacing
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_lung.io.output import replacing, write_nifti
 
 
 class Analyses:
-    """The findings of each scan in `folder`, a JSON file a scan, whole or not at all.
+    """The findings of each scan in `folder`, a JSON file and a label map a scan, whole or not at all.
 
     A file of its own, not MONAI Label's datastore: its background processes write that one from their own, older copy.
     """
@@ -28,12 +31,35 @@ class Analyses:
             return None
         return content
 
-    def write(self, scan: str, content: Mapping[str, Any]) -> None:
+    def kept(self, scan: str, weights: Mapping[str, str], image_sha256: str) -> tuple[Path, dict[str, Any]] | None:
+        """Label map and findings of a scan, if they were made with these weights of this very image; else None."""
+        content, labels = self.read(scan) or {}, self._path(scan).with_suffix(".nii.gz")
+        same = content.get("weights") == dict(weights) and content.get("input", {}).get("sha256") == image_sha256
+        if not same or not labels.is_file():
+            return None
+        return labels, {name: value for name, value in content.items() if name != "scan"}
+
+    def write(
+        self,
+        scan: str,
+        content: Mapping[str, Any],
+        labels: NDArray[np.uint8] | None = None,
+        affine_lps: NDArray[np.float64] | None = None,
+    ) -> None:
         """Keep a scan's findings, or {"error", "weights"} where the analysis failed.
 
+        Args:
+            scan: its name.
+            content: of `findings.json`.
+            labels: (x, y, z), the label map, where there is one.
+            affine_lps: (4, 4), of its grid.
+
         Raises:
-            OutputError: the file can't be written.
+            OutputError: a file can't be written.
         """
+        self._path(scan).unlink(missing_ok=True)  # never findings beside the label map of others
+        if labels is not None and affine_lps is not None:
+            write_nifti(self._path(scan).with_suffix(".nii.gz"), labels, affine_lps)
         with replacing(self._path(scan)) as temporary:
             temporary.write_text(json.dumps({"scan": scan, **content}, indent=1) + "\n", encoding="utf-8")
 

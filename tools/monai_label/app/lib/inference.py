@@ -1,4 +1,4 @@
-"""The infer tasks: the whole analysis, and the segmentation bundle alone."""
+"""The infer tasks: the whole analysis, the segmentation bundle alone, and a nodule at a click."""
 
 from __future__ import annotations
 
@@ -6,26 +6,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.transform.writer import Writer
 from monailabel.utils.others.generic import device_list, name_to_device
+from numpy.typing import NDArray
 
+from lib.analyses import Analyses
 from monai_lung.analysis import Analyzer, Options
+from monai_lung.errors import InputError
 from monai_lung.inference import delineate, find, within_lungs
-from monai_lung.inference.networks import Delineator, Finder, choose_device, load_delineator, load_finder
+from monai_lung.inference.networks import (
+    Delineator,
+    Finder,
+    Networks,
+    choose_device,
+    load_delineator,
+    load_finder,
+    load_networks,
+)
 from monai_lung.io import read_ct
 from monai_lung.labels import label_map
-from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Report
+from monai_lung.model import CT, LEFT_LUNG, LPS_RAS, RIGHT_LUNG, Outline, Point, Report
+from monai_lung.pointed import outline_at
 from monai_lung.report.findings import to_dict
 from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.weights import sha256
-from monai_lung.workflow.cases import image_of
 
 LABELS = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG, "nodule": 3}
 """Of the analysis. The lungs come first: MONAI Label names the segments of a DICOM SEG by their order, and a CT
 without a nodule must not shift the names."""
+
+KEPT = "monai_lung_kept"
+"""Of a request: the scan, where the server has it, and its label map and findings that were kept; the app sets it."""
 
 
 class Analysis(InferTask):  # type: ignore[misc]
@@ -36,9 +52,10 @@ class Analysis(InferTask):  # type: ignore[misc]
 
     Args:
         segmentation_dir: the bundle that finds and delineates; read anew when a training has replaced its weights.
+        analyses: where what is found in the server's scans is kept.
     """
 
-    def __init__(self, segmentation_dir: Path) -> None:
+    def __init__(self, segmentation_dir: Path, analyses: Analyses) -> None:
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=LABELS,
@@ -46,7 +63,7 @@ class Analysis(InferTask):  # type: ignore[misc]
             description="Lungs and nodules, the same as monai-lung analyze",
             config={"device": device_list()},
         )
-        self.segmentation_dir = segmentation_dir
+        self.segmentation_dir, self.analyses = segmentation_dir, analyses
         self._loaded: tuple[str, str, Analyzer] | None = None
 
     def is_valid(self) -> bool:
@@ -59,12 +76,17 @@ class Analysis(InferTask):  # type: ignore[misc]
         Raises:
             MonaiLungError: as `monai_lung.analyze`.
         """
-        report = self.report(Path(request["image"]), name_to_device(request.get("device")))
-        labels = report.lungs.labels.copy()
-        labels[report.nodule_labels() > 0] = LABELS["nodule"]
-        image = MetaTensor(torch.from_numpy(labels), affine=image_of(report.ct).affine)
-        file, _ = Writer(label="pred")({**request, "image_path": request["image"], "pred": image})
-        return file, {"label_names": LABELS, "findings": to_dict(report)}
+        scan, kept = request.get(KEPT) or (None, None)
+        if kept:
+            path, findings = kept
+            stored: Any = nibabel.load(path)
+            labels, affine_lps = np.asarray(stored.dataobj), LPS_RAS @ stored.affine
+        else:
+            report = self.report(Path(request["image"]), name_to_device(request.get("device")))
+            labels, affine_lps, findings = label_map_of(report), report.ct.affine_lps, to_dict(report)
+            if scan:
+                self.analyses.write(scan, findings, labels, affine_lps)
+        return _written(request, labels, affine_lps), {"label_names": LABELS, "findings": findings}
 
     def report(self, path: Path, device: str = "auto") -> Report:
         """The analysis of one CT.
@@ -77,6 +99,106 @@ class Analysis(InferTask):  # type: ignore[misc]
             analyzer = Analyzer(Options(device=device, segmentation_dir=self.segmentation_dir))
             self._loaded = digest, device, analyzer
         return self._loaded[2].analyze(path)
+
+
+def label_map_of(report: Report) -> NDArray[np.uint8]:
+    """(x, y, z) with the values of `LABELS`."""
+    labels = report.lungs.labels.copy()
+    labels[report.nodule_labels() > 0] = LABELS["nodule"]
+    return labels
+
+
+def _written(request: Mapping[str, Any], labels: NDArray[np.uint8], affine_lps: NDArray[np.float64]) -> str:
+    """Path of a label map in the format that the request asks for."""
+    image = MetaTensor(torch.from_numpy(np.ascontiguousarray(labels)), affine=LPS_RAS @ affine_lps)
+    file, _ = Writer(label="pred")({**request, "image_path": request["image"], "pred": image})
+    return str(file)
+
+
+class Click(InferTask):  # type: ignore[misc]
+    """The nodules at points, as `monai-lung measure --points` outlines them; panels drive it as they drive DeepEdit.
+
+    A request holds points as voxel indices: `nodule` or `foreground` those in nodules, `background` those that aren't.
+    A point anywhere in a nodule means all of it. An outline with a background point in it is left out: the network
+    can't be told where to cut.
+
+    The result is a label map on the CT's own grid, 1 where a nodule is, and `warnings`, a sentence on each point
+    without a nodule.
+
+    Args:
+        bundle: the bundle that delineates; read anew when a training has replaced its weights.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(
+            type=InferType.DEEPEDIT,
+            labels={"nodule": 1},
+            dimension=3,
+            description="The nodule at a point",
+            config={"device": device_list()},
+        )
+        self.bundle = bundle
+        self._networks: tuple[str, Networks] | None = None
+        self._ct: tuple[tuple[str, int, int], CT] | None = None
+
+    def is_valid(self) -> bool:
+        """True: the weights were checked before the server started."""
+        return True
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Path of the label map, `label_names`, and `warnings`.
+
+        Raises:
+            InputError: no points, or they aren't three numbers each.
+            MonaiLungError: the CT can't be read.
+        """
+        inside = [*_points(request, "nodule"), *_points(request, "foreground")]
+        outside = _points(request, "background")
+        ct = self._read(Path(request["image"]))
+        labels = np.zeros(ct.hu.shape, np.uint8)
+        if inside or not outside:
+            outlines, warnings = outline_at(ct, [_world(ct, point) for point in inside], self._loaded(request))
+        else:  # panels send the first background point before there is another
+            outlines, warnings = [], []
+        for outline in outlines:
+            labels[outline.box][outline.mask] = 1
+            if any(_holds(outline, point) for point in outside):
+                labels[outline.box][outline.mask] = 0
+        return _written(request, labels, ct.affine_lps), {"label_names": self.labels, "warnings": warnings}
+
+    def _read(self, path: Path) -> CT:
+        """The CT, kept for the next click on it."""
+        state = path.stat()
+        key = str(path), state.st_size, state.st_mtime_ns
+        if self._ct is None or self._ct[0] != key:
+            self._ct = key, read_ct(path)
+        return self._ct[1]
+
+    def _loaded(self, request: Mapping[str, Any]) -> Networks:
+        device = name_to_device(request.get("device"))
+        key = sha256(self.bundle / "models" / "model.pt") + device
+        if self._networks is None or self._networks[0] != key:
+            self._networks = key, load_networks(device, segmentation_dir=self.bundle)
+        return self._networks[1]
+
+
+def _points(request: Mapping[str, Any], name: str) -> list[tuple[float, float, float]]:
+    """Voxel indices of a request; InputError for what isn't points."""
+    try:
+        return [(float(i), float(j), float(k)) for i, j, k in request.get(name) or ()]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: must be a list of points [i, j, k] (voxel indices)") from error
+
+
+def _world(ct: CT, index: tuple[float, float, float]) -> Point:
+    x, y, z = (float(v) for v in ct.to_world(np.array(index)))
+    return x, y, z
+
+
+def _holds(outline: Outline, index: tuple[float, float, float]) -> bool:
+    own = tuple(round(i) - start for i, start in zip(index, outline.offset, strict=True))
+    inside = all(0 <= i < n for i, n in zip(own, outline.mask.shape, strict=True))
+    return bool(inside and outline.mask[own])
 
 
 class Segmentation(InferTask):  # type: ignore[misc]
@@ -114,9 +236,7 @@ class Segmentation(InferTask):  # type: ignore[misc]
         lungs = segment_lungs(ct.hu, ct.affine_lps)
         outlines = within_lungs(delineate(ct, find(ct, lungs, finder), delineator), ct, lungs)
         labels = (label_map(outlines, ct.hu.shape) > 0).astype("uint8")
-        image = MetaTensor(torch.from_numpy(labels), affine=image_of(ct).affine)
-        file, _ = Writer(label="pred")({**request, "image_path": request["image"], "pred": image})
-        return file, {"label_names": self.labels}
+        return _written(request, labels, ct.affine_lps), {"label_names": self.labels}
 
     def _networks(self, device: str) -> tuple[Finder, Delineator]:
         key = sha256(self.bundle / "models" / "model.pt") + device

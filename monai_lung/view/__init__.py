@@ -1,0 +1,1 @@
+"""A result in the browser: the whole CT with its masks and findings in three planes, served on this computer alone."""

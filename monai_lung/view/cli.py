@@ -1,0 +1,44 @@
+"""The command `view`: a result in the browser."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import webbrowser
+from pathlib import Path
+
+import click
+
+from monai_lung.errors import UsageError
+from monai_lung.terminal import GivenPath
+
+_PATH = GivenPath(path_type=Path)
+
+
+@click.command(short_help="Show the CT and the findings of a result in three planes, in the browser.")
+@click.argument("case", metavar="OUT/CASE", type=_PATH)
+@click.option("--ct", metavar="CT", type=_PATH, help="Where the CT lies now, if it was moved.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--open", "opens", is_flag=True, help="Open the browser too.")
+def view(case: Path, ct: Path | None, port: int, opens: bool) -> None:
+    """Show the whole CT with masks and findings in three planes.
+
+    A page on this computer alone (127.0.0.1): nothing leaves it, and nothing is fetched from elsewhere. Whoever has the
+    address that is printed sees the page; Ctrl-C ends it.
+    """
+    from monai_lung.io.paths import check_exists
+    from monai_lung.restore import restore
+    from monai_lung.view.content import contents, niivue_file
+    from monai_lung.view.server import ViewServer
+
+    if not (case / "findings.json").is_file():
+        raise UsageError(f"{case}: no result; give the folder of a case, with its findings.json")
+    if ct is not None:
+        check_exists(ct)
+    niivue_file()  # before the CT is read
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    with contextlib.suppress(KeyboardInterrupt), ViewServer(contents(restore(case, ct)), port) as server:
+        click.echo(f"{server.url}\nCtrl-C ends it.")
+        if opens:
+            webbrowser.open(server.url)
+        server.serve_forever()
