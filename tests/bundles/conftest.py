@@ -168,7 +168,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     made = Bundles(*(root / f"lung_nodule_{name}" for name in names))
     for bundle, changes in (
         (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
-        (made.classification, {"network_def": {"width": 2}, "malignancy_def": {"width": 4, "members": 2}}),
+        (
+            made.classification,
+            {"network_def": {"near_width": 2, "wide_width": 2}, "malignancy_def": {"width": 4, "members": 2}},
+        ),
         (made.paper, {"network_def": {"width": 4}, "classify_def": {"width": 2}}),
     ):
         path = bundle / "configs" / "inference.json"
@@ -182,7 +185,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
             config["segment_settings"] |= {"subcase": [96, 112, 32]}
             config["classify_settings"] |= {"region": [24, 24, 8], "spread": 1.0}
         else:
-            config["rate_settings"] |= {"min_nodule": 0.0}
+            config["rate_settings"] |= {"min_nodule": 0.0, "operating_points": {}}
         path.write_text(json.dumps(config))
     _save_weights(made)
     return made
@@ -219,6 +222,7 @@ def _save_weights(bundles: Bundles) -> None:
         save_weights(network, bundles.segmentation, file)
     config = read_config(bundles.classification)
     for key, file in (("network_def", "model.pt"), ("malignancy_def", "malignancy.pt")):
+        torch.manual_seed(0)  # what one draws doesn't depend on the other
         save_weights(build_network(config, key, bundles.classification), bundles.classification, file)
     config = read_config(bundles.paper)
     save_weights(calls_dense_nodule(build_network(config, "network_def", bundles.paper)), bundles.paper, "model.pt")

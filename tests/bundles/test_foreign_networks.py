@@ -34,9 +34,9 @@ import torch
 
 
 class Mean(torch.nn.Module):
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.head = torch.nn.Linear(3, outputs)
+        self.head = torch.nn.Linear(inputs, outputs)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.head(image.mean((2, 3, 4)))
@@ -70,7 +70,7 @@ def segmentation(bundles, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def classification(bundles, tmp_path: Path) -> Path:
-    own = [{"_target_": "scripts.mine.Mean", "outputs": n} for n in (9, 8)]
+    own = [{"_target_": "scripts.mine.Mean", "inputs": n, "outputs": m} for n, m in ((9, 9), (3, 8))]
     return changed(bundles.classification, tmp_path, network_def=own[0], malignancy_def=own[1])
 
 

@@ -18,13 +18,15 @@ import pytest
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
 from monai_lung.data.phantom import PhantomSpec, make_phantom, write_phantom
+from monai_lung.stages import TARGETS
+from monai_lung.training.candidates import SIZE, Candidates, save
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "add-a-network.md"
 BLOCKS = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 FEW_STEPS = {
     "train_find.json": {"samples": 4, "patch": [16, 16, 16]},
     "my_segmentation/train.json": {"patch": [16, 16, 16]},
-    "my_classification/train.json": {"patch": [16, 16, 16], "others": 0},
+    "train_rate.json": {},
 }
 
 
@@ -50,15 +52,33 @@ def make_crops(folder: Path) -> None:
         table.writerows(rows)
 
 
+def make_candidates(folder: Path) -> None:
+    """Four candidates of each of two scans, every other one true."""
+    kind = np.array([1, 0, 1, 0])
+    hu = np.random.default_rng(2).normal(-850, 60, (len(kind), *SIZE)).astype(np.int16)
+    hu[kind == 1, 28:36, 28:36, 14:18] = 30
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[:, 28:36, 28:36, 14:18] = 255
+    label = np.ones((len(kind), 2, len(TARGETS)), np.float32)
+    label[:, 0] = kind[:, None]
+    numbers, places = np.ones(len(kind)), np.zeros((len(kind), 3))
+    for side, name in (("train", "0-a"), ("train", "0-b"), ("held", "a"), ("held", "b")):
+        names = np.full(len(kind), name)
+        rest = (kind, label, names, names, numbers, places, numbers, numbers, numbers)
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        save(Candidates(hu, mask, hu, mask, np.full_like(mask, 255), *rest), folder / side / f"{name}.npz")
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """A folder with the data that the page speaks of: `prepared`, `backgrounds`, `folds.json` and `CT`."""
+    """A folder with what the page speaks of: `prepared`, `backgrounds`, `candidates`, `folds.json` and `CT`."""
     make_crops(tmp_path / "prepared")
     hu = np.random.default_rng(1).normal(-850, 60, (60, 56, 40)).round().astype(np.int16)
     hu[20:27, 18:25, 6:20] = 30
     depth = np.zeros(hu.shape, np.uint8)
     depth[3:-3, 3:-3, 3:-3] = 9
     save_background(Background("a", hu, depth, np.zeros(hu.shape, bool), np.eye(4)), tmp_path / "backgrounds")
+    make_candidates(tmp_path / "candidates")
     folds = {"schema": "monai-lung/folds/1", "seed": 0, "k": 2, "patients": {f"P{n}": int(n > 2) for n in range(5)}}
     (tmp_path / "folds.json").write_text(json.dumps(folds))
     write_phantom(make_phantom(PhantomSpec(size=144, pixel_mm=2.6)), tmp_path / "phantom")
@@ -86,7 +106,7 @@ def few_steps(line: str, folder: Path) -> list[str]:
     if not found:
         return []
     settings = {"epochs": 2, "batch": 2}  # each second epoch is validated
-    settings |= FEW_STEPS.get(found[1]) or FEW_STEPS[f"{folder.name}/{found[1]}"]
+    settings |= FEW_STEPS[found[1] if found[1] in FEW_STEPS else f"{folder.name}/{found[1]}"]
     return [word for key, value in settings.items() for word in (f"--recipes#cpu#{key}", str(value))]
 
 

@@ -47,7 +47,7 @@ def kept(findings: dict[str, Any]) -> dict[str, Any]:
 def test_the_phantoms_findings_are_those_of_the_golden_file(phantom_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monai_lung.inference.precision._cpu_has_bfloat16", lambda: False)
     analyzer = Analyzer(Options(device="cpu"))
-    low = replace(analyzer.networks.rate_settings, min_nodule=MIN_NODULE)
+    low = replace(analyzer.networks.rate_settings, min_nodule=MIN_NODULE, operating_points={})
     monkeypatch.setattr(analyzer, "_networks", replace(analyzer.networks, rate_settings=low))
     (case,) = find_cases(phantom_dir / "dicom")
     found = kept(to_dict(analyzer.analyze(case)))
