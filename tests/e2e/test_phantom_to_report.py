@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import stand_ins
 
 from monai_lung.cli import run
 from monai_lung.errors import WeightsError
+
+WORDS = ("--format", "json,nifti", "--age", "60")
 
 
 def test_phantom_command_writes_series_and_truth(tmp_path, capsys):
@@ -75,12 +80,19 @@ def chest_with_balls(tmp_path_factory) -> Path:
     return folder
 
 
-def test_analysis_finds_the_phantoms_nodules(chest_with_balls: Path, tmp_path, capsys, stand_in_networks):
+@pytest.fixture(scope="module")
+def analysed(chest_with_balls: Path, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of its analysis with stand-in networks, and what was printed."""
+    out, shown = tmp_path_factory.mktemp("analysed"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.setattr("monai_lung.inference.load_networks", lambda *_, **__: stand_ins.networks())
+        assert run(["analyze", str(chest_with_balls / "dicom"), "-o", str(out), *WORDS]) == 0
+    return out, shown.getvalue()
+
+
+def test_analysis_finds_the_phantoms_nodules(chest_with_balls: Path, analysed: tuple[Path, str]):
     """With stand-in networks that can't know the truth: every stage's geometry must be right for this to hold."""
-    out = tmp_path / "out"
-    words = ["--format", "json,nifti", "--age", "60"]
-    assert run(["analyze", str(chest_with_balls / "dicom"), "-o", str(out), *words]) == 0
-    shown = capsys.readouterr().out
+    out, shown = analysed
     assert max(map(len, shown.splitlines()[:-1])) <= 80
     (case,) = out.iterdir()
     assert sorted(p.name for p in case.iterdir()) == ["findings.json", "lungs.nii.gz", "nodules.nii.gz"]
@@ -99,11 +111,11 @@ def test_analysis_finds_the_phantoms_nodules(chest_with_balls: Path, tmp_path, c
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.7
 
 
-def test_analysis_is_the_same_twice(phantom_dir: Path, tmp_path, stand_in_networks):
+def test_analysis_is_the_same_twice(chest_with_balls: Path, analysed: tuple[Path, str], tmp_path, stand_in_networks):
+    assert run(["analyze", str(chest_with_balls / "dicom"), "-o", str(tmp_path / "b"), *WORDS]) == 0
     results = []
-    for name in ("a", "b"):
-        assert run(["analyze", str(phantom_dir / "dicom"), "-o", str(tmp_path / name), "--format", "json,nifti"]) == 0
-        (case,) = (tmp_path / name).iterdir()
+    for out in (analysed[0], tmp_path / "b"):
+        (case,) = out.iterdir()
         findings = json.loads((case / "findings.json").read_text())
         findings.pop("timing_s")
         results.append((findings, (case / "nodules.nii.gz").read_bytes(), (case / "lungs.nii.gz").read_bytes()))
