@@ -114,7 +114,7 @@ def _between_the_lungs(outline: Outline, ct: CT, lungs: Lungs, side: Side) -> bo
     """Whether the other lung lies straight across, so that the mediastinum is between, and not the spine behind it."""
     across = axial_axis(ct.affine_lps)
     middle = np.rint(np.argwhere(outline.mask).mean(0) + outline.offset).astype(int)
-    plane = np.take(lungs.labels, middle[across], axis=across)
+    plane = np.moveaxis(lungs.labels, across, 0)[middle[across]]
     other = np.argwhere(plane == (LEFT_LUNG if side == "right" else RIGHT_LUNG))
     if not len(other):
         return False

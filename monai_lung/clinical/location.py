@@ -64,7 +64,7 @@ def apex_distance(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> float |
     across = axial_axis(ct.affine_lps)
     upwards = ct.affine_lps[2, across] > 0
     label = RIGHT_LUNG if side == "right" else LEFT_LUNG
-    last = np.take(lungs.labels, -1 if upwards else 0, axis=across)
+    last = np.moveaxis(lungs.labels, across, 0)[-1 if upwards else 0]  # a view: np.take copies the whole volume
     if (last == label).any() or not (lungs.labels == label).any():
         return None
     return _base_and_top(side, ct, lungs)[1] - center_mm[2]
