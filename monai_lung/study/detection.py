@@ -157,13 +157,14 @@ _TOP = """# Findings on lungs that no network saw
 
 Drawn by `tools/draw_detection docs` from `docs/{kept}`.
 
-{n} whole CTs of {n} patients ({scans}) were left out of the training of all networks. Nodules of {patients} held-out
-patients (LIDC-IDRI, fold 0; three or more readers, some of them grown to masses, some made ground glass, on the pleura
-where they were) were set into these lungs, and the scans went through finding, delineating and rating as any CT. What
-lies where somebody marked something in the scan itself, or where a nodule that was set in brought a piece of its own
-surroundings along, counts neither way here. Sensitivity at 1/8 to 8 false findings
-a scan and their mean (CPM), as in LUNA16; 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and
-the operating points below were chosen on these very scans. The networks are those that ship.
+{n} whole CTs of {n} patients were left out of the training of finding and rating:
+{scans}.
+Nodules of {patients} held-out patients (LIDC-IDRI, fold 0; three or more readers) were set into these lungs, by their
+readers' marks with a soft edge, on the pleura where they were; some were grown to masses, some solid ones made ground
+glass. The scans then went through finding, delineating and rating as any CT. What lies where somebody marked something
+in the scan itself counts neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
+95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and the operating points below were chosen on
+these very scans. The networks are those that ship.
 """.replace("{kept}", KEPT)
 _POINTS = """## Operating points
 

@@ -54,7 +54,8 @@ def test_no_more_false_findings_pass_than_a_sensitivity_allows(docs: Path) -> No
 def test_the_page_counts_what_the_table_holds(docs: Path) -> None:
     draw(docs)
     text = (docs / "detection.md").read_text()
-    assert "4 whole CTs of 4 patients (s0, s1, s2, s3)" in text
+    assert "4 whole CTs of 4 patients" in text
+    assert "\ns0, s1, s2, s3.\n" in text
     assert "| all | 80 |" in text
     assert "| 5-7 mm | 80 |" in text
     assert "| low |" in text
