@@ -130,7 +130,7 @@ def test_what_lies_outside_the_lungs_is_no_nodule() -> None:
         mask = np.ones((last - first, 10, 5), bool)
         return Outline(mask, mask.astype(np.float32), (first, 50, 35), Seed((0.0, 0.0, 0.0), 0.9, 10.0))
 
-    inside, at_the_wall, beside, beyond = block(0, 10), block(29, 39), block(31, 39), block(45, 60)
+    inside, at_the_wall, beside, beyond = block(0, 10), block(28, 38), block(29, 39), block(45, 60)
     assert within_lungs([beyond, inside, at_the_wall, beside], ct, lungs) == [inside, at_the_wall]
     assert within_lungs([inside], ct, replace(lungs, labels=np.zeros_like(labels))) == []
 
