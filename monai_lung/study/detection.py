@@ -164,7 +164,8 @@ readers' marks with a soft edge, on the pleura where they were; some were grown 
 glass. The scans then went through finding, delineating and rating as any CT. What lies where somebody marked something
 in the scan itself counts neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and the operating points below were chosen on
-these very scans. The networks are those that ship.
+these very scans. The finding network is the one that ships. The rating network that ships was trained on for three
+epochs with these lungs as well; of it no such figures exist.
 """.replace("{kept}", KEPT)
 _POINTS = """## Operating points
 
