@@ -36,7 +36,8 @@ def view(case: Path, ct: Path | None, port: int, opens: bool) -> None:
     if ct is not None:
         check_exists(ct)
     niivue_file()  # before the CT is read
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job has Ctrl-C switched off
+        signal.signal(ending, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), ViewServer(contents(restore(case, ct)), port) as server:
         click.echo(f"{server.url}\nCtrl-C ends it.")
         if opens:

@@ -128,7 +128,7 @@ def test_a_result_of_one_pipeline_is_not_taken_for_one_of_the_other(bundles, ct_
         (["--pipeline", "nonsense"], "nonsense"),
         (["--paper-bundle", "BUNDLE"], "--pipeline paper"),
         (["--pipeline", "paper", "--segmentation-bundle", "BUNDLE"], "--paper-bundle"),
-        (["--pipeline", "paper", "--paper-bundle", "EMPTY"], "no bundle"),
+        (["--pipeline", "paper", "--paper-bundle", "EMPTY"], "not a bundle"),
     ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(bundles, ct_dir, tmp_path, words, said):

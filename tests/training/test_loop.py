@@ -25,13 +25,15 @@ def test_the_training_script_gives_options_that_the_configs_have() -> None:
     root = Path(__file__).resolve().parents[2]
     script = (root / "tools" / "train").read_text().replace("\\\n", " ")
     common = re.search(r"monai.bundle run (.*)\$@", script)
-    calls = re.findall(r'^ *train "\$(segmentation|classification)/(\w+\.json)"(.*)', script, re.MULTILINE)
+    crops = re.search(r"^crops\(\) \{(.*)\}", script, re.MULTILINE)
+    calls = re.findall(r'^ *(train|crops) "\$(segmentation|classification)/(\w+\.json)"(.*)', script, re.MULTILINE)
     assert common
-    assert len(calls) >= 12
-    for bundle, name, words in calls:
+    assert crops
+    assert len(calls) >= 10
+    for by, bundle, name, words in calls:
         config = json.loads((root / "bundles" / f"lung_nodule_{bundle}" / "configs" / name).read_text())
-        options = re.findall(r"--([\w#]+)", common[1] + words)
-        assert {"recipe", "exclude", "resume"} < set(options)
+        options = re.findall(r"--([\w#]+)", common[1] + words + (crops[1] if by == "crops" else ""))
+        assert {"recipe", "resume"} < set(options)
         parser = ConfigParser(config)
         for option in set(options) - {"config_file"}:
             assert option in parser, f"{name} has no {option}"

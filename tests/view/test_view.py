@@ -157,7 +157,10 @@ def test_the_command_serves_until_it_is_ended(how: int, shown: Report, niivue: P
         connection.request("GET", "/" + url.split("/", 3)[3] + "case.json")
         assert json.loads(connection.getresponse().read())["name"] == folder.name
         os.kill(process.pid, how)
-        _, said = process.communicate(timeout=30)
+        try:
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # else one that goes on would be waited for
         assert (process.returncode, said) == (0, "")
     with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), timeout=2):
         pass
