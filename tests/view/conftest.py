@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))  # for the report's builder and the browser
-from page_browser import CHROMIUM
 from report_builder import build_report
 
 from monai_lung.model import Report
 from monai_lung.view.content import contents
 from monai_lung.view.server import ViewServer
-
-__all__ = ["CHROMIUM"]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM
+from page_browser import CHROMIUM
 from PIL import Image
 
 from monai_lung.model import Report
