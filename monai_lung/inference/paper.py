@@ -30,7 +30,7 @@ from monai_lung.transforms.window import windowed
 from monai_lung.weights import bundle_dir, load_weights
 
 AIR_HU = -1024
-"""What isn't lung parenchyma."""
+"""HU of everything outside the lungs."""
 SMALLEST_MM3 = 7.0
 """Half of a ball of 3 mm: what is smaller isn't reported, so it isn't looked at."""
 _BATCH = 8

@@ -82,7 +82,7 @@ def into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
     """Values to clipped HU in `out`; how many were no numbers.
 
     Raises:
-        NotCTError: values of a type that is no number.
+        NotCTError: values that are not numbers.
     """
     if values.dtype.kind in "iu":
         np.clip(values, *_limits(values.dtype), out=out, casting="unsafe")

@@ -25,8 +25,8 @@ from monai_lung.training.calibration import DIGITS, fit_platt
 from monai_lung.training.candidates import LESION, TRUE, Candidates, DrawCandidated, TwoLooksd
 from monai_lung.transforms.rating import TARGETS
 
-KEPT = "study/detection.csv.gz"
-"""The predictions, in the docs' folder."""
+KEPT, BEFORE = "study/detection.csv.gz", "study/detection_0.1.csv.gz"
+"""The predictions, in the docs' folder; and those of version 0.1's rating network on the same candidates."""
 FALSE_A_SCAN: Mapping[str, float] = {"high": 4.0, "standard": 1.0, "low": 0.25}
 """False findings a scan that each sensitivity allows, on the scans left out."""
 LARGE_MM = 12.0
@@ -120,14 +120,20 @@ def calibration(predictions: pd.DataFrame) -> tuple[float, float, dict[str, floa
     return slope, offset, points
 
 
-def page(predictions: pd.DataFrame) -> str:
-    """The page in Markdown."""
+def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
+    """The page in Markdown; `before` are an earlier rating network's predictions of the same candidates."""
     slope, offset, points = calibration(predictions)
     planted = predictions[~predictions["nodule"].str.startswith(LESION)]
     lesions = predictions[predictions["nodule"].str.startswith(LESION)]
     scans = sorted(predictions["scan"].unique())
     lines = [_TOP.format(scans=", ".join(scans), n=len(scans), patients=_patients(planted)), ""]
     lines += _table(["nodules set in", "n", *[f"{r:g}" for r in RATES], "CPM"], list(_curves(planted)))
+    if before is not None:
+        lines += ["", _BESIDE, ""]
+        earlier = before[~before["nodule"].str.startswith(LESION)]
+        head = ["rating", "n", *[f"{r:g}" for r in RATES], "CPM", "AUC of what was found"]
+        rows = [("what was judged", planted), ("version 0.1", earlier)]
+        lines += _table(head, [[*_curve(name, table), f"{_auc(table):.3f}"] for name, table in rows])
     lines += ["", _POINTS, ""]
     lines += _table(
         [
@@ -167,6 +173,7 @@ in the scan itself counts neither way. Sensitivity at 1/8 to 8 false findings a 
 these very scans. The finding network is the one that ships. The rating network that ships was trained on for three
 epochs with these lungs as well; of it no such figures exist.
 """.replace("{kept}", KEPT)
+_BESIDE = """Beside the rating network of version 0.1, on the same candidates of the same finding network:"""
 _POINTS = """## Operating points
 
 `--sensitivity` in these scans. Findings below the point are candidates: listed in `findings.json`, drawn faintly, and
@@ -205,6 +212,15 @@ def _curve(name: str, table: pd.DataFrame) -> list[str]:
     cells = [f"{s:.2f} ({a:.2f}-{b:.2f})" for s, (a, b) in zip(curve.sensitivity, curve.interval, strict=True)]
     low, high = curve.cpm_interval
     return [name, str(curve.nodules), *cells, f"{curve.cpm:.2f} ({low:.2f}-{high:.2f})"]
+
+
+def _auc(table: pd.DataFrame) -> float:
+    """Of nodules found against false findings."""
+    from monai_lung.workflow.figures import auc_of
+
+    found = table[table["found"].astype(bool)]
+    auc = auc_of(found["score"].to_numpy(float), (found["nodule"] != "").to_numpy(bool))
+    return float(auc(np.ones(len(found))))
 
 
 def _point_row(
@@ -256,6 +272,7 @@ def draw(docs: Path) -> None:
         InputError: they can't be read, or the page can't be written.
     """
     try:
-        (docs / "detection.md").write_text(page(read_predictions(docs / KEPT)), encoding="utf-8")
+        before = read_predictions(docs / BEFORE) if (docs / BEFORE).is_file() else None
+        (docs / "detection.md").write_text(page(read_predictions(docs / KEPT), before), encoding="utf-8")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{docs}: can't draw detection.md from {KEPT} ({error}): give the docs' folder") from error

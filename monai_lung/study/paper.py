@@ -1,7 +1,7 @@
 """Judges the paper's networks and those they are compared with, keeps what they say, and stores the weights.
 
-`tools/judge_paper` runs it. The predictions, a row a nodule and network, go to `docs/study`; `tools/draw_paper` draws
-`docs/paper.md` from them alone.
+`tools/judge_paper` runs it. The predictions, one row per nodule and network, go to `docs/study`; `tools/draw_paper`
+draws `docs/paper.md` from them alone.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class TrustedBceDice(nn.Module):
-    """Binary cross-entropy plus soft Dice, both counted only where the label is trusted.
+    """Binary cross-entropy plus soft Dice, both counted as far as the label is trusted: 0 not at all, above 1 more.
 
     Args:
         bce_weight: factor of the cross-entropy.
@@ -30,7 +30,7 @@ class TrustedBceDice(nn.Module):
         self.dice_weight = dice_weight
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Logits (N, 1, X, Y, Z), label (N, 2, X, Y, Z) of target in 0...1 and trust in 0...1 -> a scalar."""
+        """Logits (N, 1, X, Y, Z), label (N, 2, X, Y, Z) of target in 0...1 and trust, a weight >= 0, -> a scalar."""
         target, trust = label[:, :1], label[:, 1:2]
         logits = logits.float()
         weight = trust * (1 + (self.positive_weight - 1) * target)

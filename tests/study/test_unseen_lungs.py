@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from monai_lung.definitions import read_config
 from monai_lung.errors import InputError
-from monai_lung.study.detection import FALSE_A_SCAN, KEPT, calibration, draw
+from monai_lung.study.detection import BEFORE, FALSE_A_SCAN, KEPT, calibration, draw
 from monai_lung.study.froc import COLUMNS, read_predictions, write_predictions
 from monai_lung.weights import bundle_dir
 
@@ -61,6 +61,18 @@ def test_the_page_counts_what_the_table_holds(docs: Path) -> None:
     assert "| low |" in text
     assert "4 of 4 |" in text, "every lesion passes"
     assert text.count("| s2 | 31 |") == 1
+    assert "version 0.1" not in text
+
+
+def test_an_earlier_network_stands_beside_where_its_predictions_are_kept(docs: Path) -> None:
+    worse = [r | {"score": -float(str(r["score"]))} for r in rows()]
+    write_predictions(worse, docs / BEFORE)
+    draw(docs)
+    (now,), (before,) = (
+        [line for line in (docs / "detection.md").read_text().splitlines() if line.startswith(f"| {name} |")]
+        for name in ("what was judged", "version 0.1")
+    )
+    assert float(now.split("|")[-2]) == pytest.approx(1 - float(before.split("|")[-2]), abs=2e-3)
 
 
 def test_a_folder_without_predictions_is_one_line(tmp_path: Path) -> None:
@@ -79,7 +91,9 @@ def test_what_ships_is_what_the_kept_predictions_give(tmp_path: Path) -> None:
     settings = read_config(bundle_dir("lung_nodule_classification"))["rate_settings"]
     assert (settings["nodule_slope"], settings["nodule_offset"]) == (slope, offset)
     assert settings["operating_points"] == points
+    assert settings["min_nodule"] == points["standard"]
     (tmp_path / "study").mkdir()
-    (tmp_path / KEPT).write_bytes((DOCS / KEPT).read_bytes())
+    for name in (KEPT, BEFORE):
+        (tmp_path / name).write_bytes((DOCS / name).read_bytes())
     draw(tmp_path)
     assert (tmp_path / "detection.md").read_text() == (DOCS / "detection.md").read_text()

@@ -11,7 +11,7 @@
   const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
   const key = (row, n) => row.cells[n].dataset.key ?? row.cells[n].textContent;
 
-  /** Numbers by size, all else as text with its numbers by size; what isn't known last, either way round. */
+  /** Numbers by size, all else as text with its numbers by size; unknown values last, whichever way the table is sorted. */
   function compare(a, b, down) {
     if (a === "" || b === "") return (a === "") - (b === "");
     const [x, y] = [Number(a), Number(b)];
