@@ -132,8 +132,8 @@ def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
         lines += ["", _BESIDE, ""]
         earlier = before[~before["nodule"].str.startswith(LESION)]
         head = ["rating", "n", *[f"{r:g}" for r in RATES], "CPM", "AUC of what was found"]
-        rows = [("what was judged", planted), ("version 0.1", earlier)]
-        lines += _table(head, [[*_curve(name, table), f"{_auc(table):.3f}"] for name, table in rows])
+        both = [("what was judged", planted), ("version 0.1", earlier)]
+        lines += _table(head, [[*_curve(name, table), f"{_auc(table):.3f}"] for name, table in both])
     lines += ["", _POINTS, ""]
     lines += _table(
         [
