@@ -51,7 +51,6 @@ apidoc_modules = [
         "destination": "docs/api",
         "separate_modules": True,
         "module_first": True,
-        "exclude_patterns": ["**/study"],
     }
 ]
 autodoc_mock_imports = ["ray"]

@@ -13,7 +13,7 @@ from monai_lung import shown
 from monai_lung.version import __version__
 
 _LAZY = {
-    "analyze": "monai_lung.analysis",
+    "analyze": "monai_lung.pipeline",
     "as_ct": "monai_lung.io",
     "find_nodules": "monai_lung.alone",
     "measure_at": "monai_lung.pointed",

@@ -64,7 +64,7 @@ def find_nodules(
 def _chest(source: Any, affine_lps: NDArray[np.float64] | None) -> tuple[CT, Lungs]:
     from monai_lung.chest import read_chest
     from monai_lung.io import Case, as_ct
-    from monai_lung.transforms.lungs import segment_lungs as segment
+    from monai_lung.lungs.segment import segment_lungs as segment
 
     if isinstance(source, Case | Path | str):
         return read_chest(source)

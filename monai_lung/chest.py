@@ -11,8 +11,8 @@ from pathlib import Path
 from monai_lung.errors import LungsNotFoundError
 from monai_lung.io import Case, read_ct
 from monai_lung.io.reader import one_case
+from monai_lung.lungs import segment_lungs
 from monai_lung.model import CT, Lungs
-from monai_lung.transforms.lungs import segment_lungs
 
 _log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monai_lung.batch.options import engine_options
 from monai_lung.cli_batch import Batch
 from monai_lung.cli_options import guideline_option, person_from, person_options, sensitivity_option
 from monai_lung.cli_revise import revise
-from monai_lung.data.lidc.cli import lidc
-from monai_lung.engine.options import engine_options
 from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.lidc.cli import lidc
 from monai_lung.pointed_cli import measure
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
 from monai_lung.service.cli import serve
@@ -173,8 +173,8 @@ def analyze(
     CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. After an
     interruption the same command goes on where it was. Of more than a few cases each is printed as a line.
     """
-    from monai_lung.engine.options import Engine
-    from monai_lung.engine.studies import Job, analyze_cases, settled
+    from monai_lung.batch.options import Engine
+    from monai_lung.batch.studies import Job, analyze_cases, settled
 
     where = Engine(engine, address)
     if not where.here:  # other processes may have another working directory
@@ -228,8 +228,8 @@ def _cases(inputs: Sequence[Path], series_uid: str | None, batch: Batch) -> list
 
 
 def _options(**values: Any) -> Any:
-    """`analysis.Options` from the command's options."""
-    from monai_lung.analysis import Options
+    """`pipeline.Options` from the command's options."""
+    from monai_lung.pipeline import Options
 
     person = person_from(values)
     if values["prior"] is not None:
@@ -241,7 +241,7 @@ def _options(**values: Any) -> Any:
 
 def _failed(batch: Batch, name: str, error: Exception) -> None:
     """Note a case that failed; an error that would hit every case ends all."""
-    from monai_lung.analysis import STOPPING
+    from monai_lung.pipeline import STOPPING
 
     if isinstance(error, STOPPING):
         raise error
@@ -389,7 +389,7 @@ def phantom(
     ground-glass; sphere, ellipsoid or lobulated; pleural. Example: --nodule 80,40,10,8,ground-glass. Without any there
     is one of each kind. A phantom is good for trying and testing; it measures no accuracy.
     """
-    from monai_lung.data.phantom import PhantomSpec, make_phantom, parse_nodule, write_phantom
+    from monai_lung.phantom import PhantomSpec, make_phantom, parse_nodule, write_phantom
 
     chosen: dict[str, Any] = {name: value for name, value in grid.items() if value is not None}
     chosen.setdefault("pixel_mm", 384 / max(chosen["size"], 1))

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from monai_lung.advice import Found
-from monai_lung.analysis import Analyzer, Options, timed
 from monai_lung.clinical.axes import axial_axis
 from monai_lung.clinical.measurements import measure, without_place
 from monai_lung.errors import InputError, LungsNotFoundError
 from monai_lung.model import CT, Lungs, Measurements, OperatingPoint, Outline, Point, Rating, Report, Seed
+from monai_lung.pipeline import Analyzer, Options, timed
 
 if TYPE_CHECKING:
     from monai_lung.inference import Networks
@@ -238,7 +238,7 @@ def _what_is_at(point: Point, ct: CT) -> str:
 def lungs_or_none(ct: CT) -> Lungs:
     """The lungs, or none of them with a warning that says what isn't known without."""
     from monai_lung.clinical.low_attenuation import low_attenuation_percent
-    from monai_lung.transforms.lungs import segment_lungs
+    from monai_lung.lungs import segment_lungs
 
     try:
         lungs = segment_lungs(ct.hu, ct.affine_lps)

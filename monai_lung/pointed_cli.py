@@ -55,7 +55,7 @@ def measure(
     markups (.mrk.json), or a DICOM SR or presentation state with points. A point anywhere in a nodule will do.
     Works without lungs too: a phantom, a crop, a scan that was cut.
     """
-    from monai_lung.analysis import Options, write
+    from monai_lung.pipeline import Options, write
     from monai_lung.pointed import Pointing
 
     if (points is None) == (mask is None):

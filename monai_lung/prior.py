@@ -18,8 +18,8 @@ from monai_lung.model import LPS_RAS, Lungs, Point, Seed, Texture
 
 if TYPE_CHECKING:
     from monai_lung.advice import Found
-    from monai_lung.analysis import Options
     from monai_lung.inference import Networks
+    from monai_lung.pipeline import Options
 
 
 def read_prior(path: Path, options: Options) -> PriorExamination:

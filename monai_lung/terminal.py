@@ -51,7 +51,7 @@ class GivenPath(click.Path):
 
 
 def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options for networks of one's own; the command gets them by the names that `analysis.Options` has for them."""
+    """Options for networks of one's own; the command gets them by the names that `pipeline.Options` has for them."""
     folder = GivenPath(path_type=Path, resolve_path=True)
     trust = click.option(
         "--trust-bundle", is_flag=True, help="Allow networks of any class in a bundle; their code is run."
@@ -69,7 +69,7 @@ def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pipeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --pipeline and --paper-bundle, by the names that `analysis.Options` has for them."""
+    """The options --pipeline and --paper-bundle, by the names that `pipeline.Options` has for them."""
     folder = GivenPath(path_type=Path, resolve_path=True)
     command = click.option(
         "--paper-bundle",

@@ -21,7 +21,7 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A coarse synthetic chest CT: `dicom/` is the series, `truth/` what's in it. Read only: it's shared."""
-    from monai_lung.data.phantom import PhantomSpec, make_phantom, write_phantom
+    from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
 
     folder = tmp_path_factory.mktemp("phantom") / "chest"
     write_phantom(make_phantom(PhantomSpec(size=144, pixel_mm=2.6)), folder)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "monai_lung"
+ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in PACKAGE.rglob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("monai_lung", "research")
+    for path in (ROOT / package).rglob("*.py")
 }
 
 
@@ -41,6 +42,13 @@ def test_no_circle_of_imports() -> None:
     arrows = graph(modules)
     assert sum(map(len, arrows.values())) > len(modules)
     TopologicalSorter(arrows).prepare()
+
+
+def test_what_is_installed_imports_no_research() -> None:
+    for name, path in MODULES.items():
+        if name.startswith("monai_lung"):
+            names = imported(ast.parse(path.read_text(encoding="utf-8")))
+            assert not [one for one in names if one.partition(".")[0] == "research"], name
 
 
 def test_a_circle_within_functions_is_seen() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_lung import analysis, cli
+from monai_lung import cli, pipeline
 from monai_lung.cli import run
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
@@ -40,7 +40,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception | type[Base
     failing: dict = {}
 
     class Quick:
-        def __init__(self, options: analysis.Options) -> None:
+        def __init__(self, options: pipeline.Options) -> None:
             failing["options"] = options
 
         def analyze(self, case, progress=None) -> Report:
@@ -48,7 +48,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception | type[Base
                 raise failing[case.name]
             return report(case.name)
 
-    monkeypatch.setattr(analysis, "Analyzer", Quick)
+    monkeypatch.setattr(pipeline, "Analyzer", Quick)
     return failing
 
 

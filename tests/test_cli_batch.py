@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_lung import analysis
+from monai_lung import pipeline
+from monai_lung.batch.studies import maker
 from monai_lung.cli import run
 from monai_lung.cli_batch import FEW, Batch, Counts, case_line, duration
-from monai_lung.engine.studies import maker
 from monai_lung.errors import DecodeError
 from monai_lung.io import read_ct, write_nifti
 from monai_lung.model import Lungs, Report
@@ -27,7 +27,7 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     class Quick:
-        def __init__(self, options: analysis.Options) -> None:
+        def __init__(self, options: pipeline.Options) -> None:
             self.options = options
 
         def analyze(self, case, progress=None) -> Report:
@@ -42,7 +42,7 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 ct, lungs, (), {}, self.options.person, weights=made_by["weights"], software=made_by["software"]
             )
 
-    monkeypatch.setattr(analysis, "Analyzer", Quick)
+    monkeypatch.setattr(pipeline, "Analyzer", Quick)
     return names
 
 

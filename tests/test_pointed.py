@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks aren't installed
-
-from benchmarks.clicks import _sphere_mm3
-from monai_lung.analysis import write
 from monai_lung.cli import run
 from monai_lung.errors import InputError, MaskError, UsageError
 from monai_lung.io import write_nifti
 from monai_lung.io.masks import read_outlines
 from monai_lung.model import CT, OperatingPoint, Point, Rating, Report
+from monai_lung.pipeline import write
 from monai_lung.pointed import Pointing, _doubts
 from monai_lung.report.findings import to_dict, validate
+from research.benchmarks.clicks import _sphere_mm3
 
 AFFINE = np.array([[0.7, 0, 0, -30], [0, 0.7, 0, -30], [0, 0, 1.25, -35], [0, 0, 0, 1.0]])
 SPHERES: tuple[tuple[Point, float], ...] = (((-12.0, 2.0, 3.0), 12.0), ((14.0, -6.0, -8.0), 8.0))

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from monai_lung.advice import Found, reported
-from monai_lung.analysis import write
 from monai_lung.cli import run
 from monai_lung.io import read_ct
 from monai_lung.model import OperatingPoint, Report
+from monai_lung.pipeline import write
 from monai_lung.report import findings
 from monai_lung.restore import restore
 

@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from monai_lung.analysis import Options
-from monai_lung.engine.cluster import Needs
-from monai_lung.engine.cluster import run as run_on_ray
-from monai_lung.engine.local import run as run_here
-from monai_lung.engine.studies import Job, Study
-from monai_lung.engine.work import Results
+from monai_lung.batch.cluster import Needs
+from monai_lung.batch.cluster import run as run_on_ray
+from monai_lung.batch.local import run as run_here
+from monai_lung.batch.studies import Job, Study
+from monai_lung.batch.work import Results
 from monai_lung.io import find_cases
 from monai_lung.io.cases import Case
+from monai_lung.pipeline import Options
 
 Seen = tuple[int, float, float, float]
 """Process, seconds, CPU seconds and peak memory (GB) of one study."""
@@ -88,7 +88,7 @@ def main() -> None:
 
 def phantom(folder: Path) -> Path:
     """A chest of 256 x 256 x 60 voxels as DICOM."""
-    from monai_lung.data.phantom import PhantomSpec, make_phantom, write_phantom
+    from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
 
     return write_phantom(make_phantom(PhantomSpec(size=256, slices=60, pixel_mm=1.5, spacing_mm=5.0)), folder / "ct")
 

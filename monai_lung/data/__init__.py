@@ -1,1 +1,1 @@
-"""Training data: LIDC-IDRI, folds, the crop format, the phantom and the demo's scans."""
+"""Training data: crops of nodules, single slices, folds of patients, whole lungs to set nodules in; the demo's scan."""

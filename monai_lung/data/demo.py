@@ -52,7 +52,7 @@ def demo_ct(cache: Path | None = None) -> tuple[Path, str]:
         return fetch(cache), "A real chest CT (NSCLC-Radiomics, from the source archive of pyradiomics 3.0.1)."
     except (DecodeError, OSError, subprocess.SubprocessError, tarfile.TarError) as error:
         log.debug("no real CT", exc_info=True)
-        from monai_lung.data.phantom import make_phantom, write_phantom
+        from monai_lung.phantom import make_phantom, write_phantom
 
         reason = " ".join(str(error).split()) or type(error).__name__
         folder = write_phantom(make_phantom(), cache / "phantom")

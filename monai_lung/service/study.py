@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from monai_lung.analysis import Analyzer, Options, write
 from monai_lung.chest import read_chest
 from monai_lung.errors import InputError, LungsNotFoundError, NoSeriesError, NotCTError
 from monai_lung.io import Case, find_cases
 from monai_lung.io.content import files_sha256
 from monai_lung.model import CT, Lungs, Report
 from monai_lung.person import make_person
+from monai_lung.pipeline import Analyzer, Options, write
 from monai_lung.report.formats import FORMATS
 from monai_lung.service import log
 from monai_lung.service.analyst import Analysis, Outcome

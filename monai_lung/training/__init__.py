@@ -1,1 +1,1 @@
-"""What MONAI and Ignite lack to train the networks: data, losses and metrics. Nothing of it is needed to analyse."""
+"""What MONAI and Ignite lack to train the networks: data, losses, handlers. Nothing of it is needed to analyse."""

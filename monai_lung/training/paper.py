@@ -26,8 +26,8 @@ from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
 from monai_lung.inference.paper import AIR_HU
 from monai_lung.networks import NoduleResNet50, ResUNet3d
-from monai_lung.networks.baselines import PlainResUNet3d, resnet50
 from monai_lung.networks.layers import init_xavier
+from monai_lung.networks.plain import PlainResUNet3d, resnet50
 from monai_lung.training.datasets import load_crops
 from monai_lung.training.draws import rng_of
 from monai_lung.training.synthesis import (

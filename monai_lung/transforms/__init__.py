@@ -1,6 +1,6 @@
 """Transforms of chest CTs: array and dictionary (`d`) versions, composable in bundle configs.
 
-What needs MONAI is imported when it's first asked for, so that `segment_lungs` alone starts fast.
+What needs MONAI is imported when it's first asked for, so that the functions beside them start fast.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "segment_lungs": "lungs",
     "AveragedSpacingd": "averaged_spacing",
     **dict.fromkeys(("LungMask", "LungMaskd", "LungParenchyma", "LungParenchymad", "NearLungsd"), "lung_mask"),
     **dict.fromkeys(("LungWindow", "LungWindowd", "SoftWindowd"), "lung_window"),

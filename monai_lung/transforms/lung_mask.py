@@ -13,9 +13,9 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from monai_lung.errors import InputError, MaskError
+from monai_lung.lungs import segment_lungs
 from monai_lung.model import LPS_RAS, Lungs
 from monai_lung.transforms.lung_grid import near_lungs
-from monai_lung.transforms.lungs import segment_lungs
 
 AIR_HU = -1024
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from bundle_runs import cause_of, run
 
-from monai_lung.analysis import Options, analyze, write
 from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.io import find_cases
+from monai_lung.pipeline import Options, analyze, write
 
 
 @pytest.fixture

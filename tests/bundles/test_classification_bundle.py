@@ -11,11 +11,11 @@ import pytest
 import torch
 from bundle_runs import cause_of, run
 
+from monai_lung.bundle.cases import read_mask
 from monai_lung.errors import MaskError, UsageError
 from monai_lung.inference import load_networks, rate
 from monai_lung.io import read_ct, write_nifti
 from monai_lung.labels import outlines_of
-from monai_lung.workflow.cases import read_mask
 
 
 def table(path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_lung.workflow.eval_metrics import FIGURES, main, record
+from monai_lung.bundle.eval_metrics import FIGURES, main, record
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 

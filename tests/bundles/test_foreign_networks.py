@@ -11,11 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from monai_lung.analysis import Analyzer, Options
 from monai_lung.cli import cli
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import ConfigError, WeightsError
 from monai_lung.inference.networks import load_delineator, load_finder, load_rater
+from monai_lung.pipeline import Analyzer, Options
 from monai_lung.stages import STAGES, stages_of
 from monai_lung.weights import save_weights
 

@@ -17,9 +17,9 @@ import torch
 from bundle_runs import workflow
 from monai.bundle import download, load
 
+from monai_lung.bundle.packing import BUNDLES, TOLERANCE, pack, run_onnx
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import UsageError, WeightsError
-from monai_lung.packing import BUNDLES, TOLERANCE, pack, run_onnx
 from monai_lung.stages import PAPER_STAGES, STAGES, stages_of
 from monai_lung.weights import bundle_dir, load_weights
 

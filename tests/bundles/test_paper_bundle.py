@@ -13,12 +13,12 @@ import torch
 from bundle_runs import cause_of, run
 from click.testing import CliRunner
 
-from monai_lung.analysis import AS_PAPER, Options, analyze, write
 from monai_lung.cli import cli
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import LungsNotFoundError, MonaiLungError, UsageError, WeightsError
 from monai_lung.io import read_ct, write_nifti
-from monai_lung.transforms.lungs import segment_lungs
+from monai_lung.lungs import segment_lungs
+from monai_lung.pipeline import AS_PAPER, Options, analyze, write
 from monai_lung.weights import load_weights, save_weights
 
 FORMATS = {"formats": "json,nifti", "device": "cpu"}
@@ -111,7 +111,7 @@ def test_a_scan_without_lungs_is_refused_by_name_and_the_others_are_done(bundles
 
 
 def test_a_result_of_one_pipeline_is_not_taken_for_one_of_the_other(bundles, ct_dir, tmp_path):
-    from monai_lung.engine.studies import Job
+    from monai_lung.batch.studies import Job
     from monai_lung.io import find_cases
 
     (case,) = find_cases(ct_dir)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from bundle_runs import cause_of, run, workflow
 
-from monai_lung.analysis import Options, analyze
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.errors import UsageError
+from monai_lung.pipeline import Options, analyze
 from monai_lung.training.paper import CLASSIFIERS, SEGMENTERS
 from monai_lung.weights import save_weights
 

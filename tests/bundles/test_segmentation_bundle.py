@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from bundle_runs import cause_of, run
 
-from monai_lung.analysis import Analyzer, Options
+from monai_lung.bundle.segmentation_scores import dice, overlap
 from monai_lung.data.crops import read_crop, read_table
 from monai_lung.errors import UsageError
 from monai_lung.inference import delineate, find, load_networks, within_lungs
 from monai_lung.io import read_ct
 from monai_lung.labels import label_map
+from monai_lung.lungs import segment_lungs
 from monai_lung.model import Outline
-from monai_lung.transforms.lungs import segment_lungs
-from monai_lung.workflow.segmentation_scores import dice, overlap
+from monai_lung.pipeline import Analyzer, Options
 
 
 def test_inference_agrees_with_the_functions_to_the_voxel(bundles, ct_dir, tmp_path):
@@ -50,7 +50,7 @@ def test_what_lies_outside_the_lungs_is_left_out_everywhere(bundles, ct_dir, tmp
         return [Outline(block, block.astype(np.float32), tuple(map(int, o)), seeds[0]) for o in (inside, (1, 1, 1))]
 
     monkeypatch.setattr(sys.modules[within_lungs.__module__], "delineate_each", two_blocks)
-    monkeypatch.setattr("monai_lung.workflow.delineating.delineate_each", two_blocks)
+    monkeypatch.setattr("monai_lung.bundle.delineating.delineate_each", two_blocks)
     run(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), output_dir=str(tmp_path / "out"), device="cpu")
     labels = np.asarray(nibabel.load(tmp_path / "out" / "one" / "nodules.nii.gz").dataobj)
     assert (labels.max(), (labels > 0).sum(), labels[1, 1, 1]) == (1, 27, 0)

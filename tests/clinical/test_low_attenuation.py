@@ -28,7 +28,7 @@ def test_share_of_each_lung():
 def test_real_scans_with_and_without_emphysema(data_dir, name, low, high):
     """QIN-LSC-0003 is described as emphysema; 0064 isn't."""
     from monai_lung.io import read_ct
-    from monai_lung.transforms.lungs import segment_lungs
+    from monai_lung.lungs import segment_lungs
 
     if not (data_dir / "lungs" / name).is_dir():
         pytest.skip(f"no {name} here")

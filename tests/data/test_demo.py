@@ -39,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 @pytest.fixture
 def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
-    from monai_lung.data import phantom
+    from monai_lung import phantom
 
     made = phantom.make_phantom(phantom.PhantomSpec(size=32, pixel_mm=12, slices=10, spacing_mm=30))
     monkeypatch.setattr(phantom, "make_phantom", lambda: made)

@@ -17,7 +17,7 @@ import pytest
 
 from monai_lung.data.backgrounds import Background, save_background
 from monai_lung.data.crops import RATINGS
-from monai_lung.data.phantom import PhantomSpec, make_phantom, write_phantom
+from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
 from monai_lung.stages import TARGETS
 from monai_lung.training.candidates import SIZE, Candidates, save
 

@@ -31,5 +31,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     site = tmp_path / "site" / "docs"
     assert "toctree-l1" in (site / "index.html").read_text(encoding="utf-8")
     pages = {path.stem for path in (site / "api").glob("monai_lung*.html")}
-    assert {"monai_lung.analysis", "monai_lung.io.reader", "monai_lung.clinical.guidelines.brock"} <= pages
+    assert {"monai_lung.pipeline", "monai_lung.io.reader", "monai_lung.clinical.guidelines.brock"} <= pages
     assert "Mean of long and short axis" in (site / "api" / "monai_lung.model.html").read_text(encoding="utf-8")

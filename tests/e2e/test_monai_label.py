@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from orthanc_server import Orthanc, missing_packages
 from scipy import ndimage
 
-from monai_lung.analysis import Analyzer
-from monai_lung.data.lidc.votes import draw_masks
-from monai_lung.data.lidc.xml import read_xml
 from monai_lung.inference import delineate, find
 from monai_lung.io import find_cases, read_ct, write_nifti
+from monai_lung.lidc.votes import draw_masks
+from monai_lung.lidc.xml import read_xml
 from monai_lung.model import CT, Report
+from monai_lung.pipeline import Analyzer
 from monai_lung.pointed import outline_at
 from monai_lung.weights import bundle_dir
 

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from orthanc_server import Orthanc, missing_packages
 
 from monai_lung.advice import tracking_uid
-from monai_lung.analysis import software
 from monai_lung.clinical.guidelines import advise
 from monai_lung.clinical.measurements import measure
-from monai_lung.data.lidc.votes import ReaderMasks, draw_masks
-from monai_lung.data.lidc.xml import read_xml
 from monai_lung.io import read_ct
+from monai_lung.lidc.votes import ReaderMasks, draw_masks
+from monai_lung.lidc.xml import read_xml
+from monai_lung.lungs import segment_lungs
 from monai_lung.model import CT, Nodule, Outline, Person, Rating, Report, Seed
+from monai_lung.pipeline import software
 from monai_lung.report import dicom_seg, dicom_sr
-from monai_lung.transforms.lungs import segment_lungs
 
 pytest.importorskip("highdicom", reason="the dicom extra isn't installed")
 pydicom = pytest.importorskip("pydicom")

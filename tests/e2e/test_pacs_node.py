@@ -22,7 +22,7 @@ pytest.importorskip("pynetdicom", reason="the service extra isn't installed")
 pytest.importorskip("prometheus_client", reason="the service extra isn't installed")
 pydicom = pytest.importorskip("pydicom")
 
-from monai_lung.analysis import Analyzer, write  # noqa: E402
+from monai_lung.pipeline import Analyzer, write  # noqa: E402
 from monai_lung.service.document import find_chromium  # noqa: E402
 from monai_lung.service.queue import Queue  # noqa: E402
 

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from monai_lung.cli import run
 from monai_lung.clinical.growth import PriorExamination
-from monai_lung.data.phantom import PhantomNodule, PhantomSpec, make_phantom, write_phantom
+from monai_lung.phantom import PhantomNodule, PhantomSpec, make_phantom, write_phantom
 
 PLACES: dict[str, tuple[tuple[float, float, float], float | None, float | None]] = {
     # what happens to it: centre, diameter before and now

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bundles"))
 
-from monai_lung.analysis import Options, analyze, write
 from monai_lung.cli import cli
 from monai_lung.labels import label_map
 from monai_lung.model import Report
+from monai_lung.pipeline import Options, analyze, write
 from monai_lung.weights import bundle_dir
 
 pytestmark = pytest.mark.slow

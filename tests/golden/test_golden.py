@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monai_lung.analysis import Analyzer, Options
 from monai_lung.io import find_cases
+from monai_lung.pipeline import Analyzer, Options
 from monai_lung.report.findings import to_dict
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -18,7 +18,7 @@ from corpus import SPACING_MM, Chest  # noqa: E402
 @pytest.fixture(scope="session")
 def chest() -> Chest:
     """A coarse phantom without nodules."""
-    from monai_lung.data.phantom import PhantomSpec, make_phantom
+    from monai_lung.phantom import PhantomSpec, make_phantom
 
     spec = PhantomSpec(size=72, slices=40, pixel_mm=SPACING_MM[0], spacing_mm=SPACING_MM[2], nodules=())
     return Chest(make_phantom(spec).hu[:, :, ::-1])
@@ -28,5 +28,5 @@ def chest() -> Chest:
 def cage() -> Iterator[Cage]:
     """Runs commands that need no network."""
     modules = ("nibabel", "pydicom.pixels", "SimpleITK", "monai_lung.cli", "monai_lung.io.reader")
-    with Cage(*modules, "monai_lung.io.volumes", "monai_lung.transforms.lungs") as one:
+    with Cage(*modules, "monai_lung.io.volumes", "monai_lung.lungs.segment") as one:
         yield one

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_lung import analysis
+from monai_lung import pipeline
 from monai_lung.model import CT, Lungs, Person, Report
 from monai_lung.report import findings, html  # noqa: F401
 
@@ -32,12 +32,12 @@ def report(age: int) -> Report:
 def warm_up() -> None:
     """Import what writing imports, once for all children."""
     with tempfile.TemporaryDirectory() as folder:
-        analysis.write(report(1), folder, FORMATS)
+        pipeline.write(report(1), folder, FORMATS)
 
 
 def write() -> None:
     """Write the result of the age AGE to OUT."""
-    analysis.write(report(int(os.environ["AGE"])), os.environ["OUT"], FORMATS)
+    pipeline.write(report(int(os.environ["AGE"])), os.environ["OUT"], FORMATS)
 
 
 def write_and_die() -> None:
@@ -57,7 +57,7 @@ def write_and_die() -> None:
 def write_often() -> None:
     """Write the results of the ages AGE, AGE + 1, ... to OUT, twenty times."""
     for n in range(20):
-        analysis.write(report(int(os.environ["AGE"]) + n), os.environ["OUT"], FORMATS)
+        pipeline.write(report(int(os.environ["AGE"]) + n), os.environ["OUT"], FORMATS)
 
 
 def small_files() -> None:

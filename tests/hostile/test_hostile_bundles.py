@@ -26,7 +26,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def torch_cage(bundle_folder: Path) -> Iterator[Cage]:
     """Runs whole analyses with the bundles that lie in `bundle_folder`."""
     os.environ["HOSTILE_BUNDLES"] = str(bundle_folder)
-    with Cage("monai_lung.cli", "monai_lung.analysis", "monai_lung.inference", "monai_lung.report.findings") as one:
+    with Cage("monai_lung.cli", "monai_lung.pipeline", "monai_lung.inference", "monai_lung.report.findings") as one:
         yield one
 
 

@@ -16,13 +16,13 @@ from corpus import KINDS, Chest, Kind
 from monai.transforms import LoadImaged
 from stand_ins import networks as stand_ins
 
-from monai_lung.analysis import Analyzer, Options
-from monai_lung.engine.options import Engine
-from monai_lung.engine.studies import Job, analyze_cases
+from monai_lung.batch.options import Engine
+from monai_lung.batch.studies import Job, analyze_cases
+from monai_lung.bundle.cases import ChestReader
 from monai_lung.errors import LungsNotFoundError
 from monai_lung.io import find_cases
+from monai_lung.pipeline import Analyzer, Options
 from monai_lung.prior import read_prior
-from monai_lung.workflow.cases import ChestReader
 
 WITH_HEADERS = [
     pytest.param(kind, id=kind.name, marks=[pytest.mark.slow] if kind.group == "header" else [])
@@ -73,7 +73,7 @@ def test_the_bundles_and_a_prior_take_the_next_series_too(study: Path) -> None:
 
 def test_a_study_in_an_archive_is_finished_once(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monai_lung.inference.load_networks", lambda *_, **__: stand_ins())
-    monkeypatch.setattr("monai_lung.engine.studies.declared_weights", lambda *_: {})
+    monkeypatch.setattr("monai_lung.batch.studies.declared_weights", lambda *_: {})
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
         for file in sorted(study.rglob("*.dcm")):
             archive.write(file, f"{file.parent.name}/{file.name}")

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from pydicom.uid import UID
 from stand_ins import networks as stand_ins
 
-from monai_lung.analysis import Analyzer
-from monai_lung.data.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
 from monai_lung.io import read_ct
 from monai_lung.model import Report
+from monai_lung.phantom import Phantom, PhantomNodule, PhantomSpec, make_phantom
+from monai_lung.pipeline import Analyzer
 
 SPEC = PhantomSpec(
     size=96,
@@ -274,7 +274,7 @@ def unpacked(scan: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("degrees", [-15, 8, 20])
 def test_a_tilted_gantry_finds_the_same_nodules(degrees, plain, analyzer, tmp_path):
     """The same chest scanned with a tilt: other voxels, so the same but for sampling."""
-    from monai_lung.data.phantom import write_phantom
+    from monai_lung.phantom import write_phantom
 
     folder = write_phantom(make_phantom(replace(SPEC, tilt_deg=degrees)), tmp_path / "tilted")
     found = analyzer.analyze(folder)

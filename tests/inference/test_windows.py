@@ -81,8 +81,8 @@ def test_a_wider_mask_is_that_of_max_pooling(shape: tuple[int, int, int]) -> Non
 def test_an_analysis_doesnt_wait_for_the_import_of_monai() -> None:
     """It took more than half of a command's start; neither does torch's compiler belong there."""
     code = (
-        "import sys, monai_lung.analysis, monai_lung.inference, monai_lung.report.html.page, monai_lung.io;"
-        "from monai_lung.transforms.lungs import segment_lungs;"
+        "import sys, monai_lung.pipeline, monai_lung.inference, monai_lung.report.html.page, monai_lung.io;"
+        "from monai_lung.lungs.segment import segment_lungs;"
         "print(sorted({'monai', 'ignite', 'matplotlib', 'pandas', 'torch._dynamo'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 
-from monai_lung.analysis import Analyzer
 from monai_lung.errors import GeometryError, MonaiLungError, NotCTError, UsageError
 from monai_lung.io import as_ct, read_ct, write_nifti
 from monai_lung.model import CT, LPS_RAS, Lungs, Report
+from monai_lung.pipeline import Analyzer
 
 AFFINE = np.array([[0.7, 0, 0, -50], [0, 0.7, 0, -60], [0, 0, 2.5, 100], [0, 0, 0, 1]])
 HU = (np.random.default_rng(0).random((20, 18, 12)) * 1400 - 1000).astype(np.int16)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_lung import analysis
+from monai_lung import pipeline
 from monai_lung.errors import OutputError, UsageError
 from monai_lung.model import Report
 from monai_lung.report.formats import (
@@ -52,19 +52,19 @@ def test_a_missing_library_names_the_extra_that_brings_it(monkeypatch):
 def test_every_format_writes_its_files_and_no_others(tmp_path, make_report):
     report = make_report(1)
     for name, entry in FORMATS.items():
-        folder = analysis.write(report, tmp_path / name, [name])
+        folder = pipeline.write(report, tmp_path / name, [name])
         assert {p.name for p in folder.iterdir()} == {"findings.json", *entry.files, *files_of(entry.needs)}
 
 
 def test_a_volume_can_not_have_what_refers_to_dicom(tmp_path, make_report):
-    folder = analysis.write(make_report(1, nifti=True), tmp_path, "all")
+    folder = pipeline.write(make_report(1, nifti=True), tmp_path, "all")
     assert {p.name for p in folder.iterdir()} == set(files_of(possible(FORMATS, dicom=False)))
     assert not {"seg.dcm", "sr.dcm"} & set(files_of(possible(FORMATS, dicom=False)))
 
 
 def test_an_entry_is_all_that_a_new_output_needs(tmp_path, make_report, monkeypatch):
     """It's chosen, written, replaced at a second run, and known to the engine, by the entry alone."""
-    from monai_lung.engine.studies import Job
+    from monai_lung.batch.studies import Job
 
     def write(report: Report, folder: Path, show_patient: bool) -> None:
         (folder / "new.txt").write_text(report.ct.name)
@@ -72,9 +72,9 @@ def test_an_entry_is_all_that_a_new_output_needs(tmp_path, make_report, monkeypa
     monkeypatch.setitem(FORMATS, "new", Format("new", ("new.txt",), write))
     report = make_report(0, nifti=True)
     for _ in range(2):  # the second replaces the first
-        folder = analysis.write(report, tmp_path, "new")
+        folder = pipeline.write(report, tmp_path, "new")
     assert (folder / "new.txt").read_text() == report.ct.name
-    assert "new.txt" in files_of(Job(tmp_path, analysis.Options(), check_formats("all")).formats)
+    assert "new.txt" in files_of(Job(tmp_path, pipeline.Options(), check_formats("all")).formats)
 
 
 def test_a_writer_in_a_thread_of_its_own_fails_the_whole(tmp_path, make_report, monkeypatch):
@@ -83,7 +83,7 @@ def test_a_writer_in_a_thread_of_its_own_fails_the_whole(tmp_path, make_report, 
 
     monkeypatch.setitem(FORMATS, "nifti", replace(FORMATS["nifti"], write=write))
     with pytest.raises(OutputError, match="no space left"):
-        analysis.write(make_report(0, nifti=True), tmp_path, "json,nifti")
+        pipeline.write(make_report(0, nifti=True), tmp_path, "json,nifti")
     assert not list(tmp_path.iterdir())
 
 

@@ -14,8 +14,8 @@ pydicom = pytest.importorskip("pydicom")
 from PIL import Image  # noqa: E402
 from report_builder import assert_dicom_valid, make_report  # noqa: E402, F401
 
-from monai_lung.analysis import write  # noqa: E402
 from monai_lung.model import Report  # noqa: E402
+from monai_lung.pipeline import write  # noqa: E402
 from monai_lung.service import document  # noqa: E402
 
 MakeReport = Callable[..., Report]

@@ -20,7 +20,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from monai_lung import analysis
+from monai_lung import pipeline
 from monai_lung.errors import ConfigError, PriorError
 from monai_lung.io import find_cases
 from monai_lung.model import CT, Lungs, Report, Series
@@ -49,7 +49,7 @@ def ct_of(study: str = "1.2.3", date: datetime.date | None = TODAY, key: str = "
 def stored(root: Path, ct: CT, formats: tuple[str, ...] = ("json", "nifti")) -> Path:
     """A result of `ct` as the node keeps it."""
     report = Report(ct, Lungs(np.ones((4, 4, 4), np.uint8), 3000.0, 2800.0), (), {})
-    folder = analysis.write(report, root / "made", formats)
+    folder = pipeline.write(report, root / "made", formats)
     kept = root / "results" / ct.name / "1"
     kept.parent.mkdir(parents=True)
     folder.rename(kept)
@@ -178,14 +178,14 @@ def test_a_prior_that_cannot_be_used_leaves_the_study_without_one(
     config = Config(tmp_path, (Sender("CT", "127.0.0.1"),), (Destination("pacs", "A", "h", 104),))
     seen: list[Path | None] = []
 
-    def analyze(self: analysis.Analyzer, ct: CT, lungs: Lungs) -> Report:
+    def analyze(self: pipeline.Analyzer, ct: CT, lungs: Lungs) -> Report:
         seen.append(self.options.prior)
         if self.options.prior is not None:
             raise PriorError("the lungs of both examinations can't be aligned")
         return Report(ct, lungs, ())
 
-    monkeypatch.setattr(analysis.Analyzer, "analyze", analyze)
-    analyzer = analysis.Analyzer()
+    monkeypatch.setattr(pipeline.Analyzer, "analyze", analyze)
+    analyzer = pipeline.Analyzer()
     analyzer._networks = object()  # type: ignore[assignment]
     lungs = Lungs(np.ones((4, 4, 4), np.uint8), 3000.0, 2800.0)
     node_study._with_prior(analyzer, config, ct_of(), lungs, tmp_path / "work")

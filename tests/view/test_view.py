@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from monai_lung.analysis import write
 from monai_lung.cli import run
 from monai_lung.errors import UsageError
 from monai_lung.io import read_ct
 from monai_lung.model import LPS_RAS, Report
+from monai_lung.pipeline import write
 from monai_lung.view.content import case, contents, fraction, niivue_file
 from monai_lung.view.server import ViewServer
 

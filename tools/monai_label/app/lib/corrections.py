@@ -15,9 +15,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from monai_lung.analysis import SMALLEST_MM
 from monai_lung.errors import MaskError
 from monai_lung.model import CT
+from monai_lung.pipeline import SMALLEST_MM
 
 MARGIN_MM = 24.0
 """Around a nodule: half a patch (15 mm), on the coarsest grid of the augmentation (1.25), and the seed's jitter (4)."""

@@ -16,7 +16,6 @@ from monailabel.utils.others.generic import device_list, name_to_device
 from numpy.typing import NDArray
 
 from lib.analyses import Analyses
-from monai_lung.analysis import Analyzer, Options
 from monai_lung.errors import InputError
 from monai_lung.inference import delineate, find, within_lungs
 from monai_lung.inference.networks import (
@@ -30,10 +29,11 @@ from monai_lung.inference.networks import (
 )
 from monai_lung.io import read_ct
 from monai_lung.labels import label_map
+from monai_lung.lungs import segment_lungs
 from monai_lung.model import CT, LEFT_LUNG, LPS_RAS, RIGHT_LUNG, Outline, Point, Report
+from monai_lung.pipeline import Analyzer, Options
 from monai_lung.pointed import outline_at
 from monai_lung.report.findings import to_dict
-from monai_lung.transforms.lungs import segment_lungs
 from monai_lung.weights import sha256
 
 LABELS = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG, "nodule": 3}

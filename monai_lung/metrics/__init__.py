@@ -1,0 +1,1 @@
+"""Figures of accuracy with their intervals, and the adapters between network outputs and MONAI's metrics."""
