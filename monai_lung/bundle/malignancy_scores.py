@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from monai_lung.bundle.cases import item_pairs, write_predictions
 from monai_lung.data.crops import CropRow
+from monai_lung.data.ratings import malignancy_labels
 from monai_lung.definitions import settings
 from monai_lung.inference.rate import calibrate, rating_as_probability
-from monai_lung.lidc.labels import malignancy_labels
 from monai_lung.metrics.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of, write_metrics
 from monai_lung.model import Rating
 from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_lung.bundle.cases import item_pairs
 from monai_lung.data.crops import CropRow
-from monai_lung.lidc.labels import SIZE_CLASSES, size_class, texture_class
+from monai_lung.data.ratings import SIZE_CLASSES, size_class, texture_class
 from monai_lung.metrics.figures import figure, mean_of, write_metrics
 
 THREE_READERS = 3

@@ -1,1 +1,1 @@
-"""Training data: crops of nodules, single slices, folds of patients, whole lungs to set nodules in; the demo's scan."""
+"""Training data: nodules' crops and single slices, patients' folds, readers' ratings, lungs to set nodules in."""

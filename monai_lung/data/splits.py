@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from monai_lung.data.ratings import malignancy_labels, size_class
 from monai_lung.errors import InputError, UsageError
 from monai_lung.io.output import replacing
-from monai_lung.lidc.labels import malignancy_labels, size_class
 
 SCHEMA = "monai-lung/folds/1"
 _COLUMNS = ("id", "patient", "annotation_ids", "malignancy_median")

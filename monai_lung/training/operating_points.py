@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from monai_lung.data.crops import CropRow
+from monai_lung.data.ratings import texture_class
 from monai_lung.inference.networks import Rater
 from monai_lung.inference.rate import mirrored_logits
-from monai_lung.lidc.labels import texture_class
 from monai_lung.metrics.froc import threshold_at
 from monai_lung.training.calibration import DIGITS, fit_platt
 from monai_lung.training.candidates import TRUE, Candidates, DrawCandidated, TwoLooksd

@@ -118,7 +118,7 @@ def _sphere_mm3(networks: Networks, diameter_mm: float, seed: int) -> float:
                 x, y, z = squares[0][:, i], squares[1][:, j], squares[2][:, k]
                 share += x[:, None, None] + y[None, :, None] + z[None, None, :] <= (diameter_mm / 2) ** 2
     hu = -850 + 850 * share / fine**3 + rng.normal(0, 20, shape)
-    ct = CT(hu, np.diag([*spacing, 1.0]), "sphere")
+    ct = CT(hu, np.diag([*spacing, 1.0]), "sphere")  # type: ignore[arg-type]  # of fractions of a HU
     x, y, z = (float(v) for v in center)
     outlines, _ = outline_at(ct, [(x, y, z)], networks)
     if not outlines:

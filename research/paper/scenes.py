@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_lung.data.backgrounds import Background
+from monai_lung.data.ratings import texture_class
 from monai_lung.errors import InputError
 from monai_lung.grid import Box, Grid, bounding_box, resample
 from monai_lung.inference.paper import malignancy_of, nodule_roi, outlines_on, over_subcases, paper_image
-from monai_lung.lidc.labels import texture_class
 from monai_lung.model import CT, Lungs, Outline, Seed
 from monai_lung.stages import RateSettings, SegmentSettings
 from monai_lung.training.paper import frame_for, place_for, set_in

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_lung.data.ratings import SIZE_CLASSES, malignancy_labels, size_class
 from monai_lung.errors import InputError
-from monai_lung.lidc.labels import SIZE_CLASSES, malignancy_labels, size_class
 from monai_lung.metrics.figures import auc_of, figure, mean_of
 from monai_lung.metrics.froc import froc
 from research.paper.files import LOSSES, NODULES, PRODUCT, RATINGS

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_lung.bundle.segmentation_scores import Overlap, dice, overlap
 from monai_lung.data.crops import Crop
-from monai_lung.lidc.labels import SIZE_CLASSES, LabelRule, malignancy_labels, size_class, texture_class
+from monai_lung.data.ratings import SIZE_CLASSES, LabelRule, malignancy_labels, size_class, texture_class
 from monai_lung.metrics.figures import Statistic, auc_of, ece_by_chance, ece_of, figure, mean_of
 from monai_lung.training.calibration import fit_platt
 from research.study import malignancy, segmentation

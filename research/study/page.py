@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from monai_lung.data.ratings import LabelRule
 from monai_lung.io.output import replacing
-from monai_lung.lidc.labels import LabelRule
 from research.study import detection_tables, tables
 from research.study.judged import Figure, groups, judged, segmented
 from research.study.malignancy import RATERS

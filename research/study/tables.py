@@ -8,8 +8,8 @@ from typing import cast, get_args
 
 import numpy as np
 
+from monai_lung.data.ratings import LabelRule
 from monai_lung.data.splits import Unit
-from monai_lung.lidc.labels import LabelRule
 from monai_lung.metrics.figures import auc_of, figure, mean_of
 from research.study import malignancy as rating
 from research.study import protocol

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from monai_lung.data.crops import Crop
+from monai_lung.data.ratings import texture_class
 from monai_lung.errors import InputError
 from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.delineate import LOOKS, delineate
@@ -22,7 +23,6 @@ from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import rate
 from monai_lung.io import read_ct
 from monai_lung.lidc.index import read_index
-from monai_lung.lidc.labels import texture_class
 from monai_lung.lidc.nodules import agreed_diameter_mm, marked_nodules
 from monai_lung.lidc.xml import marked_boxes
 from monai_lung.lungs import segment_lungs

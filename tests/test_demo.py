@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from monai_lung.data import demo
+from monai_lung import demo
 
 CONTENT = b"stands for the image"
 

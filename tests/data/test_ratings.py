@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from monai_lung.data.ratings import SIZE_CLASSES, malignancy_labels, size_class, texture_class
 from monai_lung.errors import UsageError
-from monai_lung.lidc.labels import SIZE_CLASSES, malignancy_labels, size_class, texture_class
 
 
 @pytest.mark.parametrize(
