@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_lung.bundle import figures
 from monai_lung.bundle.segmentation_scores import Overlap
+from monai_lung.metrics import figures
 from research.study import __main__ as command
 from research.study import judged, page, tables
 from research.study.store import Predictions, Study
