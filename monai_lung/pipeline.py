@@ -228,7 +228,7 @@ class Analyzer:
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Outline], list[Rating]]:
         """What this software's own networks find, and how they rate it."""
-        from monai_lung.inference import delineate, find, rate
+        from monai_lung.inference import delineate, find, rate_likely
 
         networks = self.networks
         with timed("find", timing, progress):
@@ -237,7 +237,7 @@ class Analyzer:
         with timed("delineate", timing, progress):
             outlines = delineate(ct, seeds, networks, lungs)
         with timed("rate", timing, progress):
-            return outlines, rate(ct, outlines, networks, lungs)
+            return rate_likely(ct, outlines, networks, lungs)
 
     def _as_paper_finds(
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -153,6 +154,14 @@ class RateSettings:
     def least_nodule(self) -> float:
         """The lowest nodule probability of what is kept at all."""
         return min(self.min_nodule, *self.operating_points.values(), 1.0)
+
+    def nodule_logit(self, probability: float) -> float:
+        """The network's logit that is calibrated to a nodule probability; -inf for 0, or where none tells."""
+        if probability <= 0 or self.nodule_slope <= 0:
+            return -math.inf
+        if probability >= 1:
+            return math.inf
+        return (math.log(probability / (1 - probability)) - self.nodule_offset) / self.nodule_slope
 
     def operating_point(self, name: Sensitivity) -> OperatingPoint:
         """From which nodule probability on findings are reported.

@@ -17,7 +17,7 @@ from monai_lung.bundle.cases import ChestReader
 from monai_lung.bundle.delineating import device_of
 from monai_lung.definitions import settings
 from monai_lung.errors import UsageError
-from monai_lung.inference import rate
+from monai_lung.inference import rate_likely
 from monai_lung.inference.networks import Networks, Rater
 from monai_lung.io.paths import check_exists
 from monai_lung.model import Report, Sensitivity
@@ -99,8 +99,8 @@ class RateNodulesd(MapTransform):
         ct = items[self.source_key]
         lungs = described(ct, items[self.lungs_key])
         for key in self.key_iterator(items):
-            ratings = rate(ct, items[key], self.rater, lungs)
-            items[key] = measured_nodules(ct, lungs, items[key], ratings, self.rater.rate_settings.least_nodule)
+            likely, ratings = rate_likely(ct, items[key], self.rater, lungs)
+            items[key] = measured_nodules(ct, lungs, likely, ratings, self.rater.rate_settings.least_nodule)
         return items
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from monai_lung.clinical.axes import axial_axis
 from monai_lung.clinical.surroundings import filled_lung
+from monai_lung.grid import bounding_box
 from monai_lung.model import CT, Lungs, Outline
 
 DENSE_HU = -300.0
@@ -40,9 +42,10 @@ def consolidation_ml(ct: CT, lungs: Lungs, outlines: Sequence[Outline] = ()) -> 
         outlines: nodules, which don't count.
     """
     step = np.maximum(1, np.round(GRID_MM / np.array(ct.spacing_mm))).astype(int)
-    coarse = tuple(slice(None, None, int(n)) for n in step)
+    lung = lungs.labels > 0
+    coarse = tuple(slice(s.start, s.stop, int(n)) for s, n in zip(bounding_box(lung), step, strict=True))
     hu = ct.hu[coarse]
-    dense = (hu > DENSE_HU) & filled_lung(lungs.labels[coarse] > 0, axial_axis(ct.affine_lps))
+    dense = (hu > DENSE_HU) & filled_lung(lung[coarse], axial_axis(ct.affine_lps))
     # Noise lifts single voxels of consolidation above the limit, but not several side by side; a vessel has a rim.
     dense &= ~ndimage.binary_dilation(ndimage.binary_opening(hu > BRIGHT_HU))
     nodules = np.zeros(ct.hu.shape, bool)
@@ -60,5 +63,8 @@ def _opened(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray
     core = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1] >= VESSEL_MM / 2
     if not core.any():
         return core
-    near = ndimage.distance_transform_edt(~core, sampling=spacing_mm) <= VESSEL_MM / 2
-    return np.asarray(mask & near)
+    around = bounding_box(core, math.ceil(VESSEL_MM / 2 / spacing_mm.min()))
+    opened = np.zeros_like(mask)
+    near = ndimage.distance_transform_edt(~core[around], sampling=spacing_mm) <= VESSEL_MM / 2
+    opened[around] = mask[around] & near
+    return opened

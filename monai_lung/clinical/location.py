@@ -44,40 +44,34 @@ def side(outline: Outline, ct: CT, lungs: Lungs) -> Side:
     return "right" if lungs.labels[tuple(index[nearest])] == RIGHT_LUNG else "left"
 
 
-def third(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> Third:
-    """Upper, middle or lower third of the height of the lung on that side, along the patient's foot-head axis.
+def third(height: float) -> Third:
+    """Upper, middle or lower third of the height of a lung, along the patient's foot-head axis.
 
     Thirds of height, not lobes: a lung mask knows no fissures.
+
+    Args:
+        height: between the lung's base (0) and its top (1).
     """
-    place = height_in_lung(center_mm, side, ct, lungs)
-    return "upper" if place > 2 / 3 else "middle" if place > 1 / 3 else "lower"
+    return "upper" if height > 2 / 3 else "middle" if height > 1 / 3 else "lower"
 
 
-def height_in_lung(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> float:
-    """Place between the base (0) and the top (1) of the lung on that side, along the patient's foot-head axis."""
-    low, high = _base_and_top(side, ct, lungs)
-    return (center_mm[2] - low) / max(high - low, 1e-6)
-
-
-def apex_distance(center_mm: Point, side: Side, ct: CT, lungs: Lungs) -> float | None:
-    """How far below the top of the lung on that side, mm; None where the scan cuts the top off."""
+def shows_top(side: Side, ct: CT, lungs: Lungs) -> bool:
+    """Whether the scan holds the top of the lung on that side: False where the scan's last slice cuts it."""
     across = axial_axis(ct.affine_lps)
     upwards = ct.affine_lps[2, across] > 0
     label = RIGHT_LUNG if side == "right" else LEFT_LUNG
     last = np.moveaxis(lungs.labels, across, 0)[-1 if upwards else 0]  # a view: np.take copies the whole volume
-    if (last == label).any() or not (lungs.labels == label).any():
-        return None
-    return _base_and_top(side, ct, lungs)[1] - center_mm[2]
+    return not (last == label).any() and bool((lungs.labels == label).any())
 
 
-def _base_and_top(side: Side, ct: CT, lungs: Lungs) -> tuple[float, float]:
+def base_and_top(side: Side, ct: CT, lungs: Lungs) -> tuple[float, float]:
     """Heights of the lowest and the highest voxel of a lung, LPS mm."""
     label = RIGHT_LUNG if side == "right" else LEFT_LUNG
     sampled, step = _sampled(lungs.labels)
     index = np.argwhere(sampled == label) * step
     if not len(index):  # one lung only, and the nodule on the other side of nothing
         index = np.argwhere(sampled) * step
-    heights = ct.to_world(index.astype(np.float64))[:, 2]
+    heights = index @ ct.affine_lps[2, :3] + ct.affine_lps[2, 3]
     return float(heights.min()), float(heights.max())
 
 

@@ -52,9 +52,11 @@ def measure(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
     p5, p25, p50, p75, p95 = (_rounded(v, 1) for v in np.percentile(hu, (5, 25, 50, 75, 95)))
     side = location.side(outline, ct, lungs)
     made_of = composition(outline, ct, lungs)
-    touches = attachments(outline, ct, lungs, side, location.height_in_lung((x, y, z), side, ct, lungs))
+    base_mm, top_mm = location.base_and_top(side, ct, lungs)
+    height = (z - base_mm) / max(top_mm - base_mm, 1e-6)
+    touches = attachments(outline, ct, lungs, side, height)
     wall = kind == "solid" and "pleura" in touches
-    apex_mm = location.apex_distance((x, y, z), side, ct, lungs)
+    apex_mm = top_mm - z if location.shows_top(side, ct, lungs) else None
     return Measurements(
         center_mm=(x, y, z),
         center_index=_nearest_index(center, ct.hu.shape),
@@ -72,7 +74,7 @@ def measure(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
         solid_diameter_mm=_rounded(solid.long_mm) if solid else 0.0,
         solid_mean_diameter_mm=_rounded(solid.mean_mm) if solid else 0.0,
         side=side,
-        third=location.third((x, y, z), side, ct, lungs),
+        third=location.third(height),
         pleura_distance_mm=_rounded(location.pleura_distance(outline, ct, lungs)),
         axes_mm=whole.points_mm,
         core_mean_hu=_rounded(inner.mean(), 1),

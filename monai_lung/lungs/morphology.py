@@ -47,15 +47,6 @@ def close(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
     return closed[margin:-margin, margin:-margin, margin:-margin]
 
 
-def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice]:
-    """Box of the True voxels of `mask` (X, Y, Z) and `margin` voxels around, within the array; `mask` isn't empty."""
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(0, int(hit[0]) - margin), int(hit[-1]) + 1 + margin))
-    return box[0], box[1], box[2]
-
-
 def _round(value: float) -> int:
     """Halves go up, unlike Python's: every voxel size takes its steps at the same places."""
     return int(value + 0.5)

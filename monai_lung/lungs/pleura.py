@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
-from monai_lung.lungs.morphology import Mask, Spacing, bounding_box, close, dilate, erode
+from monai_lung.grid import bounding_box
+from monai_lung.lungs.morphology import Mask, Spacing, close, dilate, erode
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
 
 CLOSING_MM = 9.0

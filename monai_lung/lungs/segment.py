@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import InputError, LungsNotFoundError
+from monai_lung.grid import bounding_box
 from monai_lung.lungs.airways import find_airways
-from monai_lung.lungs.morphology import Mask, Spacing, bounding_box, dilate, erode
+from monai_lung.lungs.morphology import Mask, Spacing, dilate, erode
 from monai_lung.lungs.pleura import fill_lungs
 from monai_lung.lungs.thorax import AIR_HU, Thorax, find_body, find_field_of_view, find_thorax
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs

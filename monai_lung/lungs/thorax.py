@@ -14,7 +14,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_lung.lungs.morphology import Mask, Spacing, bounding_box, dilate, erode
+from monai_lung.grid import bounding_box
+from monai_lung.lungs.morphology import Mask, Spacing, dilate, erode
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
 
 OTHER_AIR = 3

@@ -44,6 +44,8 @@ HIT_MM = 4.0
 """A hit lies within the nodule's radius of its middle, or within this where that is less."""
 LESION, LESION_WEIGHT = "lesion", 3.0
 """Name of a lesion that the scan has itself, and how much it counts: there are few, and none was made up."""
+LARGE_MM = 12.0
+"""A false candidate of this size or more is a large one."""
 FALSE, TRUE, NEITHER = 0, 1, 2
 """What a candidate is; `NEITHER` was marked in the scan but nobody is sure of it."""
 
@@ -203,7 +205,12 @@ def read(path: Path) -> Candidates:
 
 
 def candidates_of(
-    folder: str | Path, *, without: Sequence[str] = (), only: Sequence[str] = (), least_score: float = 0.0
+    folder: str | Path,
+    *,
+    without: Sequence[str] = (),
+    only: Sequence[str] = (),
+    least_score: float = 0.0,
+    large_weight: float = 1.0,
 ) -> Candidates:
     """All true and false candidates of a folder, for a bundle's config.
 
@@ -212,6 +219,8 @@ def candidates_of(
         without: scans that are left out, by their names in the files' names.
         only: scans that are taken, all if empty.
         least_score: of the finding network; what is false and scored below is left out, as it is in use.
+        large_weight: how much what is false and `LARGE_MM` or more across counts: hila and hearts are few in each scan,
+            and a false mass does more harm than a false dot.
 
     Raises:
         UsageError: no file is left, or nothing true or nothing false in them.
@@ -226,6 +235,7 @@ def candidates_of(
     sure = every.of((every.kind == TRUE) | ((every.kind == FALSE) & (every.score >= least_score)))
     if len(set(sure.kind.tolist())) < 2:
         raise UsageError(f"{folder}: candidates of nodules and of other things are needed; see tools/make_candidates")
+    sure.label[(sure.kind == FALSE) & (sure.diameter_mm >= LARGE_MM), 1, 0] *= large_weight
     return sure
 
 

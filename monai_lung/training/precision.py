@@ -55,7 +55,8 @@ def quickest(
     """`network` as its training steps should call it: on a CPU in bfloat16 where that is quicker.
 
     Processors with AMX or AVX512-BF16 multiply bfloat16 several times faster, others slower than float32: so a few
-    steps (forward and backward) of both are timed. On CUDA MONAI's own `amp` does it, and `network` comes back.
+    steps (forward and backward) of both are timed. Where the processor can't multiply it at all (AVX2), a step takes
+    minutes and isn't tried. On CUDA MONAI's own `amp` does it, and `network` comes back.
 
     Args:
         network: one tensor in, one out.
@@ -78,7 +79,7 @@ def quickest(
     ways: dict[str, nn.Module] = {}
     if precision != "bfloat16":
         ways["float32"] = network
-    if precision != "float32":
+    if precision == "bfloat16" or (precision == "auto" and _multiplies_bfloat16()):
         ways["bfloat16"] = Autocast(network, torch.bfloat16)
     if compiled:
         for name, way in ways.items():
@@ -89,6 +90,11 @@ def quickest(
     chosen = "bfloat16" if seconds["bfloat16"] <= _WORTH_IT * seconds["float32"] else "float32"
     logger.info("a step takes %s: %s", ", ".join(f"{s:.3f} s in {name}" for name, s in seconds.items()), chosen)
     return ways[chosen]
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor's instructions do; where they don't, it is emulated, a hundred times slower."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _step_seconds(way: nn.Module, shape: Sequence[int]) -> float:

@@ -12,7 +12,7 @@ import torch
 from lung_builder import BALLS, two_lungs
 
 from monai_lung.grid import Grid, bounding_box, resample
-from monai_lung.inference import Networks, delineate, find, rate, within_lungs
+from monai_lung.inference import Networks, delineate, find, rate, rate_likely, within_lungs
 from monai_lung.inference.delineate import component_at, without_copies, without_doubles
 from monai_lung.inference.find import find_grid, probability_map
 from monai_lung.inference.rate import calibrate, rating_as_probability
@@ -172,6 +172,30 @@ def test_ratings_are_calibrated_and_ordered(networks: Networks) -> None:
         assert 0 <= low < rating.malignancy_probability < high <= 1
     shifted = replace(networks, rate_settings=replace(networks.rate_settings, offset=1.0))
     assert rate(ct, outlines, shifted)[0].malignancy_probability > probabilities[0]
+
+
+def test_what_is_clearly_no_nodule_is_seen_once_and_the_rest_rated_as_ever(networks: Networks) -> None:
+    seen: list[int] = []
+
+    class BySize(type(networks.rate)):  # type: ignore[misc]
+        """A nodule where the outline is large; counts what it is shown."""
+
+        def forward(self, image):  # type: ignore[no-untyped-def]
+            seen.append(len(image))
+            logits = super().forward(image)
+            logits[:, 0] = torch.where(image[:, 2].sum((1, 2, 3)) > 500, 4.0, -9.0)
+            return logits
+
+    ct, lungs = two_lungs()
+    outlines = delineate(ct, [Seed(c, 0.9, 2 * r) for c, r in BALLS], networks)
+    rater = replace(networks, rate=BySize(), rate_settings=replace(networks.rate_settings, min_nodule=0.5))
+    every = rate(ct, outlines, rater, lungs)
+    assert seen == [len(outlines)] * 4
+    seen.clear()
+    kept, ratings = rate_likely(ct, outlines, rater, lungs)
+    assert 0 < len(kept) < len(outlines)
+    assert seen == [len(outlines), *[len(kept)] * 3]
+    assert ratings == [r for o, r in zip(outlines, every, strict=True) if any(o is k for k in kept)]
 
 
 @pytest.mark.parametrize("x", [-8.0, -3.0, -0.5, 0.0, 1.0, 4.0, 8.0])

@@ -22,6 +22,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize(("bfloat16", "kind"), [(0.5, Autocast), (0.95, nn.Sequential)])
 def test_bfloat16_is_taken_where_it_is_clearly_quicker(network, monkeypatch, bfloat16, kind) -> None:
     seconds = {Autocast: bfloat16, nn.Sequential: 1.0}
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_step_seconds", lambda way, shape: seconds[type(way)])
     said: list[str] = []
     monkeypatch.setattr(precision.logger, "info", lambda text, *values: said.append(text % values))
@@ -29,7 +30,14 @@ def test_bfloat16_is_taken_where_it_is_clearly_quicker(network, monkeypatch, bfl
     assert "1.000 s in float32" in said[0]
 
 
-def test_timing_leaves_no_trace(network) -> None:
+def test_bfloat16_is_not_tried_where_the_processor_has_none(network, monkeypatch) -> None:
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "_step_seconds", lambda way, shape: pytest.fail("timed"))
+    assert quickest(network, SHAPE, CPU) is network
+
+
+def test_timing_leaves_no_trace(network, monkeypatch) -> None:
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     state = torch.get_rng_state()
     quickest(network, SHAPE, CPU)
