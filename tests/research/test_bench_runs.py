@@ -47,7 +47,7 @@ def test_a_peer_that_is_not_installed_is_an_error_of_its_row(settings, monkeypat
 def test_slow_tasks_are_not_repeated_past_their_limit(monkeypatch, tmp_path):
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(child.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr("benchmarks.own.bare_python", lambda job: lambda: None)
+    monkeypatch.setattr("research.benchmarks.own.bare_python", lambda job: lambda: None)
     found = child.measure(child.Job(tmp_path), "own:bare_python", repeats=8, limit_s=35.0)
     assert found["run_s"] == [10.0, 10.0, 10.0]
 
