@@ -283,7 +283,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration; `docs/pacs.md` explains each key.
+    """The whole configuration; `docs/reference/node-configuration.md` explains each key.
 
     Attributes:
         storage: folder of everything that the node keeps; it must be on a local disk.

@@ -88,7 +88,7 @@ is what radiologists suspected, not what pathology found.**
 ### The network on slices against the others
 Differences of AUCs in the same bootstrap draws, where both have the same folds: where an interval doesn't lie above 0,
 it isn't shown to be better. This is one network; what ships are four by another recipe, with figures on fold 0 in the
-[card](index.md#data-and-training) of the classification bundle.
+[card](index.md#networks) of the classification bundle.
 
 {slices_gain}
 ### What makes the difference on slices
@@ -224,9 +224,9 @@ def _tables(study: Study) -> dict[str, str]:
     }
 
 
-LONGER = "not known; readers differ, and [more epochs](train.md#3-train) gave little"
+LONGER = "not known; readers differ, and [more epochs](how-to/train.md#3-train) gave little"
 TRIED = "section 2 has what was tried"
-LUNGS = "three scans' lungs to train on; [tried](train.md#3-train): other nodules, hard places at both looks"
+LUNGS = "three scans' lungs to train on; [tried](how-to/train.md#3-train): other nodules, hard places at both looks"
 
 
 def goals(study: Study) -> str:
