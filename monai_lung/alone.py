@@ -45,7 +45,7 @@ def find_nodules(
     Args:
         source: as for `segment_lungs`.
         affine_lps: (4, 4), voxel index to LPS mm; for an array.
-        finder: of `inference.networks.load_finder`, for many CTs or a network of one's own; by default what ships.
+        finder: of `inference.networks.load_finder`, for many CTs or a network of one's own; by default the shipped one.
         device: auto, cpu or cuda, to load it on.
 
     Returns:

@@ -30,7 +30,7 @@ Results: TypeAlias = Generator[tuple[int, Result[Value]], None, None]
 
 
 def attempt(work: Work[Item, Value], item: Item) -> Result[Value]:
-    """`work(item)` with its error caught; an interrupt (Ctrl-C) is none and passes."""
+    """`work(item)` with its error caught; an interrupt (Ctrl-C) passes through."""
     try:
         return Result(work(item))
     except Exception as error:

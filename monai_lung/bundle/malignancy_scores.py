@@ -175,7 +175,7 @@ class MalignancyScores(NoduleLogits):
             "not_outlined": sum(not r.outlined for r in self._rated),
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
-            "auc_of_network_alone": "the malignancy of the 3D network, which what ships doesn't use",
+            "auc_of_network_alone": "the malignancy of the 3D network, which the shipped networks don't use",
             "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on the probability's scale, lies in the interval",

@@ -43,7 +43,7 @@ class MirrorInferer(SimpleInferer):
 
 
 class SplitNodulesd(Transform):
-    """A CT and its label map to a list, an item a nodule: what follows in a `Compose` is done for each.
+    """A CT and its label map to a list, one item for each nodule: what follows in a `Compose` is done for each.
 
     Args:
         key: of the map on the CT's grid, k where nodule k is: the path of a file, or an array (1, X, Y, Z).

@@ -35,7 +35,7 @@ VESSEL_SHARE = 0.25
 SMOOTH = 0.9
 """Area of the largest slice over that of its convex hull; less is lobulated or spiculated."""
 FLAT = 1.3
-"""Long over short axis; rounder is no lens, oval or triangle."""
+"""Long over short axis; anything rounder is not a lens, an oval or a triangle."""
 LYMPH_NODE_MM = 10.0
 
 

@@ -1,4 +1,4 @@
-"""What there is to analyse at a path: a case a study, or a case a volume file."""
+"""What there is to analyse at a path: one case for each study or volume file."""
 
 from __future__ import annotations
 
@@ -181,4 +181,4 @@ def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
     count = found.strays.get((series.study_uid, series.uid), 0)
     if not count:
         return ()
-    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)
+    return (f"{count} images that lie across the slices, or are not CT images, were left out of the series.",)

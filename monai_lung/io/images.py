@@ -26,7 +26,7 @@ def as_ct(image: Any, affine_lps: NDArray[np.float64] | None = None, *, name: st
     Raises:
         UsageError: another type, or an array without an affine.
         GeometryError: not three-dimensional, too few slices, or an affine that can't be.
-        NotCTError: the values are no HU.
+        NotCTError: the values are not HU.
 
     >>> import numpy as np
     >>> as_ct(np.full((4, 4, 8), -800.0), np.diag([0.7, 0.7, 1.25, 1.0]))

@@ -47,7 +47,7 @@ class Found:
     unreadable: tuple[str, ...]
     volumes: tuple[Path, ...]
     strays: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Images that were left out of a series since they lie in another plane, or are no CT images."""
+    """Images that were left out of a series since they lie in another plane, or are not CT images."""
 
 
 def discover(path: Path | str) -> list[Series]:
@@ -58,7 +58,7 @@ def discover(path: Path | str) -> list[Series]:
 
     Raises:
         UsageError: the path isn't there.
-        DecodeError: a zip archive can't be unpacked, or the single file is no DICOM.
+        DecodeError: a zip archive can't be unpacked, or the single file is not DICOM.
     """
     return list(scan(Path(path)).series.values())
 
@@ -206,7 +206,7 @@ def _without_localizers(headers: list[Header]) -> tuple[Header, ...]:
 
 
 def _without_strays(headers: tuple[Header, ...]) -> tuple[Header, ...]:
-    """A few images that are no CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
+    """A few images that are not CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
     slices = tuple(h for h in headers if h.sop_class in _CT_CLASSES and not (has_geometry(h) and not is_axial(h)))
     few = len(headers) - len(slices) <= max(3, 0.1 * len(headers))
     return slices if few and len(slices) >= MIN_SLICES else headers
@@ -281,7 +281,7 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
     if first.modality != "CT":
         return _KINDS.get(first.modality, f"modality {first.modality or 'missing'}")
     if not first.sop_class.startswith("1.2.840.10008."):
-        return "its SOPClassUID is missing or none of DICOM's: it may be no CT image"
+        return "its SOPClassUID is missing or none of DICOM's: it may not be a CT image"
     if first.sop_class not in _CT_CLASSES:
         return "secondary capture or another object than a CT image"
     if _LOCALIZERS & kinds:

@@ -50,13 +50,13 @@ def read_volume(path: Path, *, whole: bool = False) -> Volume:
     """A volume file as HU.
 
     Its axes are put in the order in which the third is nearest to the patient's long axis; none is flipped. Values
-    that are no numbers become -1024 HU, with a warning, where they are at most 1 %. What has too many voxels is read at
-    half of the resolution within the slices, with a warning, unless it must be `whole` (labels).
+    that are NaN or infinite become -1024 HU, with a warning, where they are at most 1 %. What has too many voxels is
+    read at half of the resolution within the slices, with a warning, unless it must be `whole` (labels).
 
     Raises:
         DecodeError: the file is damaged or truncated.
         GeometryError: not three-dimensional, too few slices, too large, or an affine that is singular or sheared.
-        NotCTError: more than 1 % of the values are no numbers.
+        NotCTError: more than 1 % of the values are NaN or infinite.
     """
     read = _read_nifti if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk
     try:

@@ -20,7 +20,7 @@ from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
 COARSE_MM = 2.5
 """Voxel size at which lungs, airways and what is neither are told apart."""
 SMALLEST_LUNGS_ML = 200.0
-"""Less is no chest CT: the bases of the lungs on an abdomen."""
+"""With less it is not a chest CT: the bases of the lungs on an abdomen."""
 SMALLEST_LUNG_ML = 30.0
 FREE_AIR_HU, FREE_AIR_ML = -970.0, 50.0
 """Air without tissue lies below (severe emphysema above, at about -950), and is mentioned from this volume on."""

@@ -43,7 +43,7 @@ _AXES, _FRAME, _INK, _RIM = (94, 230, 255), (255, 214, 10), (255, 255, 255), (0,
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write an instance a nodule into `folder`, which is made: `nodule-<id>.dcm`.
+    """Write one instance for each nodule into `folder`, which is made: `nodule-<id>.dcm`.
 
     Raises:
         InputError: the CT was read from a volume file, or its instances can't be read any more.

@@ -194,7 +194,7 @@ class Queue:
         self._execute("UPDATE studies SET received_at = ? WHERE revision > finished AND attempts = 0", now)
 
     def postpone(self, study: Study, reason: str, delay_s: float, *, attempts: int) -> None:
-        """Note how many attempts crashed; another follows. Instances that came meanwhile start the count anew."""
+        """Note how many attempts crashed; another follows. Instances that came meanwhile reset the count."""
         self._execute(
             "UPDATE studies SET attempts = ?, reason = ?, next_at = ? WHERE id = ? AND revision = ?",
             *(attempts, reason, time.time() + delay_s, study.id, study.revision),
@@ -274,7 +274,7 @@ class Queue:
         )
 
     def send_again(self, now: float) -> int:
-        """Queue all deliveries anew that were given up, and try waiting ones at once; returns how many."""
+        """Queue again all deliveries that were given up, and try waiting ones at once; returns how many."""
         return self._execute(
             "UPDATE deliveries SET state = 'pending', next_at = 0, created_at = ? WHERE state != 'sent'", now
         )

@@ -1,4 +1,4 @@
-"""Results by STOW-RS (PS3.18 10.5), an object a request: to the configured host alone, no proxy, no redirect."""
+"""Results by STOW-RS (PS3.18 10.5), one object per request: to the configured host alone, no proxy, no redirect."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Stow(Transport):
 
 
 def _failed(answer: bytes) -> bool:
-    """Whether the answer lists the object among those that failed; an answer without a list is no failure.
+    """Whether the answer lists the object among those that failed; an answer without a list means success.
 
     Some servers answer in XML whatever they are asked for, some put the one answer into a list.
     """

@@ -86,7 +86,7 @@ class Resumable:
     Args:
         output_dir: where `resume.pt` is.
         objects: with `state_dict` and `load_state_dict`, by name.
-        resume: go on from `resume.pt` if it's there; False starts anew, where nothing would be overwritten.
+        resume: go on from `resume.pt` if it's there; False starts over, where nothing would be overwritten.
     """
 
     def __init__(self, output_dir: Path | str, objects: Mapping[str, Any], resume: bool) -> None:
@@ -150,7 +150,7 @@ class Resumable:
 class BestCheckpoint:
     """Keeps the network with the highest key metric as `model_best.pt`, over a resumed training too.
 
-    A metric that is no number is below all that are; where none is one, the first network is kept.
+    NaN is below every number; where all are NaN, the first network is kept.
 
     It attaches to the evaluator; a trainer's `Resumable` takes it among its objects.
 

@@ -47,7 +47,7 @@ class BeforeSteps(Handlers):
     """What comes before the learning rate and the validation.
 
     A running average of the weights, whose momentum rises to what the config says; the same draws in each epoch however
-    often the training was interrupted; how long the steps wait for their data; an end where the loss is no number.
+    often the training was interrupted; how long the steps wait for their data; an end where the loss is NaN.
 
     Args:
         ema: Ignite's `EMAHandler`.

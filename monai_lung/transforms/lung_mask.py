@@ -33,7 +33,7 @@ class LungMask(Transform):
             uint8 (1, X, Y, Z) on the same grid: 0 outside, 1 right lung, 2 left lung.
 
         Raises:
-            InputError: the image is no MetaTensor (the affine alone says which side is right), or has more channels.
+            InputError: the image is not a MetaTensor (the affine alone says which side is right), or has more channels.
             LungsNotFoundError: less than 200 ml of lung.
         """
         return self.on_grid(self.find(image), image)

@@ -29,7 +29,7 @@ def number(value: float | None) -> str:
 
 
 def goals(results: Results, device: str) -> str:
-    """What was aimed at and what was reached."""
+    """The goals and the figures reached."""
     rows = []
     for goal in (g for g in GOALS if device in g.devices):
         said = {True: "yes", False: "**no**", None: MISSING}[goal.reached(results)]

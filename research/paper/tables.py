@@ -302,7 +302,7 @@ def misses(kept: Kept) -> str:
 
 
 def goals(kept: Kept) -> str:
-    """What was aimed at, beside the paper and what is reached."""
+    """The goals, beside the paper and the figures reached."""
     large = _nodules(kept, "res-unet")
     reached = [cell(_mean(large[large.diameter_mm > 10], "dice_grid")) if not large.empty else NOT_TRAINED]
     found = rated(kept, "nodule-resnet", "predicted")

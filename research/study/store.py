@@ -1,4 +1,4 @@
-"""What the study works on, and where its predictions are kept: tables are made anew from them without training."""
+"""What the study works on, and where its predictions are kept: tables are made from them again without training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Study:
         crops = [read_crop(self.crop_folder, row) for row in read_table(self.crop_folder)]
         lacking = {c.row.patient for c in crops} - set(self.folds)
         if lacking:
-            raise InputError(f"{self.fold_file}: patient {min(lacking)} is in no fold; make the fold file anew")
+            raise InputError(f"{self.fold_file}: patient {min(lacking)} is in no fold; make the fold file again")
         return crops
 
     @cached_property

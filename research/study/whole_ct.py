@@ -35,7 +35,7 @@ from research.study.store import Predictions, Study, crop_ct, installed_key
 
 log = logging.getLogger(__name__)
 SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0003")
-"""Their nodules are left out of the training of what ships. The lung of the first was a background of it."""
+"""Their nodules are left out of the training of the shipped networks. The lung of the first was a background of it."""
 STAGES = {
     "blobs": "baseline: a filter for dots",
     "find": "finding",

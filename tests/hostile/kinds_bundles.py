@@ -110,7 +110,7 @@ def weights_empty(chest: Chest, folder: Path) -> Path:
 @kind("weights", refused="not weights of")
 def weights_of_text(chest: Chest, folder: Path) -> Path:
     """Text."""
-    return weights(folder, b"these are no weights")
+    return weights(folder, b"these are not weights")
 
 
 @kind("weights", refused="not weights of")

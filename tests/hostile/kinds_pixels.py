@@ -165,7 +165,7 @@ def palette(chest: Chest, folder: Path) -> Path:
 
 @kind("pixels", refused="colour|photometric")
 def photometric_of_colour_on_one_sample(chest: Chest, folder: Path) -> Path:
-    """One value a pixel, and it calls itself RGB."""
+    """One value per pixel, and it calls itself RGB."""
     return changed(chest, folder, lambda d: setattr(d, "PhotometricInterpretation", "RGB"))
 
 
@@ -333,7 +333,7 @@ def jpegls_damaged(chest: Chest, folder: Path) -> Path:
 @kind("pixels", refused="can't be decoded")
 def jpegls_of_text(chest: Chest, folder: Path) -> Path:
     """Text in the place of a JPEG-LS stream."""
-    return compressed(chest, folder, JPEGLSLossless, lambda s: b"this is no image at all \xff\xd9")
+    return compressed(chest, folder, JPEGLSLossless, lambda s: b"this is not an image at all \xff\xd9")
 
 
 @kind("pixels")

@@ -51,7 +51,7 @@ def test_a_study_goes_all_the_way(tmp_path: Path, archive: Archive) -> None:
 
 
 def test_bad_studies_never_block_the_next(tmp_path: Path, archive: Archive) -> None:
-    """One kills its process, one hangs, one raises, one is no chest CT; the fifth is delivered, and all are listed."""
+    """One kills its process, one hangs, one raises, one is not a chest CT; the fifth is delivered, all are listed."""
     config = config_of(tmp_path, archive.port, "[analysis]\nattempts = 2\ntimeout_s = 12")
     bad = {"killed": "failed", "hang": "failed", "raise": "failed", "skip": "skipped"}
     with archive, running(config) as node:

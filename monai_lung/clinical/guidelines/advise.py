@@ -32,8 +32,8 @@ def advise(
 ) -> tuple[list[dict[str, Advice]], dict[str, Advice]]:
     """Advice by Fleischner 2017, Lung-RADS v2022 and Brock.
 
-    A network's probability is no input. Spiculation, if said, is of the only nodule; with several it isn't known which
-    one is meant.
+    A network's probability is not an input. Spiculation, if said, is of the only nodule; with several it isn't known
+    which one is meant.
 
     Args:
         nodules: all of the examination that are reported; candidates and bone don't belong here.
