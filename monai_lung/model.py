@@ -110,7 +110,7 @@ class CT:
     Attributes:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024. Other numbers are rounded and clipped to that.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
-        name: the case's name, safe in a path, nothing of the patient in it.
+        name: the case's name, safe in a path, with nothing about the patient in it.
         path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none, or none that all slices share.
@@ -408,7 +408,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Person:
-    """What is known of the patient; None is unknown.
+    """Known facts about the patient; None is unknown.
 
     Attributes:
         age: in years.

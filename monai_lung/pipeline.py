@@ -314,7 +314,7 @@ class Analyzer:
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
         elif prior.study_date == found.ct.study_date:
-            warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
+            warnings.append("The prior has the same date: without an interval, growth can't be judged.")
         return list(growths), prior, tuple(warnings)
 
 

@@ -210,7 +210,7 @@ def analyze_cases(
     done = {n for n, case in enumerate(cases) if job.finished(case)}
     waiting = [case for n, case in enumerate(cases) if n not in done]
     if done:
-        _log.warning("%d of %d cases are finished and passed over; --no-resume does them again", len(done), len(cases))
+        _log.warning("%d of %d cases are already finished and skipped; --no-resume repeats them", len(done), len(cases))
     with closing(_counted(_run(job, waiting, engine, watch), len(done), len(cases), progress)) as counted:
         results = in_order(counted)
         for n, case in enumerate(cases):

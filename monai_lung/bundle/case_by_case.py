@@ -40,7 +40,7 @@ class CaseEvaluator(SupervisedEvaluator):
 
     Arguments are MONAI's. The inferer is called with the image and, as `inside`, the item of that name.
 
-    A case that fails, wherever, is logged and passed over; when all are done, the run ends with an error that lists
+    A case that fails, wherever, is logged and skipped; when all are done, the run ends with an error that lists
     them. An error that would hit every case (weights, configs, the call itself) ends the run at once. Handlers of a
     case find what its transforms have made of it in `engine.state.output`, or None.
 

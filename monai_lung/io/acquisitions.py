@@ -35,7 +35,7 @@ def one_acquisition(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], tu
         return single, warnings + _join_warnings(single)
     best, n = _most_complete(single)
     if best:
-        kept = f"Acquisition with {len(best)} of {len(single)} slices used: the series holds {n} over each other."
+        kept = f"Acquisition with {len(best)} of {len(single)} slices used: the series holds {n} that overlap."
         return best, (*warnings, kept)
     if passes := _passes(single):
         kept_slices, pass_warnings = _without_overlap(passes)

@@ -25,11 +25,11 @@ class Case:
     """One thing to analyse: a study of a folder, by its chosen series, or a volume file.
 
     Attributes:
-        name: safe as a folder name, nothing of the patient in it.
+        name: safe as a folder name, with nothing about the patient in it.
         path: what the caller named: the folder, archive or file; for a volume the file itself.
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
-        warnings: what discovery had to leave out, and what it passed over.
+        warnings: files that discovery left out, and series that it did not choose.
         sha256: of the content (`io.content`) of a series in an archive, since what was unpacked may be gone; else "".
         others: the other series of the study that could be analysed, the best first: for where this one holds no lungs.
     """

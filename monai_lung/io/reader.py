@@ -149,9 +149,9 @@ def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
         found.append(f"Slices without a rescale {what} was taken.")
     parts, files = headers[0].parts, len({h.path for h in headers})
     if parts > files:
-        found.append(f"Only {files} of the {parts} files of this image are there: a part of the chest may be missing.")
+        found.append(f"Only {files} of the {parts} files of this image are present: part of the chest may be missing.")
     if any(h.lossy for h in headers):
-        found.append("The images were compressed with loss: small and faint nodules may have changed.")
+        found.append("The images were compressed lossily: small and faint nodules may be altered.")
     return tuple(found)
 
 

@@ -119,7 +119,7 @@ def _passed_over(one: Series, chosen: Series, thinner: list[Series], softer: lis
     why = "it isn't said to be of the chest" if one.region != chosen.region else ""
     why = why or ("it is derived" if one.derived and not chosen.derived else "")
     why = why or ("it is shorter" if _length_mm(one) < 0.9 * _length_mm(chosen) else "its slices are further apart")
-    return f"A {how} series of this study was passed over ({what}), for {why}: --series-uid {one.uid} takes it."
+    return f"A {how} series of this study was not chosen ({what}), because {why}: --series-uid {one.uid} takes it."
 
 
 def folder_of(path: Path) -> Path:

@@ -27,7 +27,7 @@ _MAX_STORED_BYTES = 3 * 1024**3
 _MM = (0.05, 20.0)
 _AFFINE_MM = 0.5
 """sform and qform that put no corner further apart than this say the same, but for rounding."""
-_NO_ORIENTATION = "The file says nothing of the patient's orientation: left and right may be exchanged."
+_NO_ORIENTATION = "The file does not state the patient's orientation: left and right may be swapped."
 
 
 class Volume(NamedTuple):

@@ -61,7 +61,7 @@ def prepare(
 ) -> Outcome:
     """Prepare every scan of a download that isn't ready yet.
 
-    A scan that fails is recorded and passed over; the next run tries it again. A scan that was prepared with other
+    A scan that fails is recorded and skipped; the next run tries it again. A scan that was prepared with other
     settings is made again. Parts of the collection may be downloaded and prepared one after another, to the same `out`.
 
     Args:

@@ -1,4 +1,5 @@
-"""The XML that LIDC-IDRI's CTs come with: one reading session for each reader, in it his nodules of 3 mm or more.
+"""The XML that LIDC-IDRI's CTs come with: one reading session for each reader, with that reader's nodules of 3 mm or
+more.
 
 TCIA puts the file into the series' folder. It is the database's own source, so the two must agree.
 """

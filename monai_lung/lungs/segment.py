@@ -165,7 +165,7 @@ def _condition_warnings(
 ) -> list[str]:
     """Air without tissue in the lungs, and a lung that is much smaller than the other."""
     if thorax.phantom:
-        return ["The lungs hold air without any tissue, as those of a phantom do: the two large air spaces were taken."]
+        return ["The lungs hold air without any tissue, as in a phantom: the two large air spaces were taken as lungs."]
     warnings = []
     for name, side in SIDES.items():
         free_ml = _free_air_ml((hu < FREE_AIR_HU) & (air == side), spacing_mm)

@@ -54,7 +54,7 @@ class Dicom:
     """The node's own DICOM service.
 
     Attributes:
-        quiet_s: a study is complete when nothing of it has arrived for so long.
+        quiet_s: a study is complete when nothing of it has arrived for this long.
         max_associations: senders that are served at the same time.
     """
 

@@ -64,7 +64,7 @@ CREATE INDEX IF NOT EXISTS deliveries_pending ON deliveries (destination, id) WH
 class Study:
     """A study of the queue. `state` is receiving, done, skipped or failed; the last one says what came of `finished`.
 
-    `key` names it where nothing of the patient may show: in logs and folders. `committed` is the revision that its
+    `key` names it where nothing about the patient may show: in logs and folders. `committed` is the revision that its
     sender declared complete.
     """
 

@@ -76,8 +76,8 @@ alone. AUCs take the scores as they are, pooled over folds, which costs networks
 by chance" is that of a perfectly calibrated model with these probabilities on as many nodules, its mean and where 95
 % of draws of their labels lie: an ECE in there may be chance alone. The ECE of a draw is biased upwards, so an
 interval may lie above its value. "One reader" is each reader's own mark against the median of the other readers of its
-nodule (no accuracy where he says 3): other items than the models', so it stands beside them, not above. **Malignancy
-is what radiologists suspected, not what pathology found.**
+nodule (no accuracy where that reader says 3): other items than the models', so it stands beside them, not above.
+**Malignancy is what radiologists suspected, not what pathology found.**
 
 ### Median label
 {median}

@@ -41,7 +41,7 @@ class Split:
 
 
 def marks_of(crop: Crop) -> list[tuple[int, Crop]]:
-    """A nodule's marks that say benign or malignant: the reader's number, and the crop with him alone."""
+    """A nodule's marks that say benign or malignant: the reader's number, and the crop with that reader alone."""
     result = []
     for bit, rating in enumerate(crop.row.ratings["malignancy"]):
         mine = (crop.readers >> bit) & 1

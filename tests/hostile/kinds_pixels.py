@@ -198,9 +198,9 @@ def values_of_noise(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, lambda d: setattr(d, "PixelData", random.bytes(len(d.PixelData))))
 
 
-@kind("pixels", warned="compressed with loss")
+@kind("pixels", warned="compressed lossily")
 def lossy(chest: Chest, folder: Path) -> Path:
-    """The header says that the image was compressed with loss."""
+    """The header says that the image was compressed lossily."""
     return changed(chest, folder, lambda d: setattr(d, "LossyImageCompression", "01"))
 
 

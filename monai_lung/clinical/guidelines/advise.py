@@ -37,7 +37,7 @@ def advise(
 
     Args:
         nodules: all of the examination that are reported; candidates and bone don't belong here.
-        person: what is known of the patient.
+        person: known facts about the patient.
         growth: for each nodule, None without an earlier examination.
 
     Returns:

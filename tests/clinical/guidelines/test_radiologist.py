@@ -214,7 +214,7 @@ def test_a_prior_of_the_same_day_gives_no_growth() -> None:
     advice = alone_nodule(now, growth)
     assert growth.status == "same-day"
     assert advice["lung_rads_2022"].category == "4A"  # as at baseline
-    assert "no interval" in " ".join(advice["lung_rads_2022"].notes)
+    assert "without an interval" in " ".join(advice["lung_rads_2022"].notes)
     assert advice["fleischner_2017"].category == "F4"
 
 
