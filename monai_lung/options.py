@@ -1,4 +1,4 @@
-"""What a user can choose about an analysis."""
+"""The options of an analysis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AS_PAPER = (
 
 @dataclass(frozen=True)
 class Options:
-    """What a user can choose about an analysis.
+    """The options of an analysis.
 
     Attributes:
         device: auto, cpu or cuda.

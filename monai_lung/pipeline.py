@@ -58,7 +58,7 @@ SMALLEST_MM = 3.0
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
 Source = Any
-"""What can be analysed: see `analyze`."""
+"""The kinds of input that can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -242,7 +242,7 @@ class Analyzer:
     def _as_paper_finds(
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Outline], list[Rating]]:
-        """What the paper's networks find, and how they rate it."""
+        """The findings of the paper's networks, with their ratings."""
         from monai_lung.inference.paper import classified, segmented
 
         networks: Any = self.networks

@@ -256,7 +256,7 @@ def measured(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
 
 
 def _doubts(number: int, row: Row, ct: CT, point: OperatingPoint) -> list[str]:
-    """What a reader of this nodule's numbers must know."""
+    """Doubts about this nodule's numbers that a reader must know."""
     outline, _, rating = row
     doubts, across = [], axial_axis(ct.affine_lps)
     if outline.mask.any(axis=tuple(axis for axis in range(3) if axis != across)).sum() < 2:

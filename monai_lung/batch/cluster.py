@@ -37,7 +37,7 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True)
 class Needs:
-    """What one worker takes of its node; `gpus` may be a share, so that several workers keep one GPU busy."""
+    """The resources that one worker takes from its node; with a share of `gpus`, several workers keep one GPU busy."""
 
     cpus: int = 1
     memory_gb: float = 2.0

@@ -44,7 +44,7 @@ GPU_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of each case.
+    """Options for the output of each case.
 
     Attributes:
         out: results go to `out/<case>/`.

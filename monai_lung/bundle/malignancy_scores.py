@@ -1,4 +1,4 @@
-"""What two networks say of nodules, joined and calibrated: of an evaluation on crops, with its figures, and in CTs."""
+"""The outputs of two networks, joined and calibrated: in an evaluation on crops, with its figures, and in CTs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings
 
 @dataclass(frozen=True)
 class Said:
-    """What the two networks say of one nodule: `nodule` logits (T,), and the logit of the malignancy."""
+    """The outputs of the two networks for one nodule: `nodule` logits (T,), and the logit of the malignancy."""
 
     item: Mapping[str, Any]
     nodule: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Said:
 
 
 class NoduleLogits(ABC):
-    """What two evaluators give for the same nodules, the one with the rating network, the other with the malignancy's.
+    """The outputs of two evaluators for the same nodules, one with the rating network, one with the malignancy's.
 
     `LogitsHandler` fills it in.
     """
@@ -51,7 +51,7 @@ class NoduleLogits(ABC):
         self._logits[of].clear()
 
     def add(self, of: str, item: Mapping[str, Any], logits: NDArray[np.float64]) -> None:
-        """What the network `of` ("nodule" or "malignancy") gives for an item (T,)."""
+        """The output of the network `of` ("nodule" or "malignancy") for an item (T,)."""
         key = self.key(item)
         self._items[key] = {name: value for name, value in item.items() if not isinstance(value, torch.Tensor)}
         self._logits[of][key] = logits

@@ -56,7 +56,7 @@ class SubCaseInferer(Inferer):
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, inside: Tensor | None = None, **kwargs: Any
     ) -> Tensor:
-        """What the network says.
+        """The network's output.
 
         Args:
             inputs: (N, C, X, Y, Z), the lung window, 0 beyond the lungs.

@@ -55,7 +55,7 @@ BONE_TIMES = 1.0
 
 @dataclass(frozen=True)
 class Composition:
-    """What a nodule is made of: shares of its volume, the benign pattern if there is one, and whether it is bone."""
+    """The composition of a nodule: shares of its volume, the benign pattern if there is one, and whether it is bone."""
 
     calcified_share: float
     fat_share: float

@@ -1,4 +1,4 @@
-"""What there is to analyse at a path: one case for each study or volume file."""
+"""The cases at a path: one for each study or volume file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Case:
 
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
-    """What there is to analyse at a path, each case with a name of its own.
+    """The cases at a path, each with a name of its own.
 
     A folder or zip archive with DICOM: each study is a case, by the series that `choose` takes (with `series_uid`
     that series alone). Without DICOM each volume file (NIfTI, NRRD, MHA) in it is a case; with DICOM the log tells how
@@ -121,7 +121,7 @@ def without_repeats(cases: Iterable[Case]) -> list[Case]:
 
 
 def _sources(case: Case) -> set[object]:
-    """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
+    """The source of a case; of an archive, whose files are unpacked under any names, the series in it."""
     if case.series is None:
         return {case.path.resolve()}
     if case.sha256:

@@ -98,7 +98,7 @@ def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
 
 
 def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
-    """What a grid itself costs: thick slices, coarse pixels, oblique slices."""
+    """Warnings that follow from the grid itself: thick slices, coarse pixels, oblique slices."""
     step = float(np.linalg.norm(affine_lps[:3, 2]))
     found = []
     if step > THICK_MM:

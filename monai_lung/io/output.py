@@ -34,7 +34,7 @@ _WINDOWS = os.name == "nt"
 _mine: set[Path] = set()
 """Temporary paths that this process is using."""
 _MARKS = ("findings.json", "votes.nii.gz", "truth/nodules.json")
-"""What tells a result, a scan prepared for training and a phantom from a folder of the user's."""
+"""The files by which a result, a scan prepared for training and a phantom are told from a user's folder."""
 _ERROR = "error.json"
 """Says of a case why there is no result."""
 _REASONS = {

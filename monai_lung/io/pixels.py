@@ -245,7 +245,7 @@ def _check_size(header: Header) -> None:
 
 
 def _frame_bytes(header: Header) -> int:
-    """What the pixels of an uncompressed slice take."""
+    """The size of the pixels of an uncompressed slice."""
     return header.rows * header.columns * header.samples * header.bits_allocated // 8
 
 

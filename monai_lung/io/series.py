@@ -40,7 +40,7 @@ _REFORMATS = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "MAXIP", "MNIP", "VRT
 
 @dataclass(frozen=True)
 class Found:
-    """What a path holds: series with their slices, the best of each study first; unreadable files; volume files."""
+    """The content of a path: series with their slices, the best of each study first; unreadable files; volume files."""
 
     series: dict[tuple[str, str], Series]
     headers: dict[tuple[str, str], tuple[Header, ...]]

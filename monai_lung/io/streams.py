@@ -1,4 +1,4 @@
-"""What a compressed frame says of its own size, before a decoder believes it."""
+"""The size that a compressed frame claims, before a decoder believes it."""
 
 from __future__ import annotations
 

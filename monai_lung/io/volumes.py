@@ -31,7 +31,7 @@ _NO_ORIENTATION = "The file does not state the patient's orientation: left and r
 
 
 class Volume(NamedTuple):
-    """What a volume file, or an array, holds.
+    """The content of a volume file or an array.
 
     Attributes:
         hu: int16 (X, Y, Z), HU, clipped at -1024.
@@ -125,7 +125,7 @@ def _read_nifti(path: Path) -> Volume:
 
 
 def _header_warnings(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """What a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
+    """Warnings about facts that a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise GeometryError(f"{shown(path)} gives its lengths in {unit}s, not in mm: export it in mm")

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a download.
+    """The result of preparing a download.
 
     Attributes:
         done: scans that are ready, those of earlier runs included.

@@ -15,7 +15,7 @@ LEVELS_HU = (-400, -600, -800)
 """Levels below which the lumen may be an island of its own on an axial slice. Where lung lies next to it, a thin wall
 is seen at the lower ones only."""
 WALL_HU = -500
-"""What is next to an airway is tissue for the most part: denser than this on average."""
+"""The surroundings of an airway are mostly tissue: denser than this on average."""
 LUMEN_HU = -940
 """Gas in an airway lies below, lung above, but for emphysema."""
 AREA_MM2 = (40.0, 900.0)

@@ -92,7 +92,7 @@ def _along_lps(array: NDArray, orientation: NDArray[np.float64]) -> NDArray:
 def _find_coarse_lungs(
     hu: NDArray[np.float32], spacing_mm: Spacing
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
-    """What the air is, the lungs with all that is inside of them, and warnings, on the coarse grid."""
+    """The kinds of air, the lungs with all that is inside of them, and warnings, on the coarse grid."""
     air, filled = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
     in_view = find_field_of_view(hu, spacing_mm)
     enclosed, spine = find_body(hu, spacing_mm)
@@ -195,7 +195,7 @@ def _free_air_ml(free: Mask, spacing_mm: Spacing) -> float:
 def _warnings(
     thorax: Thorax, filled: NDArray[np.uint8], ml: Mapping[int, float], in_view: Mask, spacing_mm: Spacing
 ) -> tuple[str, ...]:
-    """What is missing of the lungs or cut, a sentence each."""
+    """Missing or cut parts of the lungs, one sentence each."""
     x_mm, y_mm, z_mm = spacing_mm
     warnings = [
         f"No {n} lung was found ({ml[side]:.0f} ml)." for n, side in SIDES.items() if ml[side] < SMALLEST_LUNG_ML

@@ -45,7 +45,7 @@ are surrounded by tissue."""
 
 @dataclass(frozen=True)
 class Thorax:
-    """What the air of the coarse grid is.
+    """The kinds of air on the coarse grid.
 
     Attributes:
         labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are not air.

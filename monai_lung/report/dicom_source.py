@@ -1,4 +1,4 @@
-"""What SEG and SR take from the CT: clean headers of its instances, and the identity of the objects made of them.
+"""Clean headers of the CT's instances for SEG and SR, and the identity of the objects made of them.
 
 Real headers lack tags, hold values that the standard forbids, and carry private elements that raise when they are
 looked at. So nothing is copied whole: each header is built from scratch from the few tags that are needed, text is

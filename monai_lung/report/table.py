@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summarize` found and wrote: the cases in order of their names, and the files."""
+    """The result of `summarize`: the cases in order of their names, and the files."""
 
     cases: tuple[Case, ...]
     files: tuple[Path, ...]

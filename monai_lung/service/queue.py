@@ -1,4 +1,4 @@
-"""What the node has to do, in an SQLite file that survives a kill or a power cut at any moment.
+"""The node's work, in an SQLite file that survives a kill or a power cut at any moment.
 
 Every change is one transaction, forced to the disk before the call returns (WAL, synchronous=FULL). A study carries a
 revision that each new instance raises; it is due while its last finished revision is smaller. So nothing needs to be
@@ -234,7 +234,7 @@ class Queue:
     # Deliveries
 
     def due_deliveries(self, destination: str, now: float, limit: int = 50) -> list[Delivery]:
-        """What to send now to a destination, the oldest first."""
+        """The deliveries that are due to a destination, the oldest first."""
         rows = self._rows(
             "SELECT * FROM deliveries WHERE destination = ? AND state = 'pending' AND next_at <= ? ORDER BY id LIMIT ?",
             *(destination, now, limit),
@@ -290,7 +290,7 @@ class Queue:
         )
 
     def due_commitments(self, now: float) -> list[Commitment]:
-        """What to answer now."""
+        """The commitments that are due for an answer."""
         rows = self._rows("SELECT * FROM commitments WHERE next_at <= ? ORDER BY id LIMIT 50", now)
         return [
             Commitment(

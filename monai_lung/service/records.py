@@ -57,7 +57,7 @@ INDEXES = """
 CREATE INDEX IF NOT EXISTS studies_due ON studies (next_at, received_at) WHERE revision > finished;
 CREATE INDEX IF NOT EXISTS deliveries_pending ON deliveries (destination, id) WHERE state = 'pending'
 """
-"""What is looked for five times a second; made at each start, for a queue of before."""
+"""Indices for the queries that run five times a second; made at each start, for a queue of before."""
 
 
 @dataclass(frozen=True)

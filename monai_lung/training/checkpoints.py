@@ -1,4 +1,4 @@
-"""What a training leaves behind: where it was, its best network, and whose nodules that has learned from."""
+"""The files of a training: its state, its best network, and the patients that it has learned from."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TrainedOn:
 
 
 class WithPatients:
-    """What a checkpoint holds: a network's weights (`model`), and whose nodules they learned from (`trained_on`)."""
+    """The content of a checkpoint: a network's weights (`model`), and the patients they learned from (`trained_on`)."""
 
     def __init__(self, network: torch.nn.Module, trained_on: TrainedOn) -> None:
         self.network, self.trained_on = network, trained_on

@@ -1,4 +1,4 @@
-"""What the networks are trained on: patches drawn afresh each time, augmented as they are resampled."""
+"""The training data of the networks: patches drawn afresh each time, augmented as they are resampled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ContinueInZd(Transform):
 
 
 class ReadersTargetd(Transform):
-    """What the label of `long` says: the share of the readers who marked a voxel, or what enough of them marked.
+    """The label of `long`: the share of the readers who marked a voxel, or the voxels that enough of them marked.
 
     Args:
         target: the "share" of the readers, what "half" of them marked, or what "three" of them did, the paper's truth;

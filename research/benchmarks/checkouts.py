@@ -55,7 +55,7 @@ for _ in sys.stdin:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one CT gave: runs of the other checkout and of this one by turns, and their Dice for each nodule."""
+    """The results of one CT: runs of the other checkout and of this one by turns, and their Dice for each nodule."""
 
     ct: Path
     runs: tuple[list[dict[str, Any]], list[dict[str, Any]]]

@@ -163,13 +163,13 @@ def _machine(results: Results, machine: Mapping[str, object]) -> str:
 
 
 def _bfloat16(results: Results) -> str:
-    """What to say of the bfloat16 figure where the hardware lacks it."""
+    """A remark on the bfloat16 figure where the hardware lacks it."""
     lacking = part(results, "conv-bf16", "hardware") == 0
     return "; this one hasn't, so bfloat16 was measured on cubes of an eighth of the side" if lacking else ""
 
 
 def _noise(settings: Settings, results: Results) -> str:
-    """What to say where the machine wasn't quiet, else nothing."""
+    """A remark where the machine wasn't quiet, else nothing."""
     names = tables.noisy(results, chosen(settings.device, quick=settings.quick), NOISE)
     if not names:
         return ""

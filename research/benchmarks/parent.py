@@ -51,11 +51,11 @@ class Settings:
 
 
 Result = dict[str, Any]
-"""What `child.measure` gives, or `error`: why there is none; with `when` and `others_busy_cores`."""
+"""The result of `child.measure`, or `error`: why there is none; with `when` and `others_busy_cores`."""
 
 
 def read_results(settings: Settings) -> dict[str, Result]:
-    """What is measured already, by task."""
+    """The measurements that exist already, by task."""
     if not settings.results.is_file():
         return {}
     found: dict[str, Result] = json.loads(settings.results.read_text(encoding="utf-8"))

@@ -144,7 +144,7 @@ CAPTIONS = {
     "confusion": "Confusion matrices at a probability of 0.5, median label, predicted masks (as Fig. 9).",
     "froc": "Sensitivity over false positives a scan, pasted nodules.",
 }
-"""What a picture of `PICTURES` shows."""
+"""The captions of `PICTURES`."""
 
 
 def write(study: Study, docs: Path) -> Path:

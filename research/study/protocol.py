@@ -1,4 +1,4 @@
-"""What a split is worth: each reader's mark as a nodule of its own, dealt out by mark, by nodule and by patient."""
+"""The worth of a split: each reader's mark as a nodule of its own, dealt out by mark, by nodule and by patient."""
 
 from __future__ import annotations
 

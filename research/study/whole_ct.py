@@ -41,7 +41,7 @@ STAGES = {
     "find": "finding",
     "rate": "finding, delineating, rating",
 }
-"""What is judged in a scene, and its name in tables."""
+"""The judged kinds of nodules in a scene, with their names in tables."""
 REACH_MM = 4.0
 """A hit lies within the nodule's radius of its centre, or within this where that's less."""
 _APART_MM = 25.0
@@ -203,7 +203,7 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
 
 
 def load(path: Path) -> Predictions | None:
-    """What was found in a scene, None where what is installed now wasn't run on it."""
+    """The findings in a scene, None where the installed networks weren't run on it."""
     return Predictions.current(path, _facts())
 
 

@@ -17,7 +17,7 @@ GROUND_GLASS_DOUBLING_DAYS = 365.0
 """Ground glass that doubles faster than this is suspicious by itself (Lung-RADS 4X)."""
 
 NOT_ASKED = ("shape at pleura and fissures", "infection", "other significant findings")
-"""What no measurement says and nobody was asked for, in Lung-RADS: the advice assumes that none of it holds."""
+"""Inputs of Lung-RADS that no measurement gives and nobody was asked for: the advice assumes that none of it holds."""
 
 _CONTEXT = {
     "known_cancer": "known cancer",

@@ -61,5 +61,5 @@ def _range(nodule: Measurements, person: Person, count: int, spiculation: bool |
 
 
 def brock_rank(advice: Advice) -> float:
-    """What the examination's Brock is chosen by: the highest probability possible, else the size."""
+    """The key by which the examination's Brock is chosen: the highest probability possible, else the size."""
     return advice.probability_range[1] if advice.probability_range else float(str(advice.inputs["size_mm"]))

@@ -1,4 +1,4 @@
-"""What a reader must weigh beside a category, a sentence each."""
+"""Points that a reader must weigh beside a category, one sentence each."""
 
 from __future__ import annotations
 

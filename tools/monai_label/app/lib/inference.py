@@ -202,7 +202,7 @@ def _holds(outline: Outline, index: tuple[float, float, float]) -> bool:
 
 
 class Segmentation(InferTask):  # type: ignore[misc]
-    """What the bundle `lung_nodule_segmentation` finds and delineates, unrated: the functions that its chain calls.
+    """The outlines of the bundle `lung_nodule_segmentation`, unrated: the functions that its chain calls.
 
     The result is a label map on the CT's own grid, 1 where a nodule is.
 

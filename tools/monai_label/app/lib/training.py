@@ -55,7 +55,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         self.bundle, self.work = bundle, work
 
     def config(self) -> dict[str, Any]:
-        """What a client may choose: epochs, and the share of scans that are held out."""
+        """The options of a client: epochs, and the share of scans that are held out."""
         return {"max_epochs": 20, "val_split": 0.2}
 
     def stats(self) -> dict[str, Any]:
