@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from page_runner import lines_of, run_line
 from pages import ROOT, blocks
 
 HOW_TO = ROOT / "docs" / "how-to"
@@ -18,15 +15,6 @@ HOW_TO = ROOT / "docs" / "how-to"
 
 def page(name: str) -> str:
     return (HOW_TO / name).read_text(encoding="utf-8")
-
-
-def run(line: str, folder: Path, package: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a line that calls `monai-lung` in `folder`, with the package that lies in `package`."""
-    words = shlex.split(line, comments=True)
-    assert words[0] == "monai-lung"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(package)}
-    command = [sys.executable, "-m", "monai_lung", *words[1:]]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_each_refusal_quotes_a_message() -> None:
@@ -43,15 +31,15 @@ def test_a_gap_is_refused_shown_and_interpolated(phantom_dir: Path, tmp_path: Pa
     series = tmp_path / "FOLDER"
     shutil.copytree(phantom_dir / "dicom", series)
     sorted(series.iterdir())[30].unlink()
-    inspect, gaps, _ = (line for block in blocks(page("read-refused-dicom.md"), "") for line in block.splitlines())
-    shown = run(inspect, tmp_path)
+    inspect, gaps, _ = (line for block in blocks(page("read-refused-dicom.md"), "") for line in lines_of(block))
+    shown = run_line(inspect, tmp_path)
     assert shown.returncode == 0
     assert "! CT" in shown.stdout
     assert "refused: misses 1 slices (between z =" in shown.stdout
-    refused = run(gaps.replace(" --allow-gaps", ""), tmp_path)
+    refused = run_line(gaps.replace(" --allow-gaps", ""), tmp_path)
     assert refused.returncode == 1
     assert "misses 1 slices" in refused.stderr + refused.stdout
-    lungs = run("monai-lung lungs FOLDER -o lungs.nii.gz --allow-gaps", tmp_path)
+    lungs = run_line("monai-lung lungs FOLDER -o lungs.nii.gz --allow-gaps", tmp_path)
     assert lungs.returncode == 0
     assert "interpolated" in lungs.stdout
 
@@ -87,8 +75,8 @@ def test_the_added_output_is_written(tmp_path: Path) -> None:
     code = code.replace("FORMATS = {", f"{writer[1]}\n\nFORMATS = {{", 1)
     last = re.search(r'^        Format\("slicer".*\n', code, re.MULTILINE)
     table.write_text(code[: last.end()] + row + code[last.end() :])
-    for line in (line for block in blocks(text, "") for line in block.splitlines()):
-        done = run(line, tmp_path, tmp_path)
+    for line in (line for block in blocks(text, "") for line in lines_of(block)):
+        done = run_line(line, tmp_path, package=tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
     (case,) = (tmp_path / "out").iterdir()
     assert re.fullmatch(r"1: \d+\.\d mm\n", (case / "sizes.txt").read_text())
