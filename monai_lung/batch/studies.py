@@ -102,7 +102,7 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
 
 
 def maker(options: pipeline.Options) -> Findings:
-    """What findings say of who made them: `software` and `weights`.
+    """The makers of findings, as these name them: `software` and `weights`.
 
     Raises:
         WeightsError: the bundles aren't there.

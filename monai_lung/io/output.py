@@ -243,7 +243,7 @@ def _alive(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # a number that is no process's
+    except (ProcessLookupError, OverflowError):  # no process has this number
         return False
     except OSError:
         return True

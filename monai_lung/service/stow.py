@@ -35,7 +35,7 @@ class Stow(Transport):
         secure = self._url.scheme == "https"
         self._tls = client_context(destination.tls or ClientTls(), destination.name) if secure else None
         try:
-            self._authorization()  # read anew at each sending, as it may change; wrong from the start is found here
+            self._authorization()  # read at each sending, as it may change; an error from the start is found here
         except NotSent as error:
             raise UsageError(f"destination {destination.name}: {error}") from error
 

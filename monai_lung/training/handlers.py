@@ -139,7 +139,7 @@ class StopAtNan:
         loss = _loss(engine)
         if not math.isfinite(loss):
             state = engine.state
-            batch: list[Any] = state.batch if isinstance(state.batch, list) else []  # decollated: an item a nodule
+            batch: list[Any] = state.batch if isinstance(state.batch, list) else []  # decollated: one item per nodule
             ids = [str(item["id"]) for item in batch if "id" in item]
             named = f" ({', '.join(ids)})" if ids else ""
             raise MonaiLungError(
