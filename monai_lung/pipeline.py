@@ -76,6 +76,13 @@ def analyze(source: Source, options: Options | None = None) -> Report:
 
     Raises:
         MonaiLungError: the CT can't be read, has no lungs, the weights or the prior don't fit.
+
+    >>> from monai_lung import as_ct
+    >>> from monai_lung.phantom import PhantomSpec, make_phantom
+    >>> phantom = make_phantom(PhantomSpec(size=144, pixel_mm=2.6))
+    >>> report = analyze(as_ct(phantom.hu, phantom.affine_lps))
+    >>> report.lungs.right_ml > 2000, sorted(report.guidelines)
+    (True, ['brock', 'fleischner_2017', 'lung_rads_2022'])
     """
     return Analyzer(options).analyze(source)
 

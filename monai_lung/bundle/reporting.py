@@ -41,6 +41,15 @@ class LoadCTd(LoadImaged):
         keys: paths or cases of `find_cases`; they become int16 HU (1, X, Y, Z), MetaTensors.
         source_key: of the CT as `monai_lung.io.read_ct` gives it, with its DICOM instances, date and patient.
         allow_gaps: interpolate missing slices rather than refuse them.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from monai_lung.io import write_nifti
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_nifti(Path(folder, "ct.nii.gz"), np.full((16, 16, 12), -800, np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
+    ...     item = LoadCTd("ct")({"ct": Path(folder, "ct.nii.gz")})
+    >>> tuple(item["ct"].shape), item["source"].hu.shape
+    ((1, 16, 16, 12), (16, 16, 12))
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "source", allow_gaps: bool = False) -> None:

@@ -49,6 +49,14 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
         NotCTError: not a CT in HU.
         GeometryError: the slices form no regular volume.
         DecodeError: a file is damaged, truncated, vanished, or needs a decoder that is missing.
+
+    >>> import tempfile
+    >>> from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_phantom(make_phantom(PhantomSpec(size=64, pixel_mm=6, slices=20, spacing_mm=15)), Path(folder))
+    ...     ct = read_ct(Path(folder, "dicom"))
+    >>> ct.hu.shape, ct.spacing_mm
+    ((64, 64, 20), (6.0, 6.0, 15.0))
     """
     case = path if isinstance(path, Case) else one_case(path, series_uid)
     return _read_volume(case) if case.series is None else _read_series(case, case.series, allow_gaps)
