@@ -470,7 +470,7 @@ class Report:
     Attributes:
         nodules: those reported at the operating point, the largest first.
         guidelines: advice for the whole examination (keys as in `Nodule.guidelines`).
-        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids go on after
+        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids continue after
             those of the nodules.
         operating_point: from which confidence on findings are reported.
         deciding_nodule: id of the nodule that decides the examination's advice, None without one.

@@ -87,7 +87,7 @@ def lay_out_case(case: Case, allow_gaps: bool = False) -> Layout:
 
 
 def refusal(case: Case, allow_gaps: bool = False) -> str:
-    """Why `read_ct` would refuse a DICOM case, by its headers; "" where it would go on to the pixels."""
+    """Why `read_ct` would refuse a DICOM case, by its headers; "" where it would continue to the pixels."""
     try:
         lay_out_case(case, allow_gaps)
     except InputError as error:

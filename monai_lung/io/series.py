@@ -166,7 +166,7 @@ def scan(path: Path) -> Found:
 
 
 def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:
-    """The frames of a multi-frame file, and of the files that go on where it ends.
+    """The frames of a multi-frame file, and of the files that continue where it ends.
 
     A series of multi-frame objects may be one volume in parts, or several volumes (phases, say) in a file each: a file
     that has most of its frames at the places of this one is another volume.

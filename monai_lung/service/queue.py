@@ -213,7 +213,7 @@ class Queue:
 
         Args:
             study: as `next_study` gave it.
-            state: done, skipped or failed. A study that has grown meanwhile goes on receiving.
+            state: done, skipped or failed. A study that has grown meanwhile continues receiving.
             reason: why it was skipped or failed.
             fingerprint: of the series that may be analysed.
             files: pairs of a file, relative to the results' folder, and the destination that gets it.

@@ -43,7 +43,8 @@ def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[st
 
 
 class ContinueInZd(Transform):
-    """A crop goes on beyond its first and last slice, where it ends as its nodule does: else the box tells the nodule.
+    """A crop continues beyond its first and last slice, where it ends as its nodule does: else the box tells the
+    nodule.
 
     Takes `crop` (`monai_lung.data.crops.Crop`), adds `long` (`training.synthesis.LongCrop`).
 

@@ -53,7 +53,7 @@ class RampEma:
     """Lets Ignite's `EMAHandler` forget the first weights soon: it averages over a ninth of the steps done so far.
 
     The momentum is 9 / (10 + step), down to what the handler has in the long run. It depends on the step alone, so a
-    resumed training goes on as one that wasn't interrupted (Ignite's own warm-up starts over).
+    resumed training continues as one that wasn't interrupted (Ignite's own warm-up starts over).
 
     Args:
         momentum: of the `EMAHandler`.

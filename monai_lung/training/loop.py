@@ -67,7 +67,7 @@ class AfterSteps(Handlers):
         network: whose weights the checkpoints hold: the running average's.
         best: of the evaluator.
         objects: of `Resumable`.
-        resume: go on from what `output_dir` holds.
+        resume: continue from what `output_dir` holds.
         patience: epochs without a better metric after which the training ends; 0 for none.
         progress: show a bar.
         tensorboard: write events.

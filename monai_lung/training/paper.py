@@ -277,7 +277,7 @@ def set_in(
         donor: the nodule.
         place_mm: (3,) LPS mm of its middle.
         frame: of `frame_for`.
-        rng: draws how the crop goes on beyond its slices.
+        rng: draws how the crop continues beyond its slices.
     """
     long = continue_in_z(donor.crop, 8.0, rng)
     box = soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]

@@ -99,7 +99,7 @@ The scan {studies_count} times, one after the other, in one process; each time o
 ## Doing it again
 `tools/bench` makes an environment of its own for the peers (`.venv-peers`) and the phantoms (`.cache/bench`) first,
 neither of it timed; then it takes about 25 minutes on two cores, which nothing else should use. What is measured
-already (`runs/bench`) is kept, so an interrupted run goes on; `--only SECTION` measures one again, `--quick` tries
+already (`runs/bench`) is kept, so an interrupted run continues; `--only SECTION` measures one again, `--quick` tries
 the tool on a small phantom without peers. On a machine with an NVIDIA GPU, `tools/bench --device cuda` with a CUDA
 build of torch in `.venv` and `.venv-peers` writes `benchmarks-cuda.md` in the same way; this package and the
 nnU-Net-like network then compute in bfloat16 and float16.

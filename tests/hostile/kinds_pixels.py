@@ -344,7 +344,7 @@ def jpegls_padded_by_anything(chest: Chest, folder: Path) -> Path:
 
 @kind("pixels", refused="1 of 40 slices can't be read .*: --allow-gaps leaves them out")
 def jpegls_cut(chest: Chest, folder: Path) -> Path:
-    """A JPEG-LS stream that ends early: the slice is named, and how to go on without it."""
+    """A JPEG-LS stream that ends early: the slice is named, and how to continue without it."""
     return compressed(chest, folder, JPEGLSLossless, lambda s: s[: len(s) // 2])
 
 

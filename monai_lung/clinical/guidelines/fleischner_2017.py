@@ -184,7 +184,7 @@ def _outcome(nodule: GuidelineNodule, multiple: bool, risk: str, size: Size, ass
     if end is not None and months >= end:
         return Outcome("F0", rule, f"{stable} The schedule of first detection is complete: no further routine CT.")
     left = "" if end is None else f" It ends {end:.0f} months after the first."
-    text = f"{stable} {FIRST_DETECTION} Their schedule goes on from the first CT: {first.text}{left}"
+    text = f"{stable} {FIRST_DETECTION} Their schedule continues from the first CT: {first.text}{left}"
     return Outcome(first.code, rule, text)
 
 

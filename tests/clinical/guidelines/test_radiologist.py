@@ -105,7 +105,7 @@ def test_stable_for_three_months_says_that_the_schedule_goes_on() -> None:
     now = measured(7)
     advice = alone(now, earlier(now, 7, 91), Person(age=60, risk="high"))["fleischner_2017"]
     assert advice.category == "F3"
-    assert "goes on from the first CT" in advice.advice
+    assert "continues from the first CT" in advice.advice
 
 
 @pytest.mark.parametrize("days", [30, 90, 365, 400, 800, 1500])
