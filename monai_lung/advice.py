@@ -1,4 +1,4 @@
-"""From what was found to what is reported: the operating point, the advice, and the image that shows each nodule."""
+"""From findings to the report: the operating point, the advice, and the image that shows each nodule."""
 
 from __future__ import annotations
 

@@ -114,11 +114,11 @@ class RateNodulesd(MapTransform):
 
 
 class ReportNodulesd(Transform):
-    """Guideline advice, and growth since an earlier CT: what was found in a CT becomes its report.
+    """Guideline advice, and growth since an earlier CT: the findings in a CT become its report.
 
     Args:
         networks: for an earlier CT, which is analysed in the same way.
-        key: of what was found (`RateNodulesd`).
+        key: of the findings (`RateNodulesd`).
         output_key: of the `monai_lung.model.Report`.
         person: fields of `Person` that are known of the patient.
         prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.

@@ -64,7 +64,7 @@ def build(report: Report, nodule: Nodule, number: int, header: Dataset) -> SCIma
     """The Secondary Capture of one nodule.
 
     Args:
-        report: what was found.
+        report: the findings.
         nodule: one of its nodules.
         number: of the image in the series.
         header: of an instance of the CT, as `source_headers` gives it.

@@ -68,7 +68,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
     """Make the structured report of a report.
 
     Args:
-        report: what was found.
+        report: the findings.
         seg: the Segmentation that `dicom_seg` made of the same report, or where it lies.
 
     The SOP Instance UID follows from the findings (without the timing) and the Segmentation: the same result has the

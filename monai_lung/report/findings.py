@@ -41,7 +41,7 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
     """The content of `findings.json`: plain dicts, lists, strings, numbers.
 
     Args:
-        report: what was found.
+        report: the findings.
         show_patient: put the patient's name and ID into `input`.
     """
     content: dict[str, Any] = {

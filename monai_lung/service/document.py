@@ -63,7 +63,7 @@ def write_document(report: Report, folder: Path, shows: Collection[str] = ()) ->
     Its UIDs follow from those of the SEG and SR beside it.
 
     Args:
-        report: what was found.
+        report: the findings.
         folder: of its files.
         shows: which of `config.IDENTIFIERS` are printed on it; the DICOM header has them anyway.
 

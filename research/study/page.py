@@ -226,7 +226,7 @@ def _tables(study: Study) -> dict[str, str]:
 
 
 LONGER = "not known; readers differ, and [more epochs](how-to/train.md#3-train) gave little"
-TRIED = "section 2 has what was tried"
+TRIED = "section 2 has the attempts"
 LUNGS = "three scans' lungs to train on; [tried](how-to/train.md#3-train): other nodules, hard negatives at both looks"
 
 
@@ -252,7 +252,7 @@ def goals(study: Study) -> str:
     for few, readers, goal in whole:
         found_of = detection_tables.whole_ct_summary(study, few=few)
         rows.append([f"whole CT: nodules of {readers}", "-", goal, found_of, "-", "shipped networks, two scans", LUNGS])
-    names = ["figure", "paper", "goal", "here", "nodules / patients", "by", "why not more, and what was tried"]
+    names = ["figure", "paper", "goal", "here", "nodules / patients", "by", "why not more, and attempts"]
     return tables.table(names, rows)
 
 

@@ -79,7 +79,7 @@ def write(report: Report, path: Path, show_patient: bool = False) -> Path:
     """Write `report.html`.
 
     Args:
-        report: what was found; without nodules the page says so.
+        report: the findings; without nodules the page says so.
         path: of the file.
         show_patient: show the patient's name and ID.
 
