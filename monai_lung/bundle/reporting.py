@@ -45,8 +45,10 @@ class LoadCTd(LoadImaged):
     >>> import tempfile
     >>> import numpy as np
     >>> from monai_lung.io import write_nifti
+    >>> hu = np.full((16, 16, 12), -800, np.int16)
+    >>> hu[4:12, 4:12] = 40
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_nifti(Path(folder, "ct.nii.gz"), np.full((16, 16, 12), -800, np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
+    ...     write_nifti(Path(folder, "ct.nii.gz"), hu, np.diag([1.0, 1.0, 2.0, 1.0]))
     ...     item = LoadCTd("ct")({"ct": Path(folder, "ct.nii.gz")})
     >>> tuple(item["ct"].shape), item["source"].hu.shape
     ((1, 16, 16, 12), (16, 16, 12))

@@ -53,7 +53,7 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
     >>> import tempfile
     >>> from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_phantom(make_phantom(PhantomSpec(size=64, pixel_mm=6, slices=20, spacing_mm=15)), Path(folder))
+    ...     _ = write_phantom(make_phantom(PhantomSpec(size=64, pixel_mm=6, slices=20, spacing_mm=15)), Path(folder))
     ...     ct = read_ct(Path(folder, "dicom"))
     >>> ct.hu.shape, ct.spacing_mm
     ((64, 64, 20), (6.0, 6.0, 15.0))
