@@ -234,7 +234,7 @@ class Analyzer:
     def _find(
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Outline], list[Rating]]:
-        """What this software's own networks find, and how they rate it."""
+        """The findings of this software's own networks, with their ratings."""
         from monai_lung.inference import delineate, find, rate_likely
 
         networks = self.networks
