@@ -63,24 +63,48 @@ napoleon_use_ivar = True
 default_role = "code"  # docstrings have single backticks around code
 suppress_warnings = ["toc.not_included", "ref.python", "docutils"]
 
+_HEADING = re.compile(r"^## (.+)$", re.M)
 _LINK = re.compile(r"^- \[[^]]+\]\(([^)#]+)\.(?:md|ipynb)\)", re.M)
 
 
-def _with_contents(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Give two pages a table of contents: the index one of the pages it lists, in its order; `api` one of the modules.
+def _add_contents(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Give three pages what only the site has; the pages themselves stay Markdown that any viewer shows.
 
-    The pages themselves stay plain Markdown, which a repository's viewer shows as it is.
+    The index gets a table of contents for each of its headings, of the pages listed there; `api` one of the modules;
+    `command-line` the help of every command.
     """
     if docname == root_doc:
-        folder = Path(docname).parent
-        entries = ["/" + Path(os.path.normpath(folder / target)).as_posix() for target in _LINK.findall(content[0])]
-    elif docname == "docs/api":
-        entries = ["/docs/api/modules"]
-    else:
-        return
-    content[0] += "\n".join(["\n\n```{toctree}", ":hidden:", *entries, "```\n"])
+        folder, (_, *parts) = Path(docname).parent, _HEADING.split(content[0])
+        for caption, text in zip(parts[::2], parts[1::2], strict=True):
+            targets = [Path(os.path.normpath(folder / target)).as_posix() for target in _LINK.findall(text)]
+            content[0] += _toctree([f"/{target}" for target in targets], caption) if targets else ""
+    elif docname == "docs/reference/api":
+        content[0] += _toctree(["/docs/api/modules"])
+    elif docname == "docs/reference/command-line":
+        content[0] += _help_of_commands()
+
+
+def _toctree(entries: list[str], caption: str = "") -> str:
+    """A hidden table of contents: what the site's navigation shows."""
+    options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+    return "\n".join(["\n\n```{toctree}", *options, "", *entries, "```\n"])
+
+
+def _help_of_commands() -> str:
+    """The help of each command, as the command line prints it."""
+    import click
+
+    from monai_lung.cli import cli
+
+    def pages(command: click.Command, context: click.Context) -> list[str]:
+        found = [f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```"]
+        for name, below in sorted(getattr(command, "commands", {}).items()):
+            found += pages(below, click.Context(below, info_name=name, parent=context))
+        return found
+
+    return "\n\n" + "\n\n".join(pages(cli, click.Context(cli, info_name="monai-lung", max_content_width=100))) + "\n"
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", _with_contents)
+    app.connect("source-read", _add_contents)

@@ -1,4 +1,4 @@
-"""From what was found to what is reported: the operating point, the advice, and the image that shows each nodule."""
+"""From findings to the report: the operating point, the advice, and the image that shows each nodule."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Found:
 
 
 def split(found: Found, point: OperatingPoint) -> tuple[Found, Found]:
-    """What is reported, and the candidates: below the operating point's confidence, or bone."""
+    """The reported nodules, and the candidates: below the operating point's confidence, or bone."""
     aside = [bool(set_aside(m, r, point)) for m, r in zip(found.measurements, found.ratings, strict=True)]
     kept, candidates = ([i for i, out in enumerate(aside) if out is which] for which in (False, True))
     return found.only(kept), found.only(candidates)
@@ -103,7 +103,7 @@ def leading_first(advice: Mapping[str, Advice], person: Person, leads: Leads | N
 
 
 def examination_notes(found: Found) -> tuple[str, ...]:
-    """What is said once, before the list: many findings beside consolidation suggest infection."""
+    """Remarks before the list: many findings beside consolidation suggest infection."""
     from monai_lung.clinical.consolidation import CONSOLIDATION_ML, consolidation_ml
 
     if len(found.measurements) <= MANY_FINDINGS:
@@ -118,7 +118,7 @@ def examination_notes(found: Found) -> tuple[str, ...]:
 
 
 def candidates_of(found: Found, point: OperatingPoint, first_id: int) -> tuple[Nodule, ...]:
-    """What is set aside, numbered from `first_id` on."""
+    """The nodules set aside, numbered from `first_id` on."""
     return tuple(
         replace(nodule, set_aside=set_aside(nodule.measurements, nodule.rating, point))
         for nodule in _numbered(found, first_id)

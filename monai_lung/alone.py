@@ -27,6 +27,13 @@ def segment_lungs(source: Any, affine_lps: NDArray[np.float64] | None = None) ->
 
     Raises:
         MonaiLungError: the CT can't be read or has no lungs.
+
+    >>> hu = np.full((140, 100, 60), -1000)
+    >>> hu[8:132, 8:92] = 40  # a body of soft tissue, with two rooms of lung in it
+    >>> hu[20:64, 22:78, 5:55] = hu[76:120, 22:78, 5:55] = -850
+    >>> lungs = segment_lungs(hu, np.diag([2.5, 2.5, 5.0, 1.0]))
+    >>> int(lungs.labels[40, 50, 30]), int(lungs.labels[100, 50, 30]), lungs.left_ml > 3000
+    (1, 2, True)
     """
     return _chest(source, affine_lps)[1]
 
@@ -45,7 +52,7 @@ def find_nodules(
     Args:
         source: as for `segment_lungs`.
         affine_lps: (4, 4), voxel index to LPS mm; for an array.
-        finder: of `inference.networks.load_finder`, for many CTs or a network of one's own; by default what ships.
+        finder: of `inference.networks.load_finder`, for many CTs or a network of one's own; by default the shipped one.
         device: auto, cpu or cuda, to load it on.
 
     Returns:
@@ -53,6 +60,12 @@ def find_nodules(
 
     Raises:
         MonaiLungError: the CT can't be read or has no lungs, weights are missing, or the device isn't there.
+
+    >>> from monai_lung.phantom import PhantomSpec, make_phantom
+    >>> phantom = make_phantom(PhantomSpec(size=144, pixel_mm=2.6))
+    >>> places = find_nodules(phantom.hu, phantom.affine_lps)
+    >>> [place.score for place in places] == sorted((place.score for place in places), reverse=True)
+    True
     """
     from monai_lung.inference import find
     from monai_lung.inference.networks import choose_device, load_finder

@@ -56,7 +56,7 @@ def demo_ct(cache: Path | None = None) -> tuple[Path, str]:
 
         reason = " ".join(str(error).split()) or type(error).__name__
         folder = write_phantom(make_phantom(), cache / "phantom")
-        return folder, f"The real chest CT can't be fetched ({reason}): a synthetic phantom takes its place."
+        return folder, f"The real chest CT can't be fetched ({reason}): a synthetic phantom is used instead."
 
 
 def fetch(cache: Path) -> Path:

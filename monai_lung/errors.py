@@ -21,7 +21,7 @@ class NoSeriesError(InputError):
 
 
 class NotCTError(InputError):
-    """The image is no CT in Hounsfield units: another modality, a derived object, an implausible range."""
+    """The image is not a CT in Hounsfield units: another modality, a derived object, an implausible range."""
 
 
 class GeometryError(InputError):

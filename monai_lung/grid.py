@@ -26,7 +26,7 @@ Box = tuple[slice, slice, slice]
 """A part of an array (X, Y, Z)."""
 
 Outside = float | Literal["border", "reflect"]
-"""What lies beyond an image: a value, the nearest border voxel, or the image mirrored at its border voxels."""
+"""The values beyond an image: a value, the nearest border voxel, or the image mirrored at its border voxels."""
 
 _STRAIGHT = 1e-6
 """Of a voxel: how far the axes of two grids may run apart over the whole result and still count as aligned."""

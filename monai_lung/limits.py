@@ -1,4 +1,4 @@
-"""What a bundle's settings can be: values that no network of this package has are refused before anything is built."""
+"""Limits of a bundle's settings: values that no network of this package has are refused before anything is built."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ Third = Literal["upper", "middle", "lower"]
 BenignPattern = Literal["central", "diffuse", "popcorn", "laminated", "fat"]
 """Calcification that is benign by its pattern, or fat (`clinical.composition` has the rules)."""
 Attachment = Literal["pleura", "diaphragm", "hilum", "vessel"]
-"""What a nodule touches. "hilum" stands for the mediastinum and the large vessels at the lung's root."""
+"""A structure that a nodule touches. "hilum" stands for the mediastinum and the large vessels at the lung's root."""
 Sensitivity = Literal["high", "standard", "low"]
 Risk = Literal["low", "high"]
 
 HU_RANGE = (-1024, 32767)
-"""What a CT in memory can hold."""
+"""Number types of a CT in memory."""
 
 RIGHT_LUNG, LEFT_LUNG = 1, 2
 """Labels of a lung mask."""
@@ -110,7 +110,7 @@ class CT:
     Attributes:
         hu: int16 (X, Y, Z), Hounsfield units, never below -1024. Other numbers are rounded and clipped to that.
         affine_lps: float64 (4, 4), voxel index to LPS mm. Slices may run in any direction: the affine knows.
-        name: the case's name, safe in a path, nothing of the patient in it.
+        name: the case's name, safe in a path, with nothing about the patient in it.
         path: where it was read from: the volume file, the archive, or the folder of the series.
         series: the DICOM series, None for NIfTI, NRRD and MHA.
         frame_of_reference_uid: DICOM's, "" where there is none, or none that all slices share.
@@ -250,7 +250,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Rating:
-    """What the third network says of an outlined nodule; probabilities in 0...1, the interval about 90 %."""
+    """The third network's rating of an outlined nodule; probabilities in 0...1, the interval about 90 %."""
 
     nodule_probability: float
     malignancy_probability: float
@@ -307,7 +307,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Advice:
-    """What a guideline says. `category` is None where it depends on an input that is missing (then `by_risk`).
+    """A guideline's advice. `category` is None where it depends on an input that is missing (then `by_risk`).
 
     `rule` names the cell that fired; `inputs` what went in, `missing` what would have been needed.
     """
@@ -325,11 +325,11 @@ class Advice:
     probability_range: tuple[float, float] | None = None
     """Brock only, where an input is missing: the lowest and the highest that the known inputs allow."""
     label: str = ""
-    """What a table shows in a few words, in place of a code of this package's own (F0 ... F11)."""
+    """The category in a few words for tables, in place of a code of this package's own (F0 ... F11)."""
     options: tuple[str, ...] = ()
     """Where several rows of a guideline apply: what each asks for, the most urgent first."""
     notes: tuple[str, ...] = ()
-    """What a reader must weigh beside the category, a sentence each."""
+    """Points that a reader must weigh beside the category, one sentence each."""
 
 
 GrowthStatus = Literal["new", "stable", "growing", "slow-growing", "shrinking", "not-covered", "same-day"]
@@ -408,7 +408,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Person:
-    """What is known of the patient; None is unknown.
+    """Known facts about the patient; None is unknown.
 
     Attributes:
         age: in years.
@@ -456,7 +456,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a reader decided on a finding, and when."""
+    """A reader's decision on a finding, with its time."""
 
     nodule: int
     decision: Literal["accepted", "rejected"]
@@ -470,7 +470,7 @@ class Report:
     Attributes:
         nodules: those reported at the operating point, the largest first.
         guidelines: advice for the whole examination (keys as in `Nodule.guidelines`).
-        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids go on after
+        candidates: what lies below the operating point, or is bone: no guideline counts it. Their ids continue after
             those of the nodules.
         operating_point: from which confidence on findings are reported.
         deciding_nodule: id of the nodule that decides the examination's advice, None without one.

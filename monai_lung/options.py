@@ -1,4 +1,4 @@
-"""What a user can choose about an analysis."""
+"""The options of an analysis."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ AS_PAPER = (
 
 @dataclass(frozen=True)
 class Options:
-    """What a user can choose about an analysis.
+    """The options of an analysis.
 
     Attributes:
         device: auto, cpu or cuda.
-        person: what is known of the patient, for the guidelines.
+        person: known facts about the patient, for the guidelines.
         prior: an earlier CT, or the folder of an earlier result, of the same patient.
         allow_other_patient: compare with the prior even if it's another patient's, or the later examination.
         guideline: which one is shown first; None goes by the context: Fleischner for an incidental finding.

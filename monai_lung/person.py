@@ -1,4 +1,4 @@
-"""What is known of the patient: said by the user, else by the CT's own series."""
+"""Known facts about the patient: from the user, else from the CT's own series."""
 
 from __future__ import annotations
 

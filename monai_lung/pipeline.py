@@ -58,7 +58,7 @@ SMALLEST_MM = 3.0
 STOPPING = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
 Source = Any
-"""What can be analysed: see `analyze`."""
+"""The kinds of input that can be analysed: see `analyze`."""
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done, 0...1."""
 
@@ -76,6 +76,13 @@ def analyze(source: Source, options: Options | None = None) -> Report:
 
     Raises:
         MonaiLungError: the CT can't be read, has no lungs, the weights or the prior don't fit.
+
+    >>> from monai_lung import as_ct
+    >>> from monai_lung.phantom import PhantomSpec, make_phantom
+    >>> phantom = make_phantom(PhantomSpec(size=144, pixel_mm=2.6))
+    >>> report = analyze(as_ct(phantom.hu, phantom.affine_lps))
+    >>> report.lungs.right_ml > 2000, sorted(report.guidelines)
+    (True, ['brock', 'fleischner_2017', 'lung_rads_2022'])
     """
     return Analyzer(options).analyze(source)
 
@@ -227,7 +234,7 @@ class Analyzer:
     def _find(
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Outline], list[Rating]]:
-        """What this software's own networks find, and how they rate it."""
+        """The findings of this software's own networks, with their ratings."""
         from monai_lung.inference import delineate, find, rate_likely
 
         networks = self.networks
@@ -242,7 +249,7 @@ class Analyzer:
     def _as_paper_finds(
         self, ct: CT, lungs: Lungs, timing: dict[str, float], progress: Progress | None
     ) -> tuple[list[Outline], list[Rating]]:
-        """What the paper's networks find, and how they rate it."""
+        """The findings of the paper's networks, with their ratings."""
         from monai_lung.inference.paper import classified, segmented
 
         networks: Any = self.networks
@@ -314,7 +321,7 @@ class Analyzer:
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
         elif prior.study_date == found.ct.study_date:
-            warnings.append("The prior is of the same date: there is no interval, so growth can't be judged.")
+            warnings.append("The prior has the same date: without an interval, growth can't be judged.")
         return list(growths), prior, tuple(warnings)
 
 

@@ -37,9 +37,9 @@ _AIR_HU, _BONE_HU, _LUNG_HU = -970, 250, -500
 def measure_at(source: Any, points_mm: Sequence[Point], options: Options | None = None) -> Report:
     """Outline, measure and rate the nodules at points.
 
-    A point anywhere in a nodule means all of it; two points in one nodule are one. A point without a nodule is named
-    in the report's warnings, and so is a nodule that the network wouldn't call one. Works without lungs too (a
-    phantom, a crop): then side, third and distance to the pleura aren't known.
+    A point anywhere in a nodule stands for the whole nodule; two points in one nodule count as one. A point without a
+    nodule is named in the report's warnings, and so is a nodule that the network wouldn't call one. Works without lungs
+    too (a phantom, a crop): then side, third and distance to the pleura aren't known.
 
     Args:
         source: as for `monai_lung.analyze`.
@@ -49,6 +49,15 @@ def measure_at(source: Any, points_mm: Sequence[Point], options: Options | None 
     Raises:
         InputError: there is no nodule at any of the points; the message says what is there.
         MonaiLungError: as `monai_lung.analyze`.
+
+    >>> import numpy as np
+    >>> from monai_lung import as_ct
+    >>> x, y, z = np.ogrid[-25:25, -25:25, -20:20]
+    >>> inside = x**2 + y**2 + z**2 <= 5**2  # a ball of 10 mm in lung
+    >>> ct = as_ct(np.where(inside, 30, -850), np.diag([1.0, 1.0, 1.0, 1.0]))
+    >>> report = measure_at(ct, [(25.0, 25.0, 20.0)])  # its middle
+    >>> bool(8 < report.nodules[0].measurements.mean_diameter_mm < 12)
+    True
     """
     return Pointing(options).at(source, points_mm)
 
@@ -64,6 +73,15 @@ def measure_mask(source: Any, mask: Path | str | NDArray[Any], options: Options 
     Raises:
         MaskError: the mask is empty, or on another grid.
         MonaiLungError: as `monai_lung.analyze`.
+
+    >>> import numpy as np
+    >>> from monai_lung import as_ct
+    >>> x, y, z = np.ogrid[-25:25, -25:25, -20:20]
+    >>> inside = x**2 + y**2 + z**2 <= 5**2  # a ball of 10 mm in lung
+    >>> ct = as_ct(np.where(inside, 30, -850), np.diag([1.0, 1.0, 1.0, 1.0]))
+    >>> report = measure_mask(ct, inside)
+    >>> bool(9 < report.nodules[0].measurements.mean_diameter_mm < 11)
+    True
     """
     return Pointing(options).inside(source, mask)
 
@@ -256,11 +274,11 @@ def measured(outline: Outline, ct: CT, lungs: Lungs) -> Measurements:
 
 
 def _doubts(number: int, row: Row, ct: CT, point: OperatingPoint) -> list[str]:
-    """What a reader of this nodule's numbers must know."""
+    """Doubts about this nodule's numbers that a reader must know."""
     outline, _, rating = row
     doubts, across = [], axial_axis(ct.affine_lps)
     if outline.mask.any(axis=tuple(axis for axis in range(3) if axis != across)).sum() < 2:
-        doubts.append(f"Nodule {number} is outlined on one slice alone: its volume and its height can't be relied on.")
+        doubts.append(f"Nodule {number} is outlined on one slice alone: its volume and height are unreliable.")
     if rating.nodule_probability < point.min_nodule_probability:
         share = f"{100 * rating.nodule_probability:.0f} %"
         doubts.append(f"Nodule {number} would not have been reported: its probability of being a nodule is {share}.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_prior(path: Path, options: Options) -> PriorExamination:
-    """What is known of an earlier examination before it's analysed; its `ct` is None for an earlier result.
+    """An earlier examination before it's analysed; its `ct` is None for an earlier result.
 
     Args:
         path: a CT as `io.read_ct` takes it, or a folder with `findings.json` and `lungs.nii.gz`.

@@ -189,7 +189,7 @@ def _earlier_ct(path: Path) -> CT | None:
     try:
         return read_ct(path)
     except MonaiLungError:
-        _log.warning("the earlier CT can't be read where it was: the page shows nothing of it")
+        _log.warning("the earlier CT can't be read where it was: the page leaves it out")
         return None
 
 

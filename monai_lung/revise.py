@@ -51,7 +51,7 @@ def revise(
 
 
 def decided(report: Report, reject: Collection[int], accept: Collection[int]) -> Report:
-    """The report with each decision taken, advice given anew and the time noted."""
+    """The report with each decision taken, advice given again and the time noted."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     gone = ({n.id for n in report.rejected} | set(reject)) - set(accept)
     everything = sorted((*report.nodules, *report.rejected), key=lambda n: n.id)

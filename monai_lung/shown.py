@@ -17,7 +17,7 @@ def answer(name: str, function: Callable[[Any], Any]) -> None:
 
 
 def shown(name: str, thing: Any) -> Any:
-    """What a notebook shows of a CT or a report.
+    """The notebook's view of a CT or a report.
 
     Raises:
         UsageError: a library for that isn't installed.

@@ -192,7 +192,7 @@ def resume(network: nn.Module, path: Path | str) -> nn.Module:
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """What a training saved: weights under `model`, or bare. Nothing in the file runs (`weights_only=True`).
+    """The saved result of a training: weights under `model`, or bare. Nothing in the file runs (`weights_only=True`).
 
     Raises:
         WeightsError: the file is missing, damaged or no checkpoint.

@@ -46,8 +46,8 @@ def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
     if before is not None:
         lines += ["", _BESIDE, ""]
         earlier = before[~before["nodule"].str.startswith(LESION)]
-        head = ["rating", "n", *[f"{r:g}" for r in RATES], "CPM", "AUC of what was found"]
-        both = [("what was judged", planted), ("version 0.1", earlier)]
+        head = ["rating", "n", *[f"{r:g}" for r in RATES], "CPM", "AUC of the found ones"]
+        both = [("the judged network", planted), ("version 0.1", earlier)]
         lines += _table(head, [[*_curve(name, table), f"{_auc(table):.3f}"] for name, table in both])
     lines += ["", _POINTS, ""]
     lines += _table(
@@ -82,8 +82,8 @@ Drawn by `tools/draw_detection docs` from `docs/{kept}`.
 {scans}.
 Nodules of {patients} held-out patients (LIDC-IDRI, fold 0; three or more readers) were set into these lungs, by their
 readers' marks with a soft edge, on the pleura where they were; some were grown to masses, some solid ones made ground
-glass. The scans then went through finding, delineating and rating as any CT. What lies where somebody marked something
-in the scan itself counts neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
+glass. The scans then went through finding, delineating and rating as any CT. Findings at places that somebody marked
+in the scan itself count neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and the operating points below were chosen on
 these very scans. The finding network is the one that ships. The rating network that ships was trained on for three
 epochs with these lungs as well; of it no such figures exist.

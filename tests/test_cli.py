@@ -173,7 +173,7 @@ def test_table_fits_and_names_the_folder(volumes, tmp_path, analyzer, capsys):
     assert lines[-1] == f"-> {tmp_path / 'out' / 'one'}"
     assert "right middle" in captured.out
     assert "4BS" in captured.out
-    assert captured.err == "", "no progress where stderr is no terminal"
+    assert captured.err == "", "no progress where stderr is not a terminal"
     assert {p.name for p in (tmp_path / "out" / "one").iterdir()} == {"findings.json", "lungs.nii.gz", "nodules.nii.gz"}
 
 

@@ -76,7 +76,7 @@ def test_a_second_run_passes_over_what_is_finished_and_says_so(words, analysed, 
     run(words)
     assert analysed == ["ct3"]
     said = capsys.readouterr()
-    assert f"{MANY - 1} of {MANY} cases are finished and passed over; --no-resume does them again" in said.err
+    assert f"{MANY - 1} of {MANY} cases are already finished and skipped; --no-resume repeats them" in said.err
     assert f"{MANY - 1} done ({MANY - 1} before), 1 failed" in said.out
     del analysed[:]
     run([*words, "--no-resume"])

@@ -1,4 +1,4 @@
-"""What tools/bench_cluster runs; its arguments are described there."""
+"""The program of tools/bench_cluster; its arguments are described there."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True)
 class Needs:
-    """What one worker takes of its node; `gpus` may be a share, so that several workers keep one GPU busy."""
+    """The resources that one worker takes from its node; with a share of `gpus`, several workers keep one GPU busy."""
 
     cpus: int = 1
     memory_gb: float = 2.0
@@ -232,7 +232,7 @@ class _Crew:
             self.worked_s = now
         elif now - self.worked_s > _PATIENCE_S:
             self.worked_s = now
-            _log.warning("no node has room for a worker yet (it needs %s): waiting", self.needs.resources())
+            _log.warning("no node has room for a worker yet (a worker needs %s): waiting", self.needs.resources())
 
     def _go_on(self, actor: Any) -> None:
         """Give an actor the next item; let it go where there is none."""

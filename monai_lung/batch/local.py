@@ -54,7 +54,7 @@ def _in_processes(build: Callable[[], Work[Item, Value]], items: Sequence[Item],
 def _until_one_dies(
     build: Callable[[], Work[Item, Value]], waiting: deque[tuple[int, Item]], workers: int
 ) -> Generator[tuple[int, Result[Value]], None, list[tuple[int, Item]]]:
-    """Do what is `waiting` until a process dies; gives what was in work then, one item a process at most."""
+    """Do what is `waiting` until a process dies; gives the items in work then, at most one for each process."""
     in_work: dict[Future[Result[Value]], tuple[int, Item]] = {}
     with ProcessPoolExecutor(workers, get_context("spawn"), _use_one_thread) as pool:
         try:

@@ -44,7 +44,7 @@ GPU_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of each case.
+    """Options for the output of each case.
 
     Attributes:
         out: results go to `out/<case>/`.
@@ -102,7 +102,7 @@ def settled(out: Path, cases: Sequence[Case]) -> list[Case]:
 
 
 def maker(options: pipeline.Options) -> Findings:
-    """What findings say of who made them: `software` and `weights`.
+    """The makers of findings, as these name them: `software` and `weights`.
 
     Raises:
         WeightsError: the bundles aren't there.
@@ -210,7 +210,7 @@ def analyze_cases(
     done = {n for n, case in enumerate(cases) if job.finished(case)}
     waiting = [case for n, case in enumerate(cases) if n not in done]
     if done:
-        _log.warning("%d of %d cases are finished and passed over; --no-resume does them again", len(done), len(cases))
+        _log.warning("%d of %d cases are already finished and skipped; --no-resume repeats them", len(done), len(cases))
     with closing(_counted(_run(job, waiting, engine, watch), len(done), len(cases), progress)) as counted:
         results = in_order(counted)
         for n, case in enumerate(cases):

@@ -1,4 +1,4 @@
-"""What every engine is given and gives back.
+"""The input and output of every engine.
 
 An engine is called with `build`, which makes the work once in each process that does some (networks are loaded there),
 and with the items. It yields (index of the item, `Result`) as they are done, in any order, and never raises for an item
@@ -19,7 +19,7 @@ Work = Callable[[Item], Value]
 
 @dataclass(frozen=True)
 class Result(Generic[Value]):
-    """What became of one item: its value, or the error that its work raised."""
+    """The result of one item: its value, or the error that its work raised."""
 
     value: Value | None = None
     error: Exception | None = None
@@ -30,7 +30,7 @@ Results: TypeAlias = Generator[tuple[int, Result[Value]], None, None]
 
 
 def attempt(work: Work[Item, Value], item: Item) -> Result[Value]:
-    """`work(item)` with its error caught; an interrupt (Ctrl-C) is none and passes."""
+    """`work(item)` with its error caught; an interrupt (Ctrl-C) passes through."""
     try:
         return Result(work(item))
     except Exception as error:

@@ -40,7 +40,7 @@ class BundleWeights:
         """Load.
 
         Raises:
-            UsageError: `bundle_root` is no bundle.
+            UsageError: `bundle_root` is not a bundle.
             WeightsError: weights are missing, damaged, not those of the metadata, or of another network.
         """
         if not (self.bundle_root / "configs").is_dir():

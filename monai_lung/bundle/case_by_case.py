@@ -40,7 +40,7 @@ class CaseEvaluator(SupervisedEvaluator):
 
     Arguments are MONAI's. The inferer is called with the image and, as `inside`, the item of that name.
 
-    A case that fails, wherever, is logged and passed over; when all are done, the run ends with an error that lists
+    A case that fails, wherever, is logged and skipped; when all are done, the run ends with an error that lists
     them. An error that would hit every case (weights, configs, the call itself) ends the run at once. Handlers of a
     case find what its transforms have made of it in `engine.state.output`, or None.
 
@@ -63,12 +63,12 @@ class CaseEvaluator(SupervisedEvaluator):
         self.add_event_handler(Events.COMPLETED, self._check)
 
     def _iteration(self, engine: Engine, batchdata: Any) -> Any:
-        """What the inferer and the transforms after it make of a case; None where one fails."""
+        """The result of the inferer and the transforms after it for a case; None where one fails."""
         case = str(batchdata["case"])
         return self.tried(case, lambda: batchdata if "error" in batchdata else self._infer(batchdata))
 
     def tried(self, case: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """What `run` gives; None where it fails, which is logged, and the case counts as failed."""
+        """The result of `run`; None where it fails, which is logged, and the case counts as failed."""
         done = _tried(case, run)
         if "error" in done:
             self.failed.append(case)
@@ -86,7 +86,7 @@ class CaseEvaluator(SupervisedEvaluator):
 
 
 def _tried(case: str, run: Callable[[], Any]) -> Any:
-    """What `run` gives, or an item that says that it failed, which is logged."""
+    """The result of `run`, or an item that says that it failed, which is logged."""
     try:
         return run()
     except Exception as error:

@@ -123,7 +123,7 @@ class SaveLabels:
 
 
 def item_pairs(engine: Engine) -> list[tuple[Any, Any]]:
-    """What went in and what came out of an engine's iteration, an item at a time."""
+    """The inputs and outputs of an engine's iteration, one item at a time."""
     batch: Any = engine.state.batch
     output: Any = engine.state.output
     return list(zip(batch, output, strict=True))

@@ -166,6 +166,16 @@ class CenterInferer(Inferer):
     Args:
         delineate_settings: as in the bundle's config.
         bundle_root: named in errors.
+
+    >>> hu = torch.full((1, 1, 40, 40, 20), -800, dtype=torch.int16)
+    >>> hu[..., 18:22, 18:22, 9:11] = 0
+    >>> crops = MetaTensor(hu, affine=torch.diag(torch.tensor([-1.0, -1.0, 2.0, 1.0])))
+    >>> dense = nn.Conv3d(1, 1, 1)  # says nodule above -300 HU
+    >>> dense.load_state_dict({"weight": torch.full((1, 1, 1, 1, 1), 40.0), "bias": torch.tensor([-20.0])})
+    <All keys matched successfully>
+    >>> outline = CenterInferer({"spacing_mm": [1, 1, 2], "patch": [16, 16, 8], "threshold": 0.5})(crops, dense)
+    >>> tuple(outline.shape), int(outline.sum())
+    ((1, 1, 40, 40, 20), 32)
     """
 
     def __init__(self, delineate_settings: Mapping[str, Any], bundle_root: Path | str = "") -> None:

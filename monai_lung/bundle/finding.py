@@ -66,7 +66,7 @@ class LungSlidingWindowInferer(SlidingWindowInferer):
         inside: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """What the network says.
+        """The network's output.
 
         Args:
             inputs: (N, C, X, Y, Z), at least a window large.

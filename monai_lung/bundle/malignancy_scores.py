@@ -1,4 +1,4 @@
-"""What two networks say of nodules, joined and calibrated: of an evaluation on crops, with its figures, and in CTs."""
+"""The outputs of two networks, joined and calibrated: in an evaluation on crops, with its figures, and in CTs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from monai_lung.stages import SLICE_TARGETS, TARGETS, RateSettings
 
 @dataclass(frozen=True)
 class Said:
-    """What the two networks say of one nodule: `nodule` logits (T,), and the logit of the malignancy."""
+    """The outputs of the two networks for one nodule: `nodule` logits (T,), and the logit of the malignancy."""
 
     item: Mapping[str, Any]
     nodule: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Said:
 
 
 class NoduleLogits(ABC):
-    """What two evaluators give for the same nodules, the one with the rating network, the other with the malignancy's.
+    """The outputs of two evaluators for the same nodules, one with the rating network, one with the malignancy's.
 
     `LogitsHandler` fills it in.
     """
@@ -51,7 +51,7 @@ class NoduleLogits(ABC):
         self._logits[of].clear()
 
     def add(self, of: str, item: Mapping[str, Any], logits: NDArray[np.float64]) -> None:
-        """What the network `of` ("nodule" or "malignancy") gives for an item (T,)."""
+        """The output of the network `of` ("nodule" or "malignancy") for an item (T,)."""
         key = self.key(item)
         self._items[key] = {name: value for name, value in item.items() if not isinstance(value, torch.Tensor)}
         self._logits[of][key] = logits
@@ -175,7 +175,7 @@ class MalignancyScores(NoduleLogits):
             "not_outlined": sum(not r.outlined for r in self._rated),
             "labels": "median or mean of the readers' malignancy above 3 is malignant, 3 left out",
             "threshold": 0.5,
-            "auc_of_network_alone": "the malignancy of the 3D network, which what ships doesn't use",
+            "auc_of_network_alone": "the malignancy of the 3D network, which the shipped networks don't use",
             "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
             "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on the probability's scale, lies in the interval",

@@ -129,7 +129,7 @@ def export_onnx(network: nn.Module, image: Tensor, path: Path) -> None:
 
 
 def run_onnx(path: Path, image: Tensor) -> np.ndarray:
-    """What ONNX Runtime makes of float32 `image` (n, channels, x, y, z), on the CPU."""
+    """The output of ONNX Runtime for float32 `image` (n, channels, x, y, z), on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -56,7 +56,7 @@ class SubCaseInferer(Inferer):
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, inside: Tensor | None = None, **kwargs: Any
     ) -> Tensor:
-        """What the network says.
+        """The network's output.
 
         Args:
             inputs: (N, C, X, Y, Z), the lung window, 0 beyond the lungs.
@@ -127,6 +127,16 @@ class NoduleRoisd(Transform):
         image_key: of the CT, int16 HU (1, X, Y, Z), a MetaTensor.
         output_key: of the list of regions.
         bundle_root: named in errors.
+
+    >>> from monai_lung.bundle.rating import SplitNodulesd
+    >>> labels = torch.zeros(1, 20, 20, 20, dtype=torch.int64)
+    >>> labels[0, 8:12, 8:12, 8:12] = 1
+    >>> ct = MetaTensor(torch.full((1, 20, 20, 20), -800.0), affine=torch.eye(4))
+    >>> item, = SplitNodulesd()({"ct": ct, "mask": labels})
+    >>> values = {"spacing_mm": [1, 1, 2], "region": [8, 8, 4], "slope": 1, "offset": 0, "spread": 0, "min_nodule": 0}
+    >>> roi, = NoduleRoisd(values)({"ct": ct, "nodules": [item["outline"]]})["rois"]
+    >>> tuple(roi.shape)
+    (1, 8, 8, 4)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the networks that rate see of a nodule, as MONAI transforms, and how they are asked."""
+"""The inputs of the networks that rate, as MONAI transforms, and how they are run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MirrorInferer(SimpleInferer):
 
 
 class SplitNodulesd(Transform):
-    """A CT and its label map to a list, an item a nodule: what follows in a `Compose` is done for each.
+    """A CT and its label map to a list, one item for each nodule: what follows in a `Compose` is done for each.
 
     Args:
         key: of the map on the CT's grid, k where nodule k is: the path of a file, or an array (1, X, Y, Z).
@@ -121,7 +121,7 @@ class OutlineCropd(Transform):
 
 
 class NoduleLooksd(Transform):
-    """What the network sees that says whether an outline is a nodule: its surroundings on the network's own grid.
+    """The input of the network that says whether an outline is a nodule: its surroundings on the network's own grid.
 
     The grid runs along the patient's axes, the outline's middle in its middle; where its voxels are larger than the
     CT's, they are means. Channels are the lung window, the soft-tissue window and the mask; with `wide_spacing_mm` in

@@ -41,6 +41,17 @@ class LoadCTd(LoadImaged):
         keys: paths or cases of `find_cases`; they become int16 HU (1, X, Y, Z), MetaTensors.
         source_key: of the CT as `monai_lung.io.read_ct` gives it, with its DICOM instances, date and patient.
         allow_gaps: interpolate missing slices rather than refuse them.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from monai_lung.io import write_nifti
+    >>> hu = np.full((16, 16, 12), -800, np.int16)
+    >>> hu[4:12, 4:12] = 40
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_nifti(Path(folder, "ct.nii.gz"), hu, np.diag([1.0, 1.0, 2.0, 1.0]))
+    ...     item = LoadCTd("ct")({"ct": Path(folder, "ct.nii.gz")})
+    >>> tuple(item["ct"].shape), item["source"].hu.shape
+    ((1, 16, 16, 12), (16, 16, 12))
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "source", allow_gaps: bool = False) -> None:
@@ -105,11 +116,11 @@ class RateNodulesd(MapTransform):
 
 
 class ReportNodulesd(Transform):
-    """Guideline advice, and growth since an earlier CT: what was found in a CT becomes its report.
+    """Guideline advice, and growth since an earlier CT: the findings in a CT become its report.
 
     Args:
         networks: for an earlier CT, which is analysed in the same way.
-        key: of what was found (`RateNodulesd`).
+        key: of the findings (`RateNodulesd`).
         output_key: of the `monai_lung.model.Report`.
         person: fields of `Person` that are known of the patient.
         prior: an earlier CT, or the folder of an earlier result, of the same patient; "" for none.

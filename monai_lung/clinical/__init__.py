@@ -1,1 +1,1 @@
-"""What a radiologist measures and concludes: sizes, growth, guideline advice. Knows no torch and no files."""
+"""A radiologist's measurements and conclusions: sizes, growth, guideline advice. Knows no torch and no files."""

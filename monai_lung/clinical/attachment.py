@@ -1,4 +1,4 @@
-"""What a nodule touches, by its place and its surroundings: pleura, diaphragm, hilum, vessel; and its shape there.
+"""The structures that a nodule touches (pleura, diaphragm, hilum, vessel), by its surroundings, and its shape there.
 
 Everything here is measured on the lung mask and the HU, so it is a hint: a mask doesn't tell the chest wall from what
 sits on it.
@@ -35,7 +35,7 @@ VESSEL_SHARE = 0.25
 SMOOTH = 0.9
 """Area of the largest slice over that of its convex hull; less is lobulated or spiculated."""
 FLAT = 1.3
-"""Long over short axis; rounder is no lens, oval or triangle."""
+"""Long over short axis; anything rounder is not a lens, an oval or a triangle."""
 LYMPH_NODE_MM = 10.0
 
 
@@ -52,7 +52,7 @@ class _Neighbourhood:
 
 
 def attachments(outline: Outline, ct: CT, lungs: Lungs, side: Side, height: float) -> tuple[Attachment, ...]:
-    """What a nodule touches.
+    """The structures that a nodule touches.
 
     Args:
         outline: the nodule.

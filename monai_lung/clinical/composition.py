@@ -4,8 +4,8 @@ Sources of the limits: 200 HU and more is calcium in a nodule (the usual limit o
 tenth of the nodule and is diffuse, central, laminated or popcorn-like, and no other pattern is a sign of benignity
 (Khan et al., Ann Thorac Med 2010;5:67; Lung-RADS v2022 and BTS 2015 list the same); fat lies between -120 and -40 HU,
 in at least eight voxels (Siegelman et al., Radiology 1986;160:313). How "central" or "laminated" is put into numbers is
-ours; `docs/clinical.md` has the agreement with LIDC-IDRI's readers. Contrast medium, sharp kernels and metal raise HU:
-a pattern is a hint that a reader confirms.
+ours; `docs/explanation/clinical.md` has the agreement with LIDC-IDRI's readers. Contrast medium, sharp kernels and
+metal raise HU: a pattern is a hint that a reader confirms.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ BONE_TIMES = 1.0
 
 @dataclass(frozen=True)
 class Composition:
-    """What a nodule is made of: shares of its volume, the benign pattern if there is one, and whether it is bone."""
+    """The composition of a nodule: shares of its volume, the benign pattern if there is one, and whether it is bone."""
 
     calcified_share: float
     fat_share: float

@@ -21,7 +21,7 @@ BRIGHT_HU = 200.0
 """Contrast medium in vessels, or calcium: consolidated lung, enhancing too, stays below."""
 
 VESSEL_MM = 12.0
-"""What an opening of this diameter leaves is thicker than the vessels inside the lungs."""
+"""Tissue that an opening of this diameter leaves is thicker than the vessels inside the lungs."""
 
 CONSOLIDATION_ML = 10.0
 """Less than this is not said: a hilum that a mask took in is as much."""
@@ -57,7 +57,7 @@ def consolidation_ml(ct: CT, lungs: Lungs, outlines: Sequence[Outline] = ()) -> 
 
 
 def _opened(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """What remains of a mask after an opening by a ball of `VESSEL_MM`."""
+    """The rest of a mask after an opening by a ball of `VESSEL_MM`."""
     if not mask.any():
         return mask
     core = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1] >= VESSEL_MM / 2

@@ -55,7 +55,7 @@ class PriorNodule:
 
     @classmethod
     def of(cls, measured: Measurements, outline: Outline | None = None) -> PriorNodule:
-        """What was measured of it."""
+        """Its measurements."""
         return cls(
             measured.center_mm,
             measured.volume_mm3,
@@ -74,7 +74,7 @@ Look = Callable[[Sequence[Point], Sequence[float]], Sequence[PriorNodule | None]
 
 @dataclass(frozen=True)
 class PriorExamination:
-    """What is left of an earlier examination.
+    """The earlier examination, as far as it is available.
 
     Attributes:
         lungs: its lung mask.
@@ -232,7 +232,7 @@ def _looked(
     prior: PriorExamination,
     look: Look | None,
 ) -> list[PriorNodule | None]:
-    """What the earlier CT shows of the nodules without a partner; not what is another nodule's partner."""
+    """Nodules without a partner as the earlier CT shows them, without those that are another nodule's partner."""
     seen: list[PriorNodule | None] = [None] * len(nodules)
     alone = [i for i, partner in enumerate(partners) if partner is None and _covered(mapped[i], prior)]
     if look is None or prior.ct is None or not alone:

@@ -135,7 +135,7 @@ def growth_status(change: Change) -> VolumeStatus:
 def volume_status(
     prior_mm3: float, current_mm3: float, days: float | None, error_percent: float = SIGNIFICANT_PERCENT
 ) -> VolumeStatus:
-    """What a change of volume is called: beyond its error growing or shrinking, slow if it doubles in over 600 days.
+    """The name of a change of volume: beyond its error growing or shrinking, slow if it doubles in over 600 days.
 
     The error is that of growth, 25 % unless said otherwise; a volume shrinks by as many per cent. Without an interval,
     or with one that isn't above 0, growth is never called slow.

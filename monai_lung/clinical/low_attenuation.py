@@ -20,7 +20,7 @@ def low_attenuation_percent(ct: CT, lungs: Lungs) -> tuple[float | None, float |
 
     Args:
         ct: the examination.
-        lungs: its lungs, on the same grid; the large airways are no part of them.
+        lungs: its lungs, on the same grid; without the large airways.
     """
     low = ct.hu < LIMIT_HU
     right, left = (_percent(low, lungs.labels == label) for label in (RIGHT_LUNG, LEFT_LUNG))

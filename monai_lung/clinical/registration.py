@@ -23,7 +23,7 @@ CONTROL_MM = 40.0
 """Distance of the control points of the deformation, at its finest."""
 
 MARGIN_MM = 8.0
-"""What counts around the lungs: their border is where the contrast is."""
+"""The margin that counts around the lungs: their border is where the contrast is."""
 
 SAMPLED_SHARE = 0.05
 """Of the voxels; more takes longer and aligns no better."""

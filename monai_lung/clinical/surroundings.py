@@ -9,7 +9,7 @@ from scipy import ndimage
 from monai_lung.model import CT, Lungs, Outline
 
 VISIBLE_HU = 100.0
-"""What stands out by less isn't seen: ground glass is 150 to 300 HU denser than the lung around it."""
+"""A nodule that stands out by less isn't seen: ground glass is 150 to 300 HU denser than the lung around it."""
 
 LEAST_VOXELS = 8
 

@@ -2,7 +2,8 @@
 
 The rule reads one number: the 75th percentile of the HU inside the outline, its rim of partial volume left out. Its
 two limits were fitted on the readers' texture ratings of 840 LIDC-IDRI nodules (median <= 2 ground glass, >= 4 solid,
-between them part-solid); `docs/clinical.md` has the agreement, which is above that of one reader with the others.
+between them part-solid); `docs/explanation/clinical.md` has the agreement, which is above that of one reader with the
+others.
 """
 
 from __future__ import annotations

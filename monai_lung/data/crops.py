@@ -1,4 +1,4 @@
-"""The crop format: a folder with `nodules.csv`, `images/ID.nii.gz` (HU) and `readers/ID.nii.gz` (a bit a reader)."""
+"""The crop format: `nodules.csv`, `images/ID.nii.gz` (HU) and `readers/ID.nii.gz` (one bit for each reader)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATINGS = (
     "texture",
     "malignancy",
 )
-"""The nine ratings of LIDC-IDRI, a value a reader."""
+"""The nine ratings of LIDC-IDRI, one value for each reader."""
 _HIGHEST = {"calcification": 6}
 
 

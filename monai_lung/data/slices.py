@@ -57,7 +57,7 @@ def read_slices(folder: Path | str, patients: Collection[str]) -> list[NoduleSli
     if not len(rows) == len(hu) == len(readers) or hu.ndim != 3 or hu.shape != readers.shape:
         raise InputError(f"{folder}: {len(rows)} rows, images {hu.shape} and readers {readers.shape} don't fit")
     slices = [_slice(table, n, row, hu, readers) for n, row in enumerate(rows) if row.get("patient") in patients]
-    log.info("%s: %d nodules of one slice, of %d patients", folder, len(slices), len({s.row.patient for s in slices}))
+    log.info("%s: %d single-slice nodules of %d patients", folder, len(slices), len({s.row.patient for s in slices}))
     return slices
 
 

@@ -46,7 +46,7 @@ class Folds:
 
 @dataclass(frozen=True)
 class Leak:
-    """What of a split stands on both sides.
+    """The overlap of the two sides of a split.
 
     Attributes:
         patients: patients with marks in more than one fold.

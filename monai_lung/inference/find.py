@@ -85,7 +85,7 @@ def probability_map(
 
 
 def find_image(ct: CT, lungs: Lungs, settings: FindSettings) -> tuple[Tensor, Tensor, Grid]:
-    """What the network sees: float32 (1, 1, X, Y, Z), windowed; where it is asked, bool (X, Y, Z); and their grid."""
+    """The network's input: float32 (1, 1, X, Y, Z), windowed; where it is asked, bool (X, Y, Z); and their grid."""
     hu, source = ct.grid.turned(ct.hu)
     lung, _ = ct.grid.turned(lungs.labels > 0)
     grid = find_grid(source, lung, settings)

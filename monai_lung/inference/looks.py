@@ -1,4 +1,4 @@
-"""What the network that tells nodules from other things sees of an outline: from near, and from afar."""
+"""The input of the network that tells nodules from other things: from near, and from afar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_lung.transforms.rating import WIDE_CHANNELS, near_channels, region_ch
 
 
 def region(ct: CT, outline: Outline, settings: RateSettings, lungs: Lungs | None = None) -> Tensor:
-    """What the network sees: float32 (channels, *region), centred on the middle of the outline's box.
+    """The network's input: float32 (channels, *region), centred on the middle of the outline's box.
 
     Three channels (`region_channels`), or the near and the wide look behind each other where the settings have a wide
     one. Without `lungs` the wide look is empty, as in a tenth of what the network was trained on.

@@ -18,7 +18,7 @@ from monai_lung.weights import bundle_dir, load_weights
 
 @dataclass(frozen=True)
 class Finder:
-    """What `find` needs: its network and settings, on a device."""
+    """The input of `find`: its network and settings, on a device."""
 
     find: nn.Module
     find_settings: FindSettings
@@ -27,7 +27,7 @@ class Finder:
 
 @dataclass(frozen=True)
 class Delineator:
-    """What `delineate` needs: its network and settings, on a device."""
+    """The input of `delineate`: its network and settings, on a device."""
 
     delineate: nn.Module
     delineate_settings: DelineateSettings
@@ -36,7 +36,7 @@ class Delineator:
 
 @dataclass(frozen=True)
 class Rater:
-    """What `rate` needs: the networks that say whether it's a nodule, and how likely malignant, on a device."""
+    """The input of `rate`: the networks that say whether it's a nodule, and how likely malignant, on a device."""
 
     rate: nn.Module
     malignancy: nn.Module

@@ -75,7 +75,7 @@ def load_paper_networks(
 def paper_nodules(
     ct: CT, lungs: Lungs, networks: PaperNetworks, progress: Progress | None = None
 ) -> tuple[list[Outline], list[Rating]]:
-    """What the system finds in the lungs of a CT, and how it rates that.
+    """The system's findings in the lungs of a CT, with their ratings.
 
     Args:
         ct: the CT.
@@ -91,7 +91,7 @@ def paper_nodules(
 
 
 def segmented(ct: CT, lungs: Lungs, networks: PaperNetworks, progress: Progress | None = None) -> list[Outline]:
-    """What the 3D Res U-Net outlines, on the CT's own grid; arguments and errors as `paper_nodules`."""
+    """The outlines of the 3D Res U-Net, on the CT's own grid; arguments and errors as `paper_nodules`."""
     values = networks.segment_settings
     image, inside, grid = paper_image(ct, lungs, values)
     logits = over_subcases(image.to(networks.device), inside, networks.segment, values.subcase, progress)
@@ -100,7 +100,7 @@ def segmented(ct: CT, lungs: Lungs, networks: PaperNetworks, progress: Progress 
 
 
 def paper_image(ct: CT, lungs: Lungs, values: SegmentSettings) -> tuple[Tensor, Tensor, Grid]:
-    """What the network sees: the lung parenchyma in the lung window, float32 (1, 1, X, Y, Z), on the paper's voxels.
+    """The network's input: the lung parenchyma in the lung window, float32 (1, 1, X, Y, Z), on the paper's voxels.
 
     With it where an answer is wanted, bool (X, Y, Z), and the grid of both.
     """
@@ -202,7 +202,7 @@ def classified(ct: CT, outlines: Sequence[Outline], networks: PaperNetworks) -> 
 
 
 def nodule_roi(ct: CT, outline: Outline, values: RateSettings) -> Tensor:
-    """What the network sees of an outline: float32 (1, *region), the lung window around the middle of its mask."""
+    """The network's input for an outline: float32 (1, *region), the lung window around the middle of its mask."""
     own = outline.grid(ct.grid)
     target = Grid.around(outline.middle_mm(ct.grid), values.spacing_mm, values.region, own.patient_axes)
     part = ct.grid.reach(target, 2)

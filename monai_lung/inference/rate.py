@@ -78,7 +78,7 @@ def _logits(
     device: torch.device,
     clear: float = -np.inf,
 ) -> NDArray[np.float64]:
-    """What `network` says of the image of each outline, a batch at a time."""
+    """The output of `network` for the image of each outline, a batch at a time."""
 
     def rows(size: int) -> list[NDArray[np.float64]]:
         found: list[NDArray[np.float64]] = []

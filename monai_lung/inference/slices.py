@@ -14,7 +14,7 @@ from monai_lung.transforms.rating import slice_channels
 
 
 def nodule_slices(ct: CT, outline: Outline, settings: RateSettings) -> Tensor:
-    """What the network sees: float32 (3, pixels, pixels, slices), each slice centred on the mask in it.
+    """The network's input: float32 (3, pixels, pixels, slices), each slice centred on the mask in it.
 
     The slices are the CT's own, spread evenly over those that hold at least half of the mask's largest area; of a flat
     nodule some come more than once. The outline's mask holds at least a voxel.

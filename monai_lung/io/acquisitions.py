@@ -19,7 +19,7 @@ _MOST_JOINS = 3
 
 
 def one_acquisition(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], tuple[str, ...]]:
-    """One slice a place, in order, and warnings.
+    """One slice for each place, in order, and warnings.
 
     Duplicates are dropped. Of several acquisitions over each other the most complete one is kept, of passes that
     overlap by half or more the longest; of those that overlap less each slice that lies beyond the longer ones.
@@ -35,7 +35,7 @@ def one_acquisition(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], tu
         return single, warnings + _join_warnings(single)
     best, n = _most_complete(single)
     if best:
-        kept = f"Acquisition with {len(best)} of {len(single)} slices used: the series holds {n} over each other."
+        kept = f"Acquisition with {len(best)} of {len(single)} slices used: the series holds {n} that overlap."
         return best, (*warnings, kept)
     if passes := _passes(single):
         kept_slices, pass_warnings = _without_overlap(passes)

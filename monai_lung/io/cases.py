@@ -1,4 +1,4 @@
-"""What there is to analyse at a path: a case a study, or a case a volume file."""
+"""The cases at a path: one for each study or volume file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Case:
     """One thing to analyse: a study of a folder, by its chosen series, or a volume file.
 
     Attributes:
-        name: safe as a folder name, nothing of the patient in it.
+        name: safe as a folder name, with nothing about the patient in it.
         path: what the caller named: the folder, archive or file; for a volume the file itself.
         series: the chosen series, None for a volume file.
         headers: its slices as discovery read them, so that reading needs no second look.
-        warnings: what discovery had to leave out, and what it passed over.
+        warnings: files that discovery left out, and series that it did not choose.
         sha256: of the content (`io.content`) of a series in an archive, since what was unpacked may be gone; else "".
         others: the other series of the study that could be analysed, the best first: for where this one holds no lungs.
     """
@@ -62,7 +62,7 @@ class Case:
 
 
 def find_cases(path: Path | str, series_uid: str | None = None) -> list[Case]:
-    """What there is to analyse at a path, each case with a name of its own.
+    """The cases at a path, each with a name of its own.
 
     A folder or zip archive with DICOM: each study is a case, by the series that `choose` takes (with `series_uid`
     that series alone). Without DICOM each volume file (NIfTI, NRRD, MHA) in it is a case; with DICOM the log tells how
@@ -121,7 +121,7 @@ def without_repeats(cases: Iterable[Case]) -> list[Case]:
 
 
 def _sources(case: Case) -> set[object]:
-    """What a case is read from; of an archive, whose files are unpacked under any names, the series in it."""
+    """The source of a case; of an archive, whose files are unpacked under any names, the series in it."""
     if case.series is None:
         return {case.path.resolve()}
     if case.sha256:
@@ -181,4 +181,4 @@ def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
     count = found.strays.get((series.study_uid, series.uid), 0)
     if not count:
         return ()
-    return (f"{count} images that lie across the slices, or are no CT images, were left out of the series.",)
+    return (f"{count} images that lie across the slices, or are not CT images, were left out of the series.",)

@@ -1,4 +1,4 @@
-"""What tells one input from another: a digest of its files' content, whatever they are called and wherever they lie.
+"""How one input is told from another: a digest of its files' content, whatever they are called and wherever they lie.
 
 UIDs don't: anonymisers give equal ones to two patients, and a volume file has none. Reading a study once more costs
 about as long as the disk takes: SHA-256 runs at one to two gigabytes a second and core.

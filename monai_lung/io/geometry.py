@@ -98,14 +98,14 @@ def lay_out(headers: Sequence[Header], allow_gaps: bool = False) -> Layout:
 
 
 def grid_warnings(affine_lps: NDArray[np.float64]) -> tuple[str, ...]:
-    """What a grid itself costs: thick slices, coarse pixels, oblique slices."""
+    """Warnings that follow from the grid itself: thick slices, coarse pixels, oblique slices."""
     step = float(np.linalg.norm(affine_lps[:3, 2]))
     found = []
     if step > THICK_MM:
-        found.append(f"Slices are {step:.1f} mm apart: accuracy is reduced, most of all for small nodules.")
+        found.append(f"Slices are {step:.1f} mm apart: accuracy is reduced, especially for small nodules.")
     pixel = float(np.linalg.norm(affine_lps[:3, :2], axis=0).max())
     if pixel > _COARSE_MM:
-        found.append(f"Pixels are {pixel:.1f} mm wide, far more than in a chest CT: vessels may be called nodules.")
+        found.append(f"Pixels are {pixel:.1f} mm wide, too wide for a chest CT: vessels may be mistaken for nodules.")
     angle = math.degrees(math.acos(min(1.0, abs(float(affine_lps[2, 2])) / step)))
     if angle > _OBLIQUE_DEGREES:
         found.append(f"Slices are oblique: {angle:.0f} degrees from the axial plane.")
@@ -149,7 +149,7 @@ def _frame_warnings(headers: tuple[Header, ...], z: NDArray[np.float64]) -> tupl
     slope, start = np.polyfit(z - z[0], positions, 1)
     if np.abs(positions - (np.outer(z - z[0], slope) + start)).max() > max(1.0, *(headers[0].spacing_mm or ())):
         raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
-    return (f"The slices name {count} frames of reference, but lie in one line: they were placed by their positions.",)
+    return (f"The slices name {count} frames of reference but lie on one line: they were placed by their positions.",)
 
 
 def _reduction(headers: tuple[Header, ...], shape: tuple[int, int, int]) -> tuple[int, tuple[str, ...]]:
@@ -228,7 +228,7 @@ def _shifts(
         angle = math.degrees(math.atan(float(np.linalg.norm(slope))))
         warning = f"Gantry tilted by {angle:.1f} degrees: resampled to a grid with right angles."
     else:
-        warning = "Slices are shifted against each other within their plane: resampled to one grid."
+        warning = "Slices are shifted within their plane: resampled to one grid."
     shifts = drift_mm / (pixel_x, pixel_y)
     start = shifts.min(axis=0)
     return shifts - start, start, (warning,)

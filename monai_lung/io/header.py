@@ -111,7 +111,7 @@ def read_headers(path: Path) -> list[Header]:
         Headers; [] where the file is DICOM but belongs to no series (a DICOMDIR).
 
     Raises:
-        DecodeError: the file is no DICOM or its header is damaged.
+        DecodeError: the file is not DICOM, or its header is damaged.
         OSError: it can't be opened.
     """
     with open(path, "rb") as file:

@@ -26,7 +26,7 @@ class CTReader(ImageReader):
     where `LoadImaged` has `expanduser=False`. The image is in HU, clipped at -1024, with MONAI's RAS affine; `latest`
     is the CT that was read last, with all that MONAI's metadata have no place for.
 
-    Files are opened in `get_data`, not in `read`: `LoadImage` swallows what `read` raises and goes on with its own
+    Files are opened in `get_data`, not in `read`: `LoadImage` swallows what `read` raises and continues with its own
     readers, which check nothing.
 
     Args:

@@ -20,16 +20,18 @@ def as_ct(image: Any, affine_lps: NDArray[np.float64] | None = None, *, name: st
     Args:
         image: a `CT` (returned as it is), a MetaTensor (1, X, Y, Z) or (X, Y, Z) with MONAI's RAS affine, a SimpleITK
             image, a nibabel image, or an array (X, Y, Z) with `affine_lps`.
-        affine_lps: (4, 4), voxel index to LPS mm; for an array, which says nothing of its place.
+        affine_lps: (4, 4), voxel index to LPS mm; for an array, which does not hold its place.
         name: the case's name, which its folder will bear.
 
     Raises:
         UsageError: another type, or an array without an affine.
         GeometryError: not three-dimensional, too few slices, or an affine that can't be.
-        NotCTError: the values are no HU.
+        NotCTError: the values are not HU.
 
     >>> import numpy as np
-    >>> as_ct(np.full((4, 4, 8), -800.0), np.diag([0.7, 0.7, 1.25, 1.0]))
+    >>> hu = np.full((4, 4, 8), -800.0)
+    >>> hu[2:] = 40
+    >>> as_ct(hu, np.diag([0.7, 0.7, 1.25, 1.0]))
     CT('image', 4 x 4 x 8 voxels of 0.7 x 0.7 x 1.25 mm)
     """
     if isinstance(image, CT):

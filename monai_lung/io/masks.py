@@ -19,7 +19,7 @@ from monai_lung.model import CT, Outline, Seed
 _OFF_GRID = 0.1
 """Of a voxel: how far a mask's voxel may lie from the CT's and still be the same."""
 _LUNG = "39607008"
-"""SNOMED CT's code of the lung, whose segments are no nodules."""
+"""SNOMED CT's code of the lung, whose segments are not nodules."""
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,11 @@ from monai_lung.model import LPS_RAS
 _log = logging.getLogger(__name__)
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _NAME = re.compile(r"\.(?P<kind>new|old)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.+)", re.DOTALL)
+_WINDOWS = os.name == "nt"
 _mine: set[Path] = set()
 """Temporary paths that this process is using."""
 _MARKS = ("findings.json", "votes.nii.gz", "truth/nodules.json")
-"""What tells a result, a scan prepared for training and a phantom from a folder of the user's."""
+"""The files by which a result, a scan prepared for training and a phantom are told from a user's folder."""
 _ERROR = "error.json"
 """Says of a case why there is no result."""
 _REASONS = {
@@ -238,9 +239,11 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if _WINDOWS:  # its signal 0 is Ctrl-C; so nothing can be asked there, and what a killed process left stays
+        return True
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # a number that is no process's
+    except (ProcessLookupError, OverflowError):  # no process has this number
         return False
     except OSError:
         return True
@@ -248,8 +251,10 @@ def _alive(pid: int) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Force a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Force a file or a folder's entries to the disk; Windows opens no folders, and flushes what may be written."""
+    if _WINDOWS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -113,7 +113,7 @@ def check_exists(path: Path) -> None:
 def unzip(path: Path) -> Path:
     """A temporary folder with the files of a zip archive; it's removed by `forget_unzipped` or when the process ends.
 
-    DICOM files get numbers for names, so that nothing of the patient shows in the temporary folder.
+    DICOM files get numbers for names, so that nothing about the patient shows in the temporary folder.
 
     Raises:
         DecodeError: the archive is damaged, encrypted, or unpacks to more than 8 GiB.

@@ -1,4 +1,4 @@
-"""What a DICOM series says of the patient that guidelines ask for: age, sex, and whether it is a screening."""
+"""What a DICOM series says about the patient that guidelines need: age, sex, and whether it is a screening."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def _age(text: str) -> tuple[int | None, str]:
     years = int(match[1]) / _PER_YEAR[match[2]] if match else 0.0
     if match and 0 < years <= _OLDEST:
         return int(years), ""
-    return None, f"The patient's age in DICOM, {text[:16]!r}, is not an age: give --age where it is known."
+    return None, f"The patient's age in DICOM, {text[:16]!r}, is not an age: give --age if it is known."
 
 
 def _sex(text: str) -> tuple[str | None, str]:
     if not text or text.upper() in ("F", "M"):
         return text.upper() or None, ""
-    return None, f"The patient's sex in DICOM, {text[:16]!r}, is neither F nor M, which Brock's model asks for."
+    return None, f"The patient's sex in DICOM, {text[:16]!r}, is neither F nor M, as Brock's model needs."

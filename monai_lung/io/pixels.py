@@ -61,7 +61,7 @@ def read_pixels(headers: Sequence[Header], reduction: int = 1) -> NDArray[np.int
     Raises:
         DecodeError: a file is truncated, vanished, contradicts itself, or needs a decoder that is missing; where that
             isn't so of all slices, a DamagedSlicesError.
-        NotCTError: a slice has more than one value a pixel or an impossible rescale, or only some have a rescale.
+        NotCTError: a slice has more than one value per pixel or an impossible rescale, or only some have a rescale.
     """
     errors: dict[int, DecodeError] = {}
 
@@ -245,7 +245,7 @@ def _check_size(header: Header) -> None:
 
 
 def _frame_bytes(header: Header) -> int:
-    """What the pixels of an uncompressed slice take."""
+    """The size of the pixels of an uncompressed slice."""
     return header.rows * header.columns * header.samples * header.bits_allocated // 8
 
 

@@ -15,7 +15,7 @@ from monai_lung.io.header import Header
 from monai_lung.model import SourceSlice
 
 MIN_SLICES = 8
-"""Fewer slices are no chest CT."""
+"""A chest CT has at least this many slices."""
 SAME_Z_MM = 0.01
 """Positions closer than this are one."""
 

@@ -27,7 +27,7 @@ _COLUMNS = (
 )
 _SERIES = ("seriesuid", "series_uid")
 _SYSTEMS = {"LPS": 1.0, "0": -1.0, "RAS": -1.0, "1": 1.0}
-"""What Slicer calls them, and the sign of x and y against LPS."""
+"""Slicer's names for them, and the sign of x and y against LPS."""
 
 
 def read_points(given: str, ct: CT, *, index: bool = False) -> list[Point]:
@@ -106,7 +106,7 @@ def _of_table(path: Path, ct: CT) -> list[Point]:
 
 
 def _names(ct: CT) -> set[str]:
-    """What a table may call the CT: its series, or its file as LUNA16 names it."""
+    """Names that a table may have for the CT: its series, or its file as LUNA16 names it."""
     return {name for name in (ct.series.uid if ct.series else "", ct.path.stem, ct.name) if name}
 
 

@@ -49,6 +49,14 @@ def read_ct(path: Case | Path | str, *, series_uid: str | None = None, allow_gap
         NotCTError: not a CT in HU.
         GeometryError: the slices form no regular volume.
         DecodeError: a file is damaged, truncated, vanished, or needs a decoder that is missing.
+
+    >>> import tempfile
+    >>> from monai_lung.phantom import PhantomSpec, make_phantom, write_phantom
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_phantom(make_phantom(PhantomSpec(size=64, pixel_mm=6, slices=20, spacing_mm=15)), Path(folder))
+    ...     ct = read_ct(Path(folder, "dicom"))
+    >>> ct.hu.shape, ct.spacing_mm
+    ((64, 64, 20), (6.0, 6.0, 15.0))
     """
     case = path if isinstance(path, Case) else one_case(path, series_uid)
     return _read_volume(case) if case.series is None else _read_series(case, case.series, allow_gaps)
@@ -79,7 +87,7 @@ def lay_out_case(case: Case, allow_gaps: bool = False) -> Layout:
 
 
 def refusal(case: Case, allow_gaps: bool = False) -> str:
-    """Why `read_ct` would refuse a DICOM case, by its headers; "" where it would go on to the pixels."""
+    """Why `read_ct` would refuse a DICOM case, by its headers; "" where it would continue to the pixels."""
     try:
         lay_out_case(case, allow_gaps)
     except InputError as error:
@@ -149,9 +157,9 @@ def _value_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
         found.append(f"Slices without a rescale {what} was taken.")
     parts, files = headers[0].parts, len({h.path for h in headers})
     if parts > files:
-        found.append(f"Only {files} of the {parts} files of this image are there: a part of the chest may be missing.")
+        found.append(f"Only {files} of the {parts} files of this image are present: part of the chest may be missing.")
     if any(h.lossy for h in headers):
-        found.append("The images were compressed with loss: small and faint nodules may have changed.")
+        found.append("The images were compressed lossily: small and faint nodules may be altered.")
     return tuple(found)
 
 

@@ -51,7 +51,7 @@ class Planes:
 
     Attributes:
         hu: int16 (X, Y, Z) of the reduced grid.
-        nan: how many values were no numbers.
+        nan: how many values were NaN or infinite.
     """
 
     def __init__(self, shape: tuple[int, int, int], factors: Factors) -> None:
@@ -79,7 +79,7 @@ class Planes:
 
 
 def into(values: NDArray[Any], out: NDArray[np.int16]) -> int:
-    """Values to clipped HU in `out`; how many were no numbers.
+    """Values to clipped HU in `out`; how many were NaN or infinite.
 
     Raises:
         NotCTError: values that are not numbers.

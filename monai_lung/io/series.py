@@ -40,14 +40,14 @@ _REFORMATS = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "MAXIP", "MNIP", "VRT
 
 @dataclass(frozen=True)
 class Found:
-    """What a path holds: series with their slices, the best of each study first; unreadable files; volume files."""
+    """The content of a path: series with their slices, the best of each study first; unreadable files; volume files."""
 
     series: dict[tuple[str, str], Series]
     headers: dict[tuple[str, str], tuple[Header, ...]]
     unreadable: tuple[str, ...]
     volumes: tuple[Path, ...]
     strays: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Images that were left out of a series since they lie in another plane, or are no CT images."""
+    """Images that were left out of a series since they lie in another plane, or are not CT images."""
 
 
 def discover(path: Path | str) -> list[Series]:
@@ -58,7 +58,7 @@ def discover(path: Path | str) -> list[Series]:
 
     Raises:
         UsageError: the path isn't there.
-        DecodeError: a zip archive can't be unpacked, or the single file is no DICOM.
+        DecodeError: a zip archive can't be unpacked, or the single file is not DICOM.
     """
     return list(scan(Path(path)).series.values())
 
@@ -119,7 +119,7 @@ def _passed_over(one: Series, chosen: Series, thinner: list[Series], softer: lis
     why = "it isn't said to be of the chest" if one.region != chosen.region else ""
     why = why or ("it is derived" if one.derived and not chosen.derived else "")
     why = why or ("it is shorter" if _length_mm(one) < 0.9 * _length_mm(chosen) else "its slices are further apart")
-    return f"A {how} series of this study was passed over ({what}), for {why}: --series-uid {one.uid} takes it."
+    return f"A {how} series of this study was not chosen ({what}), because {why}: --series-uid {one.uid} takes it."
 
 
 def folder_of(path: Path) -> Path:
@@ -166,7 +166,7 @@ def scan(path: Path) -> Found:
 
 
 def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:
-    """The frames of a multi-frame file, and of the files that go on where it ends.
+    """The frames of a multi-frame file, and of the files that continue where it ends.
 
     A series of multi-frame objects may be one volume in parts, or several volumes (phases, say) in a file each: a file
     that has most of its frames at the places of this one is another volume.
@@ -206,7 +206,7 @@ def _without_localizers(headers: list[Header]) -> tuple[Header, ...]:
 
 
 def _without_strays(headers: tuple[Header, ...]) -> tuple[Header, ...]:
-    """A few images that are no CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
+    """A few images that are not CT images, or lie across axial slices, are left out: scouts and pictures of a dose."""
     slices = tuple(h for h in headers if h.sop_class in _CT_CLASSES and not (has_geometry(h) and not is_axial(h)))
     few = len(headers) - len(slices) <= max(3, 0.1 * len(headers))
     return slices if few and len(slices) >= MIN_SLICES else headers
@@ -281,7 +281,7 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
     if first.modality != "CT":
         return _KINDS.get(first.modality, f"modality {first.modality or 'missing'}")
     if not first.sop_class.startswith("1.2.840.10008."):
-        return "its SOPClassUID is missing or none of DICOM's: it may be no CT image"
+        return "its SOPClassUID is missing or none of DICOM's: it may not be a CT image"
     if first.sop_class not in _CT_CLASSES:
         return "secondary capture or another object than a CT image"
     if _LOCALIZERS & kinds:

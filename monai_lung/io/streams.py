@@ -1,4 +1,4 @@
-"""What a compressed frame says of its own size, before a decoder believes it."""
+"""The size that a compressed frame claims, before a decoder believes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stream_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def has_end(frame: bytes) -> bool:
-    """Whether a JPEG, JPEG-LS or JPEG 2000 stream goes on to its end marker; what follows it is padding of any kind.
+    """Whether a JPEG, JPEG-LS or JPEG 2000 stream continues to its end marker; what follows it is padding of any kind.
 
     In the data of a scan or a tile no FF is followed by a byte as high as that of a marker (ISO 10918-1, B.1.1.5;
     ISO 14495-1, A.1; ISO 15444-1, B.10.1), so an end marker behind the last start of data is that of the stream: a

@@ -27,11 +27,11 @@ _MAX_STORED_BYTES = 3 * 1024**3
 _MM = (0.05, 20.0)
 _AFFINE_MM = 0.5
 """sform and qform that put no corner further apart than this say the same, but for rounding."""
-_NO_ORIENTATION = "The file says nothing of the patient's orientation: left and right may be exchanged."
+_NO_ORIENTATION = "The file does not state the patient's orientation: left and right may be swapped."
 
 
 class Volume(NamedTuple):
-    """What a volume file, or an array, holds.
+    """The content of a volume file or an array.
 
     Attributes:
         hu: int16 (X, Y, Z), HU, clipped at -1024.
@@ -50,13 +50,13 @@ def read_volume(path: Path, *, whole: bool = False) -> Volume:
     """A volume file as HU.
 
     Its axes are put in the order in which the third is nearest to the patient's long axis; none is flipped. Values
-    that are no numbers become -1024 HU, with a warning, where they are at most 1 %. What has too many voxels is read at
-    half of the resolution within the slices, with a warning, unless it must be `whole` (labels).
+    that are NaN or infinite become -1024 HU, with a warning, where they are at most 1 %. What has too many voxels is
+    read at half of the resolution within the slices, with a warning, unless it must be `whole` (labels).
 
     Raises:
         DecodeError: the file is damaged or truncated.
         GeometryError: not three-dimensional, too few slices, too large, or an affine that is singular or sheared.
-        NotCTError: more than 1 % of the values are no numbers.
+        NotCTError: more than 1 % of the values are NaN or infinite.
     """
     read = _read_nifti if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk
     try:
@@ -125,7 +125,7 @@ def _read_nifti(path: Path) -> Volume:
 
 
 def _header_warnings(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """What a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
+    """Warnings about facts that a NIfTI header leaves open; GeometryError where its lengths aren't in mm."""
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise GeometryError(f"{shown(path)} gives its lengths in {unit}s, not in mm: export it in mm")

@@ -3,8 +3,8 @@
 The rule (Hancock and Magnan 2016): two marks belong together where their outlines come as near as the slice thickness;
 while a group has more than four marks, the threshold shrinks by a tenth, down to 0.1. The distance is taken in voxel
 indices, though the threshold is in mm: kept as it is, since the literature's nodules are counted so. pylidc parses the
-outlines anew for each pair and measures all pairs; here marks whose boxes are further apart than the first threshold
-are passed over, which can't change the answer, as the threshold only shrinks.
+outlines again for each pair and measures all pairs; here marks whose boxes are further apart than the first threshold
+are skipped, which can't change the answer, as the threshold only shrinks.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 
 @dataclass(frozen=True)
 class Download:
-    """What a download holds.
+    """The content of a download.
 
     Attributes:
         folders: series UID to its folder, for the wanted series.

@@ -22,7 +22,7 @@ from monai_lung.errors import InputError
 
 
 class Ratings(NamedTuple):
-    """What one reader said of one nodule, named as in LIDC's XML: each 1 to 5, calcification 1 to 6."""
+    """One reader's ratings of one nodule, named as in LIDC's XML: each 1 to 5, calcification 1 to 6."""
 
     subtlety: int
     internalStructure: int

@@ -33,13 +33,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a download.
+    """The result of preparing a download.
 
     Attributes:
         done: scans that are ready, those of earlier runs included.
         failed: patient and scan, or folder, to the reason.
         missing: scans of LIDC-IDRI that are neither in the download nor ready.
-        others: series in the download that are no CT (radiographs).
+        others: series in the download that are not CTs (radiographs).
         crops: nodule crops in all.
     """
 
@@ -61,8 +61,8 @@ def prepare(
 ) -> Outcome:
     """Prepare every scan of a download that isn't ready yet.
 
-    A scan that fails is recorded and passed over; the next run tries it again. A scan that was prepared with other
-    settings is made anew. Parts of the collection may be downloaded and prepared one after another, to the same `out`.
+    A scan that fails is recorded and skipped; the next run tries it again. A scan that was prepared with other
+    settings is made again. Parts of the collection may be downloaded and prepared one after another, to the same `out`.
 
     Args:
         download: the folder that TCIA's downloader filled, in either layout.
@@ -74,7 +74,7 @@ def prepare(
 
     Raises:
         UsageError: no such download, no worker, no cluster; `out` holds scans made with other settings that can't be
-            made anew, since they aren't in this download.
+            made again, since they aren't in this download.
         InputError: the database can't be read; no scan of LIDC-IDRI is in the download, and none is ready.
         OutputError: the results can't be written; what is done so far stays.
     """

@@ -33,7 +33,7 @@ Marked = Sequence[tuple[MarkedNodule, ReaderMasks]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made of each scan.
+    """Options for the output of each scan.
 
     Attributes:
         min_readers: least marks of a nodule that becomes a crop.
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Record:
-    """What was made of a scan: columns of the manifest, rows of `nodules.csv` and of `backgrounds.csv`."""
+    """The output of a scan: columns of the manifest, rows of `nodules.csv` and of `backgrounds.csv`."""
 
     settings: Settings
     scan: Row
@@ -60,7 +60,7 @@ def scan_name(scan: Scan) -> str:
 
 
 def read_record(folder: Path) -> Record | None:
-    """What an earlier run made of a scan, None where it made nothing."""
+    """The output of an earlier run for a scan, None without any."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return Record(**{**content, "settings": Settings(**content["settings"])})

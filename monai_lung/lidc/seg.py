@@ -1,4 +1,4 @@
-"""The readers' contours of a scan as DICOM SEG: for each nodule a segment a reader, and one for what they agree on.
+"""The readers' contours of a scan as DICOM SEG: for each nodule one segment for each reader, and one for the consensus.
 
 The readers' ratings are not in it; QIICR's "Standardized representation of the TCIA LIDC-IDRI annotations" (Fedorov
 2020, doi 10.1002/mp.14445) has one object for each mark, here a scan is one object.

@@ -1,4 +1,5 @@
-"""The XML that LIDC-IDRI's CTs come with: one reading session for each reader, in it his nodules of 3 mm or more.
+"""The XML that LIDC-IDRI's CTs come with: one reading session for each reader, with that reader's nodules of 3 mm or
+more.
 
 TCIA puts the file into the series' folder. It is the database's own source, so the two must agree.
 """
@@ -21,7 +22,7 @@ CT_ROOT = "{http://www.nih.gov}LidcReadMessage"
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What one XML file says of a CT.
+    """The content of one XML file about a CT.
 
     `annotations` are in the file's order, numbered from 1, with `scan_id` 0. Marks without ratings (nodules below
     3 mm, non-nodules) are left out, as in the database.

@@ -15,13 +15,13 @@ LEVELS_HU = (-400, -600, -800)
 """Levels below which the lumen may be an island of its own on an axial slice. Where lung lies next to it, a thin wall
 is seen at the lower ones only."""
 WALL_HU = -500
-"""What is next to an airway is tissue for the most part: denser than this on average."""
+"""The surroundings of an airway are mostly tissue: denser than this on average."""
 LUMEN_HU = -940
 """Gas in an airway lies below, lung above, but for emphysema."""
 AREA_MM2 = (40.0, 900.0)
 """Of the lumen on an axial slice: from a narrow main bronchus to a wide trachea just above the carina."""
 LENGTH_MM = 30.0
-"""An airway goes on over this length at least; the tip of a lung doesn't stay below 900 mm2 for as long."""
+"""An airway continues over this length at least; the tip of a lung doesn't stay below 900 mm2 for as long."""
 GAP_MM = 20.0
 """Over this length an airway may hang together with lung at every level: what lies between its islands is bridged."""
 WALL_MM = 2.0
@@ -53,7 +53,7 @@ def find_airways(hu: NDArray[np.float32], enclosed: Mask, spine: float, spacing_
 
 
 def _islands(hu: NDArray[np.float32], level_hu: float, enclosed: Mask, cut: list[int], spacing_mm: Spacing) -> Mask:
-    """Dark islands on the axial slices, of an airway's area, with tissue all round; none that goes on beyond `cut`."""
+    """Dark islands on the axial slices, of an airway's area, in tissue; none that continues beyond `cut`."""
     in_slice = np.zeros((3, 3, 3), bool)
     in_slice[1, :, 1] = in_slice[:, 1, 1] = True
     islands, number = ndimage.label((hu < level_hu) & enclosed, in_slice)

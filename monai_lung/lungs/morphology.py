@@ -38,7 +38,7 @@ def erode(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
 def close(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
     """Closing of `mask` (X, Y, Z) by about a ball of `radius_mm`.
 
-    Beyond the sides of the array is nothing; beyond the first and the last slice it goes on as it ends.
+    Beyond the sides of the array is nothing; beyond the first and the last slice it continues as it ends.
     """
     margin = max(1, round(radius_mm / min(spacing_mm)))
     sides = np.pad(mask, ((margin, margin), (margin, margin), (0, 0)))

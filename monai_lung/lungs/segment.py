@@ -20,7 +20,7 @@ from monai_lung.model import LEFT_LUNG, RIGHT_LUNG, Lungs
 COARSE_MM = 2.5
 """Voxel size at which lungs, airways and what is neither are told apart."""
 SMALLEST_LUNGS_ML = 200.0
-"""Less is no chest CT: the bases of the lungs on an abdomen."""
+"""With less it is not a chest CT: the bases of the lungs on an abdomen."""
 SMALLEST_LUNG_ML = 30.0
 FREE_AIR_HU, FREE_AIR_ML = -970.0, 50.0
 """Air without tissue lies below (severe emphysema above, at about -950), and is mentioned from this volume on."""
@@ -92,7 +92,7 @@ def _along_lps(array: NDArray, orientation: NDArray[np.float64]) -> NDArray:
 def _find_coarse_lungs(
     hu: NDArray[np.float32], spacing_mm: Spacing
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
-    """What the air is, the lungs with all that is inside of them, and warnings, on the coarse grid."""
+    """The kinds of air, the lungs with all that is inside of them, and warnings, on the coarse grid."""
     air, filled = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
     in_view = find_field_of_view(hu, spacing_mm)
     enclosed, spine = find_body(hu, spacing_mm)
@@ -165,7 +165,7 @@ def _condition_warnings(
 ) -> list[str]:
     """Air without tissue in the lungs, and a lung that is much smaller than the other."""
     if thorax.phantom:
-        return ["The lungs hold air without any tissue, as those of a phantom do: the two large air spaces were taken."]
+        return ["The lungs hold air without any tissue, as in a phantom: the two large air spaces were taken as lungs."]
     warnings = []
     for name, side in SIDES.items():
         free_ml = _free_air_ml((hu < FREE_AIR_HU) & (air == side), spacing_mm)
@@ -195,7 +195,7 @@ def _free_air_ml(free: Mask, spacing_mm: Spacing) -> float:
 def _warnings(
     thorax: Thorax, filled: NDArray[np.uint8], ml: Mapping[int, float], in_view: Mask, spacing_mm: Spacing
 ) -> tuple[str, ...]:
-    """What is missing of the lungs or cut, a sentence each."""
+    """Missing or cut parts of the lungs, one sentence each."""
     x_mm, y_mm, z_mm = spacing_mm
     warnings = [
         f"No {n} lung was found ({ml[side]:.0f} ml)." for n, side in SIDES.items() if ml[side] < SMALLEST_LUNG_ML

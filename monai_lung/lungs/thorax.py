@@ -3,7 +3,7 @@
 The air is eroded until what merely touches falls apart: the lungs at the anterior junction, lung and stomach bubble.
 Each core that remains is judged as a whole, by whether the body surrounds it and by its HU. The cores then grow back
 into the air between them, each into its own part. Nothing depends on air being left around the body, so a field of
-view that cuts the chest is no special case.
+view that cuts the chest needs no special case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from monai_lung.lungs.morphology import Mask, Spacing, dilate, erode
 from monai_lung.model import LEFT_LUNG, RIGHT_LUNG
 
 OTHER_AIR = 3
-"""Label of air inside or around the body that is no lung."""
+"""Label of air inside or around the body that is not lung."""
 AIR_HU = -400
 """Half way between lung (about -850) and soft tissue (about 50): a border blurred by the scanner lies there."""
 PADDING_HU = -1020
@@ -37,7 +37,7 @@ COMPACT_TISSUE_ML = 50.0
 PHANTOM_LUNG_ML, PHANTOM_RADIUS_MM = 500.0, 25.0
 """Where no air holds lung tissue, each lung of a phantom has at least this volume and a ball of this radius in it."""
 CORE_ML = 30.0
-"""A smaller core is no lung of its own. It follows its neighbours, or is bowel gas."""
+"""A smaller core is not a lung of its own. It follows its neighbours, or is bowel gas."""
 BULLA_CONTACT = 0.4
 """Share of its surface that a bulla, or a piece of lung taken for an airway, has on lung. Airways, stomach and bowel
 are surrounded by tissue."""
@@ -45,10 +45,10 @@ are surrounded by tissue."""
 
 @dataclass(frozen=True)
 class Thorax:
-    """What the air of the coarse grid is.
+    """The kinds of air on the coarse grid.
 
     Attributes:
-        labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are no air.
+        labels: uint8 (X, Y, Z): 0 no air, 1 right lung, 2 left lung, `OTHER_AIR`. Vessels and nodules are not air.
         spine: index of the spine along x, fractional.
         apart: False where right and left hung together and were cut at the spine.
         phantom: whether the lungs are two large rooms of air in the body, without lung tissue.
@@ -75,7 +75,7 @@ def find_field_of_view(hu: NDArray[np.float32], spacing_mm: Spacing) -> Mask:
 def find_body(hu: NDArray[np.float32], spacing_mm: Spacing) -> tuple[Mask, float]:
     """Where the body surrounds a voxel (X, Y, Z), and the index of the spine along x.
 
-    The body is the largest piece of what is no air after an erosion by 4 mm, which takes off the table's shell. It
+    The body is the largest piece of what is not air after an erosion by 4 mm, which takes off the table's shell. It
     surrounds a voxel that sees it on at least three of four sides in the axial plane: one side may be beyond the
     field of view. Air between arm and trunk, and the foam in a table, see it on two at most.
     """
@@ -191,7 +191,7 @@ class _Cores:
 
 
 def _grow(labels: NDArray[np.uint8], air: Mask) -> NDArray[np.uint8]:
-    """Let each label take the air that hangs together with it, all at the same speed, a voxel a step."""
+    """Let each label take the air that hangs together with it, all at the same speed, one voxel per step."""
     lungs = (labels == RIGHT_LUNG) | (labels == LEFT_LUNG)
     if not lungs.any():
         return labels

@@ -26,7 +26,7 @@ Statistic = Callable[[NDArray[np.float64]], float]
 
 
 def figure(statistic: Statistic, patients: Sequence[str], *, seed: int = 0) -> dict[str, float | int | None]:
-    """A figure and its 95 % interval: patients are drawn anew 1000 times, with all their nodules.
+    """A figure and its 95 % interval: patients are resampled 1000 times, with all their nodules.
 
     Args:
         statistic: of the nodules' weights.

@@ -1,4 +1,4 @@
-"""What MONAI's metrics need from labels that carry a trust map."""
+"""MONAI's metrics on labels that carry a trust map."""
 
 from __future__ import annotations
 

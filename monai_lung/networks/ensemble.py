@@ -23,5 +23,5 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(copy.deepcopy(member) for _ in range(count))
 
     def forward(self, image: Tensor) -> Tensor:
-        """What each member takes -> the mean of what they give."""
+        """The input of each member -> the mean of their outputs."""
         return torch.stack([member(image) for member in self.members]).mean(0)

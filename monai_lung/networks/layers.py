@@ -1,4 +1,4 @@
-"""What the networks share: the norm and the initialisation."""
+"""Parts that the networks share: the norm and the initialisation."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _SOLID_HU, _GROUND_GLASS_HU = 40.0, -580.0
 
 @dataclass(frozen=True)
 class TrueNodule:
-    """What is known of a painted nodule.
+    """The truth about a painted nodule.
 
     Attributes:
         id: its label, 1 for the first of the specification.

@@ -62,7 +62,7 @@ class PhantomNodule:
         shape: an ellipsoid is longest along x; a lobulated nodule has eight bumps.
         texture: what it is made of; a part-solid nodule has a solid core of the same shape.
         core: diameter of that core over the nodule's.
-        pleural: sits on the pleura with a broad base; what lies beyond the pleura is no nodule.
+        pleural: sits on the pleura with a broad base; the part beyond the pleura does not belong to the nodule.
         contour: for the shape "contour": `read_contour` loads one.
     """
 

@@ -1,4 +1,4 @@
-"""What a phantom is to be: its grid, its imaging, its nodules."""
+"""The specification of a phantom: its grid, its imaging, its nodules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_NODULES = (
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """What the phantom is to be.
+    """The specification of a phantom.
 
     Attributes:
         size: columns and rows.

@@ -43,7 +43,7 @@ _AXES, _FRAME, _INK, _RIM = (94, 230, 255), (255, 214, 10), (255, 255, 255), (0,
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write an instance a nodule into `folder`, which is made: `nodule-<id>.dcm`.
+    """Write one instance for each nodule into `folder`, which is made: `nodule-<id>.dcm`.
 
     Raises:
         InputError: the CT was read from a volume file, or its instances can't be read any more.
@@ -64,7 +64,7 @@ def build(report: Report, nodule: Nodule, number: int, header: Dataset) -> SCIma
     """The Secondary Capture of one nodule.
 
     Args:
-        report: what was found.
+        report: the findings.
         nodule: one of its nodules.
         number: of the image in the series.
         header: of an instance of the CT, as `source_headers` gives it.

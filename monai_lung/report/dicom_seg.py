@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SERIES_NUMBER = 9001
 NODULE_RGB, LUNG_RGB = (255, 214, 10), {"right": (94, 158, 255), "left": (84, 212, 170)}
-"""What a viewer paints the segments in; nodules in the yellow of the page and the figure. Some viewers hang without."""
+"""The colours of the segments; nodules in the yellow of the page and the figure. Some viewers hang without."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""What SEG and SR take from the CT: clean headers of its instances, and the identity of the objects made of them.
+"""Clean headers of the CT's instances for SEG and SR, and the identity of the objects made of them.
 
 Real headers lack tags, hold values that the standard forbids, and carry private elements that raise when they are
-looked at. So nothing is copied whole: each header is built anew from the few tags that are needed, text is decoded to
-Unicode (and written as UTF-8), and what is missing but must be there is derived from the series.
+looked at. So nothing is copied whole: each header is built from scratch from the few tags that are needed, text is
+decoded to Unicode (and written as UTF-8), and what is missing but must be there is derived from the series.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
     """Make the structured report of a report.
 
     Args:
-        report: what was found.
+        report: the findings.
         seg: the Segmentation that `dicom_seg` made of the same report, or where it lies.
 
     The SOP Instance UID follows from the findings (without the timing) and the Segmentation: the same result has the
@@ -269,7 +269,7 @@ def _whole_percent(probability: float) -> float:
 
 
 def _coordinates(report: Report, kind: str, points_mm: Sequence[Point]) -> list[CoordinatesForMeasurement3D] | None:
-    """What a measurement was inferred from (TID 320), LPS mm; None without points, or a frame of reference for them."""
+    """The points from which a measurement was inferred (TID 320), LPS mm; None without points or frame of reference."""
     from highdicom import sr
 
     frame = report.ct.frame_of_reference_uid
@@ -343,7 +343,7 @@ def _examination_group(report: Report) -> MeasurementsAndQualitativeEvaluations:
 
 
 def _texts(report: Report) -> list[TextContentItem]:
-    """What codes can't say: that nothing was found, the advice in words, the warnings, and what this is not."""
+    """Texts for which there are no codes: that nothing was found, the advice in words, the warnings, the notice."""
     from highdicom import sr
 
     texts = [(codes.RECOMMENDATION, _sentence(advice)) for advice in report.guidelines.values() if advice.advice]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_NODULES = 6
 """The one that decides and the most urgent ones are shown."""
+_TITLE_POINTS = 1180.0
+"""Letters of the title times their size in points that fit into the width."""
 
 OUTLINE, FAINT, LONG_SHORT, GROUND, INK, SOFT = "#ffd60a", "#c9d1d9", "#5ee6ff", "#0f1419", "#e8edf2", "#a9b6c3"
 
@@ -67,7 +69,9 @@ def draw(report: Report, patient: str = "") -> Figure:
         _nodule(figure.add_subplot(places[place]), report.ct, nodule)
     if not shown:
         figure.text(0.7, 0.5, "No nodules found", color=INK, size=16, ha="center")
-    figure.text(0.015, 0.94, _title(report), color=INK, size=13, weight="bold", parse_math=False)
+    title = _title(report)
+    size = min(13.0, _TITLE_POINTS / len(title))
+    figure.text(0.015, 0.94, title, color=INK, size=size, weight="bold", parse_math=False)
     rest = len(report.nodules) - len(shown)
     more = f"; {rest} more nodule{'s' if rest > 1 else ''} not shown" if rest > 0 else ""
     figure.text(0.015, 0.025, NOTICE.capitalize() + more, color=SOFT, size=9)

@@ -41,7 +41,7 @@ def to_dict(report: Report, show_patient: bool = False) -> dict[str, Any]:
     """The content of `findings.json`: plain dicts, lists, strings, numbers.
 
     Args:
-        report: what was found.
+        report: the findings.
         show_patient: put the patient's name and ID into `input`.
     """
     content: dict[str, Any] = {
@@ -129,7 +129,7 @@ def all_warnings(report: Report) -> tuple[str, ...]:
 
 
 def _input(report: Report, show_patient: bool) -> dict[str, Any]:
-    """What was analysed."""
+    """The analysed CT."""
     ct, series = report.ct, report.ct.series
     return {
         "case": ct.name,
@@ -192,13 +192,13 @@ def _nodule(nodule: Nodule) -> dict[str, Any]:
 
 
 def _candidate(nodule: Nodule) -> dict[str, Any]:
-    """What isn't reported: no guideline and no malignancy, but why it was set aside."""
+    """A nodule that isn't reported: no guideline and no malignancy, but why it was set aside."""
     probability = _plain(nodule.rating.nodule_probability)
     return {**_place_and_size(nodule), "nodule_probability": probability, "set_aside": nodule.set_aside}
 
 
 def _place_and_size(nodule: Nodule) -> dict[str, Any]:
-    """What names a finding, and its measurements."""
+    """A finding's identity and its measurements."""
     return {
         "id": nodule.id,
         "tracking_uid": nodule.tracking_uid,

@@ -149,7 +149,7 @@ FORMATS = {
 }
 """Name to format, in the order in which they are written: what a format `needs` stands before it."""
 DEFAULT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.default)
-"""What is written when no format is named."""
+"""The formats that are written when none is named."""
 
 
 def check_formats(formats: str | Collection[str]) -> tuple[str, ...]:

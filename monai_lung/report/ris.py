@@ -87,7 +87,7 @@ def _one(nodule: Nodule) -> str:
 
 
 def _described(nodule: Nodule) -> str:
-    """What it is and where, with the image that shows it."""
+    """The kind and place of a nodule, with the image that shows it."""
     parts = [nodule.measurements.texture, wording.position(nodule.measurements), wording.image(nodule)]
     return ", ".join(part for part in parts if part)
 

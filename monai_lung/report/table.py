@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summarize` found and wrote: the cases in order of their names, and the files."""
+    """The result of `summarize`: the cases in order of their names, and the files."""
 
     cases: tuple[Case, ...]
     files: tuple[Path, ...]
@@ -127,13 +127,13 @@ def write_csv(report: Report, path: Path) -> Path:
 def summarize(out_folder: Path, target: Path | None = None) -> Summary:
     """Gather the cases of an output folder.
 
-    Writes into `target` (made where it's missing; default `out_folder`) `nodules.csv` and `nodules.parquet` with a row
-    a nodule, `cases.csv` with a row a case, and `summary.html`. A case is a folder with a `findings.json` or an
-    `error.json` (`case`, `error`); one with neither, or whose findings can't be read, counts as failed and never stops
-    the others.
+    Writes into `target` (made where it's missing; default `out_folder`) `nodules.csv` and `nodules.parquet` with one
+    row for each nodule, `cases.csv` with one row for each case, and `summary.html`. A case is a folder with a
+    `findings.json` or an `error.json` (`case`, `error`); one with neither, or whose findings can't be read, counts as
+    failed and never stops the others.
 
     Raises:
-        UsageError: `out_folder` is no folder or holds no case; pandas, pyarrow or jinja2 isn't installed.
+        UsageError: `out_folder` is not a folder or holds no case; pandas, pyarrow or jinja2 isn't installed.
     """
     from monai_lung.report.html.summary import summary_page
 

@@ -39,7 +39,7 @@ class Preset:
 
 
 PRESETS_HU = (Preset("Lung", -1350, 150), Preset("Soft tissue", -135, 215), Preset("Bone", -500, 1300))
-"""What pages offer, the first to start with."""
+"""The windows that pages offer; the first is the default."""
 LUNG_WINDOW_HU = (float(PRESETS_HU[0].low), float(PRESETS_HU[0].high))
 
 FINEST_MM, LARGEST = 0.65, 96
@@ -115,7 +115,7 @@ def sample_ct(ct: CT, box: Box) -> NDArray[np.float32]:
 
 
 def sample_outline(ct: CT, outline: Outline, box: Box) -> NDArray[np.float32]:
-    """What a nodule's outline is the 0.5 level of, at the box's voxels. float32 (x, y, z).
+    """The field whose 0.5 level is a nodule's outline, at the box's voxels. float32 (x, y, z).
 
     The network's probability places the outline between voxels; on each voxel's centre it agrees with the mask.
     """

@@ -153,7 +153,7 @@ def seconds(timing_s: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def category(advice: Advice) -> str:
-    """What goes into a table: the category, its alternatives by risk, or Brock's probability."""
+    """The entry for a table: the category, its alternatives by risk, or Brock's probability."""
     if advice.label:
         return advice.label
     if advice.category is not None:
@@ -168,7 +168,7 @@ def category(advice: Advice) -> str:
 
 
 def by_risk(advice: Advice) -> str:
-    """What each risk would mean, as "low: F2, high: F3"; "" where it makes no difference."""
+    """The category for each risk, as "low: F2, high: F3"; "" where it makes no difference."""
     return ", ".join(f"{risk}: {describe(code)}" for risk, code in advice.by_risk.items())
 
 
@@ -190,12 +190,12 @@ def rule(advice: Advice) -> str:
 
 
 def inputs(advice: Advice) -> str:
-    """What went into an advice, in one line; what isn't known is left to `missing`."""
+    """The known inputs of an advice, in one line; unknown ones are in `missing`."""
     return ", ".join(named(name, value) for name, value in _flat(advice.inputs) if value is not None)
 
 
 def missing(advice: Advice) -> str:
-    """What would have been needed, in one line."""
+    """The missing inputs, in one line."""
     return ", ".join(words(name) for name in advice.missing)
 
 

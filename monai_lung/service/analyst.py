@@ -30,7 +30,7 @@ READY_S = 600.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a study.
+    """The outcome of a study.
 
     Attributes:
         state: done (results are written), unchanged (it was analysed before), skipped (no chest CT in
@@ -123,7 +123,7 @@ class Analyst:
             process.kill()
 
     def _answer(self, limit_s: float) -> object:
-        """What the process says next; text where it died or took too long.
+        """The next message of the process; text where it died or took too long.
 
         Raises:
             Stopped: the node ends.

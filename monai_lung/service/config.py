@@ -20,10 +20,10 @@ from monai_lung.report.formats import FORMATS
 from monai_lung.service.config_checks import check, check_address, check_ae_title, check_port, loopback
 
 IDENTIFIERS = ("name", "id", "birth_date", "accession_number")
-"""What can be printed on the report's pages, in this order."""
+"""Identifiers that can be printed on the report's pages, in this order."""
 OBJECTS = (*(name for name, entry in FORMATS.items() if entry.needs_dicom), "report")
 DEFAULT_OBJECTS = ("seg", "sr", "report")
-"""What can be sent: the Segmentation, the Structured Report, the page as an encapsulated PDF or as a picture."""
+"""The objects that can be sent: Segmentation, Structured Report, the page as an encapsulated PDF or as a picture."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Dicom:
     """The node's own DICOM service.
 
     Attributes:
-        quiet_s: a study is complete when nothing of it has arrived for so long.
+        quiet_s: a study is complete when nothing of it has arrived for this long.
         max_associations: senders that are served at the same time.
     """
 
@@ -187,7 +187,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class PatientContext:
-    """What holds for every patient of this node; what isn't given is unknown."""
+    """Facts that hold for every patient of this node; the others are unknown."""
 
     risk: Risk | None = None
     known_cancer: bool | None = None
@@ -283,7 +283,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration; `docs/pacs.md` explains each key.
+    """The whole configuration; `docs/reference/node-configuration.md` explains each key.
 
     Attributes:
         storage: folder of everything that the node keeps; it must be on a local disk.
@@ -315,7 +315,7 @@ class Config:
 
     @property
     def warnings(self) -> list[str]:
-        """What works, but lets others on the network read or reach what they shouldn't."""
+        """Warnings about valid settings that expose data or the node to others on the network."""
         found = []
         if not loopback(self.dicom.address) and self.dicom.tls is None:
             found.append("dicom.address: images come in without encryption; set dicom.tls")

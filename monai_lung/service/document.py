@@ -63,7 +63,7 @@ def write_document(report: Report, folder: Path, shows: Collection[str] = ()) ->
     Its UIDs follow from those of the SEG and SR beside it.
 
     Args:
-        report: what was found.
+        report: the findings.
         folder: of its files.
         shows: which of `config.IDENTIFIERS` are printed on it; the DICOM header has them anyway.
 
@@ -80,7 +80,7 @@ def write_document(report: Report, folder: Path, shows: Collection[str] = ()) ->
 
 
 def _identification(report: Report, shows: Collection[str]) -> str:
-    """What identifies the patient, in one line; what the CT's header doesn't have is left out."""
+    """The patient's identifiers, in one line, as far as the CT's header has them."""
     if not shows:
         return ""
     header = source_headers(report.ct)[0]
@@ -156,7 +156,7 @@ def _print(chromium: str, page: Path, text: str) -> bytes:
 
 
 def _document(report: Report, folder: Path, sop_class: str) -> Dataset:
-    """What both kinds have in common: patient, study, series, equipment."""
+    """The common part of both kinds: patient, study, series, equipment."""
     from pydicom import dcmread
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian

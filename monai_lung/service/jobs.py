@@ -1,4 +1,4 @@
-"""Which study is analysed next, and what becomes of it: results on their way, skipped, tried again, or given up."""
+"""Which study is analysed next, and its outcome: results on their way, skipped, tried again, or given up."""
 
 from __future__ import annotations
 

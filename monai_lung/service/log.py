@@ -1,4 +1,4 @@
-"""The node's log: a JSON object a line on stderr, with nothing of a patient.
+"""The node's log: one JSON object per line on stderr, with nothing about a patient.
 
 A study is named by its key, a hash with a salt that only the node's queue holds. Texts of other libraries, which may
 quote what they read, are left out: the line says which place in the code spoke.
@@ -21,14 +21,15 @@ _UID = re.compile(r"\b[0-2](\.\d+){3,}\b")
 
 
 def event(name: str, level: int = logging.INFO, /, **values: Any) -> None:
-    """Log that something happened; `values` must hold nothing of a patient."""
+    """Log that something happened; `values` must hold nothing about a patient."""
     _log.log(level, name, extra={"event_values": values})
 
 
 def reason_of(error: BaseException) -> str:
     """Why something failed, in a line that is safe to log: UIDs are left out.
 
-    Only the package's own messages are known to quote nothing of a patient; of another error its type and place remain.
+    Only the package's own messages are known to quote nothing about a patient; of another error its type and place
+    remain.
     """
     if isinstance(error, MonaiLungError):
         return without_uids(str(error))

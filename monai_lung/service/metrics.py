@@ -61,7 +61,7 @@ class Metrics:
         (self._repeated if repeated else self._received).inc()
 
     def discarded(self) -> None:
-        """An instance that is no CT was taken and thrown away."""
+        """An instance that is not a CT was accepted and discarded."""
         self._discarded.inc()
 
     def refused(self, status: int) -> None:

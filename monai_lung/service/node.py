@@ -79,7 +79,7 @@ class Node:
         event("node started", version=__version__, port=self.receiver.port, ae_title=self.config.dicom.ae_title)
 
     def _take_stock(self) -> None:
-        """After a stop of any kind: files that no study knows of go, and waiting begins anew."""
+        """After a stop of any kind: files that no study knows of go, and waiting begins again."""
         known = {study.key for study in self.queue.studies()}
         for folder, wanted in ((self.folders.received, self.queue.holding()), (self.folders.results, known)):
             for left in folder.iterdir():

@@ -1,4 +1,4 @@
-"""What the node has to do, in an SQLite file that survives a kill or a power cut at any moment.
+"""The node's work, in an SQLite file that survives a kill or a power cut at any moment.
 
 Every change is one transaction, forced to the disk before the call returns (WAL, synchronous=FULL). A study carries a
 revision that each new instance raises; it is due while its last finished revision is smaller. So nothing needs to be
@@ -194,7 +194,7 @@ class Queue:
         self._execute("UPDATE studies SET received_at = ? WHERE revision > finished AND attempts = 0", now)
 
     def postpone(self, study: Study, reason: str, delay_s: float, *, attempts: int) -> None:
-        """Note how many attempts crashed; another follows. Instances that came meanwhile start the count anew."""
+        """Note how many attempts crashed; another follows. Instances that came meanwhile reset the count."""
         self._execute(
             "UPDATE studies SET attempts = ?, reason = ?, next_at = ? WHERE id = ? AND revision = ?",
             *(attempts, reason, time.time() + delay_s, study.id, study.revision),
@@ -213,7 +213,7 @@ class Queue:
 
         Args:
             study: as `next_study` gave it.
-            state: done, skipped or failed. A study that has grown meanwhile goes on receiving.
+            state: done, skipped or failed. A study that has grown meanwhile continues receiving.
             reason: why it was skipped or failed.
             fingerprint: of the series that may be analysed.
             files: pairs of a file, relative to the results' folder, and the destination that gets it.
@@ -234,7 +234,7 @@ class Queue:
     # Deliveries
 
     def due_deliveries(self, destination: str, now: float, limit: int = 50) -> list[Delivery]:
-        """What to send now to a destination, the oldest first."""
+        """The deliveries that are due to a destination, the oldest first."""
         rows = self._rows(
             "SELECT * FROM deliveries WHERE destination = ? AND state = 'pending' AND next_at <= ? ORDER BY id LIMIT ?",
             *(destination, now, limit),
@@ -274,7 +274,7 @@ class Queue:
         )
 
     def send_again(self, now: float) -> int:
-        """Queue all deliveries anew that were given up, and try waiting ones at once; returns how many."""
+        """Queue again all deliveries that were given up, and try waiting ones at once; returns how many."""
         return self._execute(
             "UPDATE deliveries SET state = 'pending', next_at = 0, created_at = ? WHERE state != 'sent'", now
         )
@@ -290,7 +290,7 @@ class Queue:
         )
 
     def due_commitments(self, now: float) -> list[Commitment]:
-        """What to answer now."""
+        """The commitments that are due for an answer."""
         rows = self._rows("SELECT * FROM commitments WHERE next_at <= ? ORDER BY id LIMIT 50", now)
         return [
             Commitment(

@@ -286,6 +286,6 @@ class _Server(ThreadedAssociationServer):
         event("connection refused", 30, reason=type(error).__name__, address=client_address[0])
 
     def shutdown(self) -> None:
-        """Stop listening; open associations go on."""
+        """Stop listening; open associations stay."""
         socketserver.BaseServer.shutdown(self)
         self.server_close()

@@ -57,14 +57,14 @@ INDEXES = """
 CREATE INDEX IF NOT EXISTS studies_due ON studies (next_at, received_at) WHERE revision > finished;
 CREATE INDEX IF NOT EXISTS deliveries_pending ON deliveries (destination, id) WHERE state = 'pending'
 """
-"""What is looked for five times a second; made at each start, for a queue of before."""
+"""Indices for the queries that run five times a second; made at each start, for a queue of before."""
 
 
 @dataclass(frozen=True)
 class Study:
     """A study of the queue. `state` is receiving, done, skipped or failed; the last one says what came of `finished`.
 
-    `key` names it where nothing of the patient may show: in logs and folders. `committed` is the revision that its
+    `key` names it where nothing about the patient may show: in logs and folders. `committed` is the revision that its
     sender declared complete.
     """
 

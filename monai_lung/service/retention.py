@@ -1,4 +1,4 @@
-"""What has done its work is removed by age, so that the disk doesn't fill; nothing that still waits."""
+"""Removal by age of files that have done their work, so that the disk doesn't fill; waiting ones stay."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Results on their way: a thread a destination, so that one that is down keeps none of the others waiting.
 
-The files that were written once are sent, never made anew: an archive that gets one twice sees the same SOP Instance
+The files that were written once are sent, never made again: an archive that gets one twice sees the same SOP Instance
 UID and keeps one copy.
 """
 

@@ -1,4 +1,4 @@
-"""Results by STOW-RS (PS3.18 10.5), an object a request: to the configured host alone, no proxy, no redirect."""
+"""Results by STOW-RS (PS3.18 10.5), one object per request: to the configured host alone, no proxy, no redirect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stow(Transport):
         secure = self._url.scheme == "https"
         self._tls = client_context(destination.tls or ClientTls(), destination.name) if secure else None
         try:
-            self._authorization()  # read anew at each sending, as it may change; wrong from the start is found here
+            self._authorization()  # read at each sending, as it may change; an error from the start is found here
         except NotSent as error:
             raise UsageError(f"destination {destination.name}: {error}") from error
 
@@ -91,7 +91,7 @@ class Stow(Transport):
 
 
 def _failed(answer: bytes) -> bool:
-    """Whether the answer lists the object among those that failed; an answer without a list is no failure.
+    """Whether the answer lists the object among those that failed; an answer without a list means success.
 
     Some servers answer in XML whatever they are asked for, some put the one answer into a list.
     """

@@ -1,4 +1,4 @@
-"""What every way to a destination has."""
+"""The interface of every way to a destination."""
 
 from __future__ import annotations
 

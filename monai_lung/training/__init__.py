@@ -1,1 +1,1 @@
-"""What MONAI and Ignite lack to train the networks: data, losses, handlers. Nothing of it is needed to analyse."""
+"""The parts that MONAI and Ignite lack to train the networks: data, losses, handlers. Not needed to analyse."""

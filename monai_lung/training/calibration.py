@@ -18,7 +18,7 @@ DIGITS = 4
 
 
 def fit_platt(logits: NDArray[np.float64], malignant: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope x + offset) fit the labels best (Platt 1999, with his smoothed targets).
+    """Slope and offset that make sigmoid(slope x + offset) fit the labels best (Platt 1999, with smoothed targets).
 
     Args:
         logits: (n,) of the network.

@@ -1,4 +1,4 @@
-"""What the finding and the delineating network propose, true and false, for the network that tells one from the other.
+"""Candidates of the finding and the delineating network, true and false, for the network that tells one from the other.
 
 Scans with nodules set in go through the stages as any CT does. Each outline is kept with its surroundings, near and
 wide, somewhat larger than the network sees, so that trainings can turn and shift it without the scan.
@@ -47,7 +47,7 @@ LESION, LESION_WEIGHT = "lesion", 3.0
 LARGE_MM = 12.0
 """A false candidate of this size or more is a large one."""
 FALSE, TRUE, NEITHER = 0, 1, 2
-"""What a candidate is; `NEITHER` was marked in the scan but nobody is sure of it."""
+"""The kinds of candidates; `NEITHER` was marked in the scan but nobody is sure of it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a training leaves behind: where it was, its best network, and whose nodules that has learned from."""
+"""The files of a training: its state, its best network, and the patients that it has learned from."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TrainedOn:
 
 
 class WithPatients:
-    """What a checkpoint holds: a network's weights (`model`), and whose nodules they learned from (`trained_on`)."""
+    """The content of a checkpoint: a network's weights (`model`), and the patients they learned from (`trained_on`)."""
 
     def __init__(self, network: torch.nn.Module, trained_on: TrainedOn) -> None:
         self.network, self.trained_on = network, trained_on
@@ -81,12 +81,12 @@ class WithPatients:
 
 
 class Resumable:
-    """Saves after each epoch what a training needs to go on (`resume.pt`), and goes on from it.
+    """Saves after each epoch what a training needs to continue (`resume.pt`), and continues from it.
 
     Args:
         output_dir: where `resume.pt` is.
         objects: with `state_dict` and `load_state_dict`, by name.
-        resume: go on from `resume.pt` if it's there; False starts anew, where nothing would be overwritten.
+        resume: continue from `resume.pt` if it's there; False starts over, where nothing would be overwritten.
     """
 
     def __init__(self, output_dir: Path | str, objects: Mapping[str, Any], resume: bool) -> None:
@@ -110,7 +110,7 @@ class Resumable:
             return
         if not self.resume:
             raise UsageError(
-                f"{self.path.parent} holds a training already: go on with --resume true, or give another --output_dir"
+                f"{self.path.parent} holds a training: continue with --resume true, or give another --output_dir"
             )
         plan = self._plan()
         try:
@@ -122,10 +122,10 @@ class Resumable:
                 raise ValueError(f"its learning rate was planned otherwise: {self._plan()}, now {plan}")
         except Exception as error:  # torch raises many kinds
             raise WeightsError(
-                f"{self.path}: can't go on from it ({error}); train without resume, to another --output_dir, "
+                f"{self.path}: can't continue from it ({error}); train without resume, to another --output_dir, "
                 "from its last checkpoint with --start"
             ) from error
-        log.info("%s: going on after epoch %d", self.path, engine.state.epoch)
+        log.info("%s: continuing after epoch %d", self.path, engine.state.epoch)
 
     def _plan(self) -> list[str]:
         """How high the learning rate is, and when it changes as far as that depends on the training's length."""
@@ -150,7 +150,7 @@ class Resumable:
 class BestCheckpoint:
     """Keeps the network with the highest key metric as `model_best.pt`, over a resumed training too.
 
-    A metric that is no number is below all that are; where none is one, the first network is kept.
+    NaN is below every number; where all are NaN, the first network is kept.
 
     It attaches to the evaluator; a trainer's `Resumable` takes it among its objects.
 

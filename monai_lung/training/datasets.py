@@ -1,4 +1,4 @@
-"""What the networks are trained on: patches drawn afresh each time, augmented as they are resampled."""
+"""The training data of the networks: patches drawn afresh each time, augmented as they are resampled."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[st
 
 
 class ContinueInZd(Transform):
-    """A crop goes on beyond its first and last slice, where it ends as its nodule does: else the box tells the nodule.
+    """A crop continues beyond its first and last slice, where it ends as its nodule does: else the box tells the
+    nodule.
 
     Takes `crop` (`monai_lung.data.crops.Crop`), adds `long` (`training.synthesis.LongCrop`).
 
@@ -60,7 +61,7 @@ class ContinueInZd(Transform):
 
 
 class ReadersTargetd(Transform):
-    """What the label of `long` says: the share of the readers who marked a voxel, or what enough of them marked.
+    """The label of `long`: the share of the readers who marked a voxel, or the voxels that enough of them marked.
 
     Args:
         target: the "share" of the readers, what "half" of them marked, or what "three" of them did, the paper's truth;

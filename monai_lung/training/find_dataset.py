@@ -46,7 +46,7 @@ NODULES = (0.2, 0.4, 0.25, 0.15)
 
 @dataclass(frozen=True)
 class _Ground:
-    """A background and where patches of it are centred: flat indices into its voxels, and hard places."""
+    """A background and where patches of it are centred: flat indices into its voxels, and hard negatives."""
 
     background: Background
     inside: NDArray[np.int64]
@@ -70,7 +70,7 @@ class _Ground:
 class LungPatchd(Transform):
     """A patch drawn from a lung on the network's grid, a little turned and scaled.
 
-    Half of the patches are centred on the background's hard places where it has some, and a third of the others on
+    Half of the patches are centred on the background's hard negatives where it has some, and a third of the others on
     dense voxels in the lungs. With `masses` a quarter is of twice the voxel size, as the look for masses sees them.
 
     Adds `image` float32 (1, *roi_size) in HU; `label` (2, *roi_size), the share of the readers, 0 so far, and the

@@ -53,7 +53,7 @@ class RampEma:
     """Lets Ignite's `EMAHandler` forget the first weights soon: it averages over a ninth of the steps done so far.
 
     The momentum is 9 / (10 + step), down to what the handler has in the long run. It depends on the step alone, so a
-    resumed training goes on as one that wasn't interrupted (Ignite's own warm-up counts anew).
+    resumed training continues as one that wasn't interrupted (Ignite's own warm-up starts over).
 
     Args:
         momentum: of the `EMAHandler`.
@@ -74,7 +74,7 @@ class RampEma:
 
 
 class SeedEpochs:
-    """Seeds torch anew at each epoch, so that a resumed training draws the same as one that wasn't interrupted.
+    """Seeds torch again at each epoch, so that a resumed training draws the same as one that wasn't interrupted.
 
     Args:
         seed: of the run.
@@ -139,7 +139,7 @@ class StopAtNan:
         loss = _loss(engine)
         if not math.isfinite(loss):
             state = engine.state
-            batch: list[Any] = state.batch if isinstance(state.batch, list) else []  # decollated: an item a nodule
+            batch: list[Any] = state.batch if isinstance(state.batch, list) else []  # decollated: one item per nodule
             ids = [str(item["id"]) for item in batch if "id" in item]
             named = f" ({', '.join(ids)})" if ids else ""
             raise MonaiLungError(
@@ -157,7 +157,7 @@ class StopAtNan:
         wrong = [name for name, values in weights.items() if not values.isfinite().all()]
         if wrong:
             when = f"after epoch {engine.state.epoch}"
-            raise MonaiLungError(f"{when} weights ({wrong[0]}) are no numbers: lower the learning rate; {_GO_ON}")
+            raise MonaiLungError(f"{when} weights ({wrong[0]}) are NaN or infinite: lower the learning rate; {_GO_ON}")
 
 
 class WaitShare:

@@ -1,4 +1,4 @@
-"""What every training has around its steps: the handlers that the training configs share."""
+"""The parts around the steps of every training: the handlers that the training configs share."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Handlers:
 
 
 class BeforeSteps(Handlers):
-    """What comes before the learning rate and the validation.
+    """The handlers before the learning rate and the validation.
 
     A running average of the weights, whose momentum rises to what the config says; the same draws in each epoch however
-    often the training was interrupted; how long the steps wait for their data; an end where the loss is no number.
+    often the training was interrupted; how long the steps wait for their data; an end where the loss is NaN.
 
     Args:
         ema: Ignite's `EMAHandler`.
@@ -60,14 +60,14 @@ class BeforeSteps(Handlers):
 
 
 class AfterSteps(Handlers):
-    """What comes after the validation: an early end, the log, the loss as a curve, checkpoints, and going on from them.
+    """The handlers after the validation: an early end, the log, the loss as a curve, checkpoints, and resuming.
 
     Args:
         output_dir: where all of it goes.
         network: whose weights the checkpoints hold: the running average's.
         best: of the evaluator.
         objects: of `Resumable`.
-        resume: go on from what `output_dir` holds.
+        resume: continue from what `output_dir` holds.
         patience: epochs without a better metric after which the training ends; 0 for none.
         progress: show a bar.
         tensorboard: write events.

@@ -1,4 +1,4 @@
-"""What the paper's two networks are trained on: lungs on its own grid, nodules that three readers saw set into them.
+"""The training data of the paper's two networks: lungs on its own grid, nodules that three readers saw set into them.
 
 Lungs are resampled once (`render`), several times over, each time a little turned and scaled, so that a sub-case or a
 region is cut out of them voxel by voxel, as inference sees it.
@@ -50,7 +50,7 @@ READERS = 3
 LOOKS = 4
 """How often each scan's lungs are resampled."""
 _VOTES = (0.0, 0.17, 0.33, 0.67, 1.0)
-"""What a number of readers counts as: three are above a half, two below, so that interpolation keeps the border."""
+"""The value for a number of readers: three are above a half, two below, so that interpolation keeps the border."""
 _TILT_DEG, _SCALE = 8.0, (0.9, 1.15)
 _TRIES = 4000
 Labels = Literal["marks", "nodules"]
@@ -156,7 +156,7 @@ def render_folder(source: Path | str, out: Path | str, looks: int = LOOKS) -> in
 
 
 def lungs_of(folder: str, exclude: Sequence[str] = (), held_out: Sequence[str] = ()) -> list[Background]:
-    """What `render_folder` has written, without the scans `exclude`, for a bundle's config.
+    """The files of `render_folder`, without the scans `exclude`, for a bundle's config.
 
     Raises:
         UsageError: nothing is left, or a scan is of a patient in `held_out`.
@@ -219,7 +219,7 @@ class SubCasePatchd(Transform):
 
 
 class PaperLabeld(Transform):
-    """What the paper's network sees and learns: lung parenchyma alone, and nodule or not.
+    """The input and target of the paper's network: lung parenchyma alone, and nodule or not.
 
     Takes `image`, `depth` and `label` of a patch into which nodules were set. What isn't lung nor nodule becomes air;
     the label's share becomes 1 where it is above a half, and its trust 0 or 1.
@@ -277,7 +277,7 @@ def set_in(
         donor: the nodule.
         place_mm: (3,) LPS mm of its middle.
         frame: of `frame_for`.
-        rng: draws how the crop goes on beyond its slices.
+        rng: draws how the crop continues beyond its slices.
     """
     long = continue_in_z(donor.crop, 8.0, rng)
     box = soft_box(tuple(long.channels.shape[1:]), long.spacing_mm)[None]

@@ -34,9 +34,9 @@ from monai_lung.transforms.rating import SURE
 SET_IN = 0.5
 """Share of the free nodules that are set into a scan's lung."""
 THROUGH = (0.6, 0.4, 0.0)
-"""How what is no nodule goes on beyond a crop (`continue_in_z`): a vessel cut off would look like a nodule."""
+"""How a negative continues beyond a crop (`continue_in_z`): a vessel cut off would look like a nodule."""
 OTHERS = (0.4, 0.3, 0.3)
-"""Shares of what is no nodule: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
+"""Shares of the negatives: beside a crop's nodule, from a scan but cut like a crop, in its scan."""
 
 
 class DrawRegiond(Transform):
@@ -50,14 +50,14 @@ class DrawRegiond(Transform):
 
     Takes `nodule`, its place in `donors`, None for what is none. Adds `image` and `mask`, float32 (1, *roi_size), HU
     and 0...1; `label` (2, T), soft targets in the order of `TARGETS`, and their weights (0 where a target isn't known:
-    what is no nodule has no malignancy); `id`, the crop's, or "no nodule".
+    negatives have no malignancy); `id`, the crop's, or "no nodule".
 
     Args:
         donors: nodules.
         backgrounds: scans to take other structures from, best of their own resolution; () for none.
         pixdim: voxel size of the network's grid in mm.
         roi_size: voxels of the region.
-        others: whether there are items that are no nodule.
+        others: whether there are negatives.
         augment: False gives the plain region with the mask of half of the readers.
 
     Raises:
@@ -184,7 +184,7 @@ class RateDataset(DrawnDataset):
         backgrounds: scans to take other structures from, best of their own resolution; () for none.
         spacing_mm: of the network's grid.
         size: voxels of the region.
-        others: items of an epoch that are no nodule.
+        others: negatives of an epoch.
         seed: items depend on it, on the index and on the epoch.
         augment: False gives the plain region with the mask of half of the readers.
 
@@ -270,7 +270,7 @@ def rated_nodules(
 def other_lungs(
     folder: str, others: int, exclude: Sequence[str] = (), held_out: Sequence[str] = ()
 ) -> list[Background]:
-    """The backgrounds to take what is no nodule from, none where none is wanted, for a bundle's config.
+    """The backgrounds to take negatives from, none where none are wanted, for a bundle's config.
 
     Raises:
         UsageError: some are wanted, and there is no folder; or a background is of a patient in `held_out`.
@@ -280,7 +280,7 @@ def other_lungs(
         return []
     if not folder:
         raise UsageError(
-            "no --background_dir: without it the network can't learn what is no nodule; "
+            "no --background_dir: without it the network has no negatives to learn from; "
             "make one with monai-lung lidc backgrounds, or set the recipe's others to 0 to learn ratings alone"
         )
     scans = read_backgrounds(folder, exclude)

@@ -27,7 +27,7 @@ from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.transforms.rating import slice_channels
 
 _FULL_READERS = 4
-"""What is rated by fewer weighs less: their mean says less of what others would have said."""
+"""A nodule that fewer rated weighs less: their mean predicts the others' ratings less well."""
 _SHARPNESS = 3.0
 """Slope of the malignancy's target over the readers' mean: 2 or 4 is nearly certain, 3 is even."""
 _DOUBTFUL = 0.3

@@ -1,4 +1,4 @@
-"""What is dense in a lung but no nodule, and masks as users would have them: what the rating network learns from."""
+"""Dense structures in a lung that are not nodules, and masks as users would have them, for the rating network."""
 
 from __future__ import annotations
 

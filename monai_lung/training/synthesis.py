@@ -23,7 +23,7 @@ from monai_lung.data.slices import NoduleSlice
 from monai_lung.grid import Grid
 
 WAYS = (0.5, 0.3, 0.2)
-"""How often a crop goes on with its last slice cleaned, with its last slice, and with plain parenchyma."""
+"""How often a crop continues with its last slice cleaned, with its last slice, and with plain parenchyma."""
 LUNG_HU = -850
 """Typical parenchyma, where nothing nearer tells."""
 ALONE_SHARE = 0.55

@@ -11,7 +11,7 @@ from monai.transforms import CropForeground
 from monai_lung.grid import bounding_box
 
 OUTSIDE_HU = -1024.0
-"""What lies beyond an image: as dark as its padding."""
+"""The values beyond an image: as dark as its padding."""
 
 
 def box_of(mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from monai_lung.grid import Grid, bounding_box
 MARGIN_MM = 12.0
 """Around the lungs, so that a network sees what the pleura lies on."""
 NEAR_SHARE = 0.25
-"""What share of a voxel has to be lung for the voxel to be in the lungs."""
+"""The share of a voxel that must be lung for the voxel to be in the lungs."""
 
 
 def lung_grid(

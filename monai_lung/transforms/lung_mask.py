@@ -21,7 +21,17 @@ AIR_HU = -1024
 
 
 class LungMask(Transform):
-    """Lungs of a CT: `segment_lungs` between MetaTensors."""
+    """Lungs of a CT: `segment_lungs` between MetaTensors.
+
+    >>> from monai.data import MetaTensor
+    >>> hu = torch.full((1, 140, 100, 60), -1000.0)
+    >>> hu[:, 8:132, 8:92] = 40  # a body of soft tissue, with two rooms of lung in it
+    >>> hu[:, 20:64, 22:78, 5:55] = hu[:, 76:120, 22:78, 5:55] = -850
+    >>> ct = MetaTensor(hu, affine=torch.diag(torch.tensor([-2.5, -2.5, 5.0, 1.0])))
+    >>> lungs = LungMask()(ct)
+    >>> tuple(lungs.shape), int(lungs[0, 40, 50, 30]), int(lungs[0, 100, 50, 30])
+    ((1, 140, 100, 60), 1, 2)
+    """
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
         """Segment the lungs.
@@ -33,7 +43,7 @@ class LungMask(Transform):
             uint8 (1, X, Y, Z) on the same grid: 0 outside, 1 right lung, 2 left lung.
 
         Raises:
-            InputError: the image is no MetaTensor (the affine alone says which side is right), or has more channels.
+            InputError: the image is not a MetaTensor (the affine alone says which side is right), or has more channels.
             LungsNotFoundError: less than 200 ml of lung.
         """
         return self.on_grid(self.find(image), image)
@@ -58,6 +68,15 @@ class LungMaskd(MapTransform):
     """Add the lungs of the image `keys` (one key) as the item `mask_key`.
 
     With `found_key` the item of that name is `monai_lung.model.Lungs`: volumes and warnings too.
+
+    >>> from monai.data import MetaTensor
+    >>> hu = torch.full((1, 140, 100, 60), -1000.0)
+    >>> hu[:, 8:132, 8:92] = 40  # a body of soft tissue, with two rooms of lung in it
+    >>> hu[:, 20:64, 22:78, 5:55] = hu[:, 76:120, 22:78, 5:55] = -850
+    >>> ct = MetaTensor(hu, affine=torch.diag(torch.tensor([-2.5, -2.5, 5.0, 1.0])))
+    >>> items = LungMaskd("ct", found_key="found")({"ct": ct})
+    >>> sorted(items), items["found"].right_ml > 3000
+    (['ct', 'found', 'lungs'], True)
     """
 
     def __init__(
@@ -86,7 +105,13 @@ class LungMaskd(MapTransform):
 
 
 class LungParenchyma(Transform):
-    """The lungs alone: every voxel outside becomes -1024 HU."""
+    """The lungs alone: every voxel outside becomes -1024 HU.
+
+    >>> lungs = torch.zeros(1, 2, 2, 2)
+    >>> lungs[0, 0] = 1
+    >>> LungParenchyma()(torch.full((1, 2, 2, 2), 40.0), lungs)[0, :, 0, 0].tolist()
+    [40.0, -1024.0]
+    """
 
     def __call__(self, image: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Empty everything outside.
@@ -107,7 +132,12 @@ class LungParenchyma(Transform):
 
 
 class LungParenchymad(MapTransform):
-    """`LungParenchyma` of the items `keys` with the lungs `mask_key`."""
+    """`LungParenchyma` of the items `keys` with the lungs `mask_key`.
+
+    >>> items = {"ct": torch.full((1, 2, 2, 2), 40.0), "lungs": torch.zeros(1, 2, 2, 2)}
+    >>> float(LungParenchymad("ct")(items)["ct"].max())
+    -1024.0
+    """
 
     def __init__(self, keys: KeysCollection, mask_key: str = "lungs", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)

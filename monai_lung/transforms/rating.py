@@ -1,4 +1,4 @@
-"""What the networks that rate see of a nodule, and what they say."""
+"""The inputs and outputs of the networks that rate."""
 
 from __future__ import annotations
 

@@ -18,7 +18,14 @@ ROI_SIZE = (48, 48, 16)
 
 
 class NoduleRoi(Transform):
-    """A box of (48, 48, 16) voxels, the nodule's bounding box in its middle, padded beyond the image's border."""
+    """A box of (48, 48, 16) voxels, the nodule's bounding box in its middle, padded beyond the image's border.
+
+    >>> nodule = torch.zeros(1, 60, 60, 20)
+    >>> nodule[0, 50:54, 30:34, 9:11] = 1
+    >>> roi = NoduleRoi()(torch.zeros(1, 60, 60, 20), nodule)  # beyond the border it is padded with -1024 HU
+    >>> tuple(roi.shape), float(roi[0, -1, 24, 8])
+    ((1, 48, 48, 16), -1024.0)
+    """
 
     def __init__(self, size: Sequence[int] = ROI_SIZE, fill: float = OUTSIDE_HU) -> None:
         self.size, self.crop = tuple(size), BoxCrop(fill)
@@ -49,6 +56,12 @@ class NoduleRoid(MapTransform, InvertibleTransform):
     """`NoduleRoi` of the items `keys` around the nodule `mask_key` (which may be among them).
 
     `fill` is a value for all items or one for each: -1024 for an image in HU, 0 for a mask or a windowed image.
+
+    >>> nodule = torch.zeros(1, 60, 60, 20)
+    >>> nodule[0, 50:54, 30:34, 9:11] = 1
+    >>> cut = NoduleRoid(["ct", "nodule"], fill=[-1024, 0])({"ct": torch.zeros(1, 60, 60, 20), "nodule": nodule})
+    >>> tuple(cut["ct"].shape), int(cut["nodule"].sum())
+    ((1, 48, 48, 16), 32)
     """
 
     def __init__(

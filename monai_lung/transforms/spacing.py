@@ -23,6 +23,10 @@ class LungSpacingd(Spacingd):
 
     MONAI takes a plain array, as servers such as MONAI Label hand it on with the metadata beside it, for one of 1 mm
     voxels, silently. Here its affine is read from the item `<key>_meta_dict`, and a missing one is an error.
+
+    >>> ct = MetaTensor(torch.zeros(1, 31, 31, 31), affine=torch.diag(torch.tensor([-0.75, -0.75, 1.5, 1.0])))
+    >>> tuple(LungSpacingd("ct")({"ct": ct})["ct"].shape)
+    (1, 16, 16, 16)
     """
 
     def __init__(

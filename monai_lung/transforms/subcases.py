@@ -22,7 +22,17 @@ FEWEST = (1, 1, 2)
 
 
 class CropToLungs(Transform):
-    """Crop an image to the lungs and a margin, within its borders."""
+    """Crop an image to the lungs and a margin, within its borders.
+
+    >>> from monai.data import MetaTensor
+    >>> lungs = torch.zeros(1, 40, 40, 20)
+    >>> lungs[0, 15:25, 15:25, 8:12] = 1
+    >>> lungs = MetaTensor(lungs, affine=torch.diag(torch.tensor([-1.0, -1.0, 2.0, 1.0])))
+    >>> crop = CropToLungs(margin_mm=4)
+    >>> small = crop(torch.ones_like(lungs), lungs)
+    >>> tuple(small.shape), tuple(crop.inverse(small).shape)
+    ((1, 18, 18, 8), (1, 40, 40, 20))
+    """
 
     def __init__(self, margin_mm: float = 10.0) -> None:
         self.margin_mm, self.crop = margin_mm, BoxCrop()
@@ -49,7 +59,16 @@ class CropToLungs(Transform):
 
 
 class CropToLungsd(MapTransform, InvertibleTransform):
-    """`CropToLungs` of the items `keys` with the lungs `mask_key` (which may be among them)."""
+    """`CropToLungs` of the items `keys` with the lungs `mask_key` (which may be among them).
+
+    >>> from monai.data import MetaTensor
+    >>> lungs = torch.zeros(1, 40, 40, 20)
+    >>> lungs[0, 15:25, 15:25, 8:12] = 1
+    >>> lungs = MetaTensor(lungs, affine=torch.diag(torch.tensor([-1.0, -1.0, 2.0, 1.0])))
+    >>> items = CropToLungsd(["ct", "lungs"], margin_mm=4)({"ct": torch.ones_like(lungs), "lungs": lungs})
+    >>> tuple(items["ct"].shape), tuple(items["lungs"].shape)
+    ((1, 18, 18, 8), (1, 18, 18, 8))
+    """
 
     def __init__(
         self, keys: KeysCollection, mask_key: str = "lungs", margin_mm: float = 10.0, allow_missing_keys: bool = False
@@ -80,6 +99,14 @@ class SubCases(Transform):
     Along each axis the volumes lie centred on the lungs, side by side where the lungs are shorter than all of them
     together, overlapping evenly where they are longer. Lungs wider than one volume take several there too, so that
     nothing of them is lost. What reaches beyond the image is `fill`.
+
+    >>> lungs = torch.zeros(1, 20, 20, 40)
+    >>> lungs[0, 4:16, 4:16, 2:38] = 1
+    >>> cut = SubCases(size=(16, 16, 16))
+    >>> parts = cut(lungs, lungs)
+    >>> starts = cut.starts(lungs)
+    >>> starts, tuple(cut.merge(parts, starts, lungs.shape[1:]).shape)
+    ([(2, 2, 2), (2, 2, 12), (2, 2, 22)], (1, 20, 20, 40))
     """
 
     def __init__(
@@ -136,6 +163,13 @@ class SubCasesd(MapTransform):
 
     `fill` is a value for all items or one for each: -1024 for an image in HU, 0 for a mask or a windowed image. Each
     item of the list holds `subcase_start` (first voxel) and `subcase_shape` (X, Y, Z of the image) for `merge`.
+
+    >>> lungs = torch.zeros(1, 20, 20, 40)
+    >>> lungs[0, 4:16, 4:16, 2:38] = 1
+    >>> cut = SubCasesd("ct", size=(16, 16, 16))
+    >>> parts = cut({"ct": torch.ones(1, 20, 20, 40), "lungs": lungs})
+    >>> len(parts), tuple(parts[0]["ct"].shape), tuple(cut.merge(parts, "ct").shape)
+    (3, (1, 16, 16, 16), (1, 20, 20, 40))
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the viewer's page is given: the CT and the masks as NIfTI, the findings as JSON, NiiVue from its package."""
+"""The data of the viewer's page: the CT and the masks as NIfTI, the findings as JSON, NiiVue from its package."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def outlines(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def case(report: Report) -> dict[str, Any]:
-    """What the page says of the case: its name, the examination's advice, windows, and a row for each nodule."""
+    """The page's facts about the case: its name, the examination's advice, windows, and a row for each nodule."""
     return {
         "name": report.ct.name,
         "notice": f"{NOTICE.capitalize()}.",

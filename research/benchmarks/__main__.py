@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             prepare(tasks, settings)
             if given.prepare:
                 return 0
-            run(tasks, settings, anew=bool(given.only))
+            run(tasks, settings, again=bool(given.only))
         from research.benchmarks import (
             page,  # only now: a child inherits the peak of the memory of the process that starts it
         )

@@ -55,7 +55,7 @@ for _ in sys.stdin:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one CT gave: runs of the other checkout and of this one by turns, and their Dice for each nodule."""
+    """The results of one CT: runs of the other checkout and of this one by turns, and their Dice for each nodule."""
 
     ct: Path
     runs: tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -141,7 +141,7 @@ def compare(other: Path, ct: Path, repeats: int, own: Path = HERE) -> Comparison
 def dice_of(ct: Path, files: Sequence[Path]) -> dict[str, tuple[float, float]]:
     """Dice of the best outline in each file for each nodule that three readers of LIDC-IDRI marked, none elsewhere.
 
-    The truth is what half of the readers marked.
+    The truth is the voxels that half of the readers marked.
     """
     from monai_lung.io import read_ct
     from monai_lung.lidc.grid import draw_nodules

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 Run = Callable[[], Mapping[str, float] | None]
-"""What is timed; it may give parts: seconds, or other figures, by name."""
+"""The timed function; it may give parts: seconds, or other figures, by name."""
 OURS = ("monai-lung", "torch", "monai", "numpy", "scipy", "scikit-image", "SimpleITK", "pydicom", "nibabel")
 THEIRS = ("itk-io", "lungmask", "dynamic-network-architectures", "TotalSegmentator", "nnunetv2", "torchvision")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a task is given: its input, cpu or cuda, and the options of its row."""
+    """The input of a task: its file, cpu or cuda, and the options of its row."""
 
     path: Path
     device: str = "cpu"

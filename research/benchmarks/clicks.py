@@ -1,4 +1,4 @@
-"""What a click costs and gives: agreement between points in one nodule, Dice by the readers' votes, time, phantoms.
+"""The cost and accuracy of a click: agreement between points in one nodule, Dice by the readers' votes, time, phantoms.
 
 `python -m research.benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into
 docs/clicks.jsonl. A crop holds no whole lungs, so it is measured as any piece of a CT: `monai_lung.pointed.outline_at`
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, Any]]:
-    """What clicks give in each nodule; rows that are measured already are kept, new ones added one by one."""
+    """The results of clicks in each nodule; rows that are measured already are kept, new ones added one by one."""
     rows = [json.loads(line) for line in given.rows.read_text("utf-8").splitlines()] if given.rows.is_file() else []
     known, folds = {row["id"] for row in rows}, patient_folds(FOLDS)
     for row in read_table(given.crops)[given.start :: given.every]:

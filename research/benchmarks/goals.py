@@ -1,4 +1,4 @@
-"""What was aimed at, beside what was reached."""
+"""The goals, beside the figures reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can do at best: convolutions, memory, disk, decoder."""
+"""The limits of this machine: convolutions, memory, disk, decoder."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ are 10^6 bytes. Where a row ran once, its cold time counts. Times are for orient
 {chart_peers}
 ## Reading
 From files to Hounsfield units in memory, then with resampling to 1 x 1 x 2 mm. `read_ct` also chooses the series and
-checks its geometry; the others read what they're given.
+checks its geometry; the others read whatever they are given.
 
 {read}
 ## Lungs
@@ -50,7 +50,7 @@ random. Resampling isn't timed, which favours them.
 
 {networks}
 ## TotalSegmentator without its networks
-This tool doesn't download its weights, so only what runs before and after its networks does: DICOM to NIfTI,
+This tool doesn't download its weights, so only the steps before and after its networks run: DICOM to NIfTI,
 resampling to 1.5 mm, resampling of 117 labels (balls of 4 to 24 voxels) back to the scan's grid, removal of small
 pieces.
 
@@ -66,7 +66,7 @@ Warm. *Busy cores* are CPU seconds over seconds. A stage is called held by its n
 its time are the network's passes, else by one thread where fewer than {one_thread} cores are busy.
 
 {stages}
-### What the machine can do
+### The machine's own speed
 Measured in the run of the stages above. Convolutions of 3 x 3 x 3 with 16 to 256 channels, contiguous and
 channels-last; the best counts. The networks compute in bfloat16 where the processor has it in hardware{bfloat16}.
 
@@ -84,7 +84,7 @@ Phantoms of 512 x 512 over the same {chest:.0f} mm, thinner and thinner; and 1,0
 {slices}
 ### Nodules
 Phantoms of 256 x 256 x 120 voxels with that many solid balls of 6 to 10 mm. The networks were trained on real nodules:
-what they find of these says nothing of accuracy.
+their findings on these say nothing about accuracy.
 
 {nodules}
 ### Threads
@@ -99,7 +99,7 @@ The scan {studies_count} times, one after the other, in one process; each time o
 ## Doing it again
 `tools/bench` makes an environment of its own for the peers (`.venv-peers`) and the phantoms (`.cache/bench`) first,
 neither of it timed; then it takes about 25 minutes on two cores, which nothing else should use. What is measured
-already (`runs/bench`) is kept, so an interrupted run goes on; `--only SECTION` measures one again, `--quick` tries
+already (`runs/bench`) is kept, so an interrupted run continues; `--only SECTION` measures one again, `--quick` tries
 the tool on a small phantom without peers. On a machine with an NVIDIA GPU, `tools/bench --device cuda` with a CUDA
 build of torch in `.venv` and `.venv-peers` writes `benchmarks-cuda.md` in the same way; this package and the
 nnU-Net-like network then compute in bfloat16 and float16.
@@ -163,13 +163,13 @@ def _machine(results: Results, machine: Mapping[str, object]) -> str:
 
 
 def _bfloat16(results: Results) -> str:
-    """What to say of the bfloat16 figure where the hardware lacks it."""
+    """A remark on the bfloat16 figure where the hardware lacks it."""
     lacking = part(results, "conv-bf16", "hardware") == 0
     return "; this one hasn't, so bfloat16 was measured on cubes of an eighth of the side" if lacking else ""
 
 
 def _noise(settings: Settings, results: Results) -> str:
-    """What to say where the machine wasn't quiet, else nothing."""
+    """A remark where the machine wasn't quiet, else nothing."""
     names = tables.noisy(results, chosen(settings.device, quick=settings.quick), NOISE)
     if not names:
         return ""

@@ -51,11 +51,11 @@ class Settings:
 
 
 Result = dict[str, Any]
-"""What `child.measure` gives, or `error`: why there is none; with `when` and `others_busy_cores`."""
+"""The result of `child.measure`, or `error`: why there is none; with `when` and `others_busy_cores`."""
 
 
 def read_results(settings: Settings) -> dict[str, Result]:
-    """What is measured already, by task."""
+    """The measurements that exist already, by task."""
     if not settings.results.is_file():
         return {}
     found: dict[str, Result] = json.loads(settings.results.read_text(encoding="utf-8"))
@@ -78,14 +78,14 @@ def prepare(tasks: list[Task], settings: Settings) -> None:
                 raise InputError(f"{target}: {name} can't be made (see above); mend that and start again")
 
 
-def run(tasks: list[Task], settings: Settings, *, anew: bool = False) -> None:
-    """Do the tasks that have no result yet, or with `anew` all; each result is written at once."""
+def run(tasks: list[Task], settings: Settings, *, again: bool = False) -> None:
+    """Do the tasks that have no result yet, or with `again` all; each result is written at once."""
     from monai_lung.io.output import replacing
 
     settings.out.mkdir(parents=True, exist_ok=True)
     done = read_results(settings)
     for task in tasks:
-        if not anew and "run_s" in done.get(task.name, {}):
+        if not again and "run_s" in done.get(task.name, {}):
             continue
         log.info("%s: %s", task.section, task.name)
         done[task.name] = run_one(task, settings)

@@ -36,7 +36,7 @@ def own_resampled(job: Job) -> Run:
 
 
 def bare_pydicom(job: Job) -> Run:
-    """What a page of code with pydicom does: read, sort by z, rescale, stack."""
+    """A page of code with pydicom: read, sort by z, rescale, stack."""
     import pydicom
 
     def run() -> None:

@@ -29,7 +29,7 @@ def number(value: float | None) -> str:
 
 
 def goals(results: Results, device: str) -> str:
-    """What was aimed at and what was reached."""
+    """The goals and the figures reached."""
     rows = []
     for goal in (g for g in GOALS if device in g.devices):
         said = {True: "yes", False: "**no**", None: MISSING}[goal.reached(results)]
@@ -83,7 +83,7 @@ def limits(results: Results) -> str:
 
 
 def stages(results: Results) -> str:
-    """Each stage of the whole way: its time, the cores it keeps busy, its limit and what holds it."""
+    """Each stage of the whole way: its time, the cores it keeps busy, its limit and its bottleneck."""
     total = typical(results, "whole")
     if total is None:
         return MISSING + "\n"
@@ -97,7 +97,7 @@ def stages(results: Results) -> str:
         cold = number(part(results, "whole", f"{stage}_s", cold=True))
         share = f"{100 * seconds / total:.0f} %"
         rows.append([stage, cold, number(seconds), share, number(busy), limit, reached, _held(results, stage, busy)])
-    header = ["stage", "first, s", "warm, s", "share", "busy cores", "limit", "reached", "what holds it"]
+    header = ["stage", "first, s", "warm, s", "share", "busy cores", "limit", "reached", "bottleneck"]
     return table(header, rows)
 
 

@@ -1,4 +1,4 @@
-"""What is measured: one row a task, in the order in which it runs."""
+"""The measured tasks: one row for each, in the order in which they run."""
 
 from __future__ import annotations
 

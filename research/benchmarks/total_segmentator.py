@@ -1,4 +1,4 @@
-"""What TotalSegmentator does before and after its networks, by its own code. Runs in the peers' environment.
+"""The steps of TotalSegmentator before and after its networks, by its own code. Runs in the peers' environment.
 
 The calls and their arguments are those of its `nnUNet_predict_image` for the task `total` at 1.5 mm.
 """

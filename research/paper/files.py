@@ -4,4 +4,4 @@ from __future__ import annotations
 
 NODULES, RATINGS, LOSSES = (f"study/paper_{name}.csv.gz" for name in ("nodules", "ratings", "losses"))
 PRODUCT = "product"
-"""What this software's own networks are called in them."""
+"""The name of this software's own networks in them."""

@@ -150,7 +150,7 @@ def _judged(
 
 
 def _product(scene: Scene, analyzer: Analyzer) -> Answer:
-    """What this software's own networks report of a scene at their standard operating point."""
+    """The findings of this software's own networks in a scene at their standard operating point."""
     found, _ = split(analyzer.find(scene.ct, lungs=scene.lungs), analyzer.operating_point)
     return Answer(found.outlines, [rating.nodule_probability for rating in found.ratings])
 

@@ -27,7 +27,7 @@ from monai_lung.training.synthesis import Donor
 SETTINGS = SegmentSettings((1.5, 1.5, 3.0), (192, 192, 48), 0.5)
 ROI = RateSettings((1.5, 1.5, 3.0), (48, 48, 16), 1.0, 0.0, 0.0, 0.5)
 LEAST_DICE = 0.1
-"""What overlaps a nodule less than this hasn't found it: half a lung called nodule finds nothing."""
+"""A finding that overlaps a nodule less than this hasn't found it: half a lung called nodule finds nothing."""
 SMALLEST_MM3 = math.pi / 6 * 3.0**3
 """A ball of 3 mm: what is smaller isn't reported."""
 _REACH_MM, _TRIES = 60.0, 40
@@ -54,7 +54,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system says of a scene.
+    """A system's findings in a scene.
 
     Attributes:
         outlines: on the scan's own grid.
@@ -144,7 +144,7 @@ def _outline(truth: NDArray[np.bool_], box: Box, grid: Grid) -> Outline:
 
 
 def answer(scene: Scene, network: nn.Module, device: torch.device, settings: SegmentSettings = SETTINGS) -> Answer:
-    """What a network that segments sub-cases says of a scene."""
+    """The findings of a network that segments sub-cases in a scene."""
     image, inside, grid = paper_image(scene.ct, scene.lungs, settings)
     logits = over_subcases(image.to(device), inside, network, settings.subcase)
     probability = torch.where(inside, torch.sigmoid(logits.cpu()), 0).numpy()
@@ -210,7 +210,7 @@ def _on_grid(scene: Scene, one: SetIn, mask: NDArray[np.bool_], grid: Grid) -> d
 
 
 def nodule_columns(one: SetIn) -> dict[str, Any]:
-    """What tables say of a nodule that was set in."""
+    """The columns of tables about a nodule that was set in."""
     row = one.donor.crop.row
     return {
         "nodule": row.id,

@@ -31,7 +31,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept in a docs folder: empty tables where nothing is."""
+    """The tables kept in a docs folder: empty tables where nothing is."""
 
     nodules: pd.DataFrame
     ratings: pd.DataFrame
@@ -63,7 +63,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def networks(kept: Kept) -> str:
-    """What was trained: width, weights, epochs, the last loss."""
+    """Facts about the trainings: width, weights, epochs, the last loss."""
     rows = []
     for name, label in {**SYSTEMS, **RATERS}.items():
         own = kept.losses[kept.losses.network == name].sort_values("epoch")
@@ -302,7 +302,7 @@ def misses(kept: Kept) -> str:
 
 
 def goals(kept: Kept) -> str:
-    """What was aimed at, beside the paper and what is reached."""
+    """The goals, beside the paper and the figures reached."""
     large = _nodules(kept, "res-unet")
     reached = [cell(_mean(large[large.diameter_mm > 10], "dice_grid")) if not large.empty else NOT_TRAINED]
     found = rated(kept, "nodule-resnet", "predicted")

@@ -1,4 +1,4 @@
-"""What finds nodules without learning: bright blobs in the lungs, the baseline of the finding network."""
+"""Finding nodules without learning: bright blobs in the lungs, the baseline of the finding network."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the study may cost.
+    """The budget of the study.
 
     Attributes:
         widths: of each network, by its name; chosen for comparable cost where steps are dear.

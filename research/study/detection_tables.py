@@ -97,7 +97,7 @@ def froc(study: Study) -> str:
 
 
 def froc_groups(study: Study) -> str:
-    """Sensitivity by size and texture as what ships is set, and its false positives."""
+    """Sensitivity by size and texture with the shipped settings, and its false positives."""
     scans = pasted(study)
     if not scans:
         return NOT_RUN + "\n"

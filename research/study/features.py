@@ -1,4 +1,4 @@
-"""What can be measured of an outlined nodule without a network, for the models that networks are compared with."""
+"""Features of an outlined nodule that need no network, for the models that networks are compared with."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def calibrated(
 
 
 def readers_malignancy(study: Study) -> dict[str, Figure]:
-    """One reader's rating against the median of the others: AUC, and accuracy where he doesn't say 3."""
+    """One reader's rating against the median of the others: AUC, and accuracy where the rating isn't 3."""
     rows = []
     for crop in study.crops:
         ratings = crop.row.ratings["malignancy"]

@@ -92,7 +92,7 @@ def _overlay(axes: Axes, crop: Crop, mask: NDArray[np.bool_]) -> None:
 
 
 def dice_by_size(study: Study, path: Path) -> bool:
-    """Dice of each nodule over its diameter, for ours, the 3D U-Net and what ships; False without predictions."""
+    """Dice of each nodule over its diameter, for ours, the 3D U-Net and the shipped one; False without predictions."""
     chosen = {n: SEGMENTERS[n].label for n in (OURS, "unet")} | {SHIPPED: "shipped weights"}
     present = {label: r for label, r in ((label, segmented(study, n)) for n, label in chosen.items()) if r}
     if not present:

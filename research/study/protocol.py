@@ -1,4 +1,4 @@
-"""What a split is worth: each reader's mark as a nodule of its own, dealt out by mark, by nodule and by patient."""
+"""The worth of a split: each reader's mark as a nodule of its own, dealt out by mark, by nodule and by patient."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Split:
 
 
 def marks_of(crop: Crop) -> list[tuple[int, Crop]]:
-    """A nodule's marks that say benign or malignant: the reader's number, and the crop with him alone."""
+    """A nodule's marks that say benign or malignant: the reader's number, and the crop with that reader alone."""
     result = []
     for bit, rating in enumerate(crop.row.ratings["malignancy"]):
         mine = (crop.readers >> bit) & 1

@@ -93,7 +93,7 @@ SEGMENTERS = {
     "plain-crops": Segmenter("no augmentation", _ours, "res-unet", data={"augment": False}, table=False),
 }
 OURS = "res-unet"
-"""What the ablations change, and whose masks are rated."""
+"""The ablations' changes, and whose masks are rated."""
 
 
 def run(study: Study, name: str, fold: int) -> None:
@@ -132,7 +132,7 @@ def run(study: Study, name: str, fold: int) -> None:
 
 
 def facts_of(study: Study, name: str) -> dict[str, float]:
-    """What the predictions of a network have to be made with."""
+    """The facts that the predictions of a network depend on."""
     if name == SHIPPED:
         return {"installed": installed_key(), "looks": LOOKS}
     return trained_key(study.budget.segmentation, study.budget.widths[SEGMENTERS[name].width]) | {"looks": LOOKS}

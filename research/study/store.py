@@ -1,4 +1,4 @@
-"""What the study works on, and where its predictions are kept: tables are made anew from them without training."""
+"""The data of the study, and where its predictions are kept: tables are made from them again without training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Study:
         crops = [read_crop(self.crop_folder, row) for row in read_table(self.crop_folder)]
         lacking = {c.row.patient for c in crops} - set(self.folds)
         if lacking:
-            raise InputError(f"{self.fold_file}: patient {min(lacking)} is in no fold; make the fold file anew")
+            raise InputError(f"{self.fold_file}: patient {min(lacking)} is in no fold; make the fold file again")
         return crops
 
     @cached_property
@@ -103,7 +103,7 @@ def trained_key(task: Task, width: int) -> dict[str, float]:
 
 @lru_cache
 def installed_key() -> float:
-    """What tells the installed weights and their settings from others, as a fact of `Predictions`: bits of a digest."""
+    """The identity of the installed weights and their settings, as a fact of `Predictions`: bits of a digest."""
     digest = hashlib.sha256(repr(sorted(declared_weights().items())).encode())
     for bundle in ("lung_nodule_segmentation", "lung_nodule_classification"):
         config = json.loads((bundle_dir(bundle) / "configs" / "inference.json").read_text())
@@ -130,7 +130,7 @@ class Predictions:
 
     @staticmethod
     def current(path: Path, facts: Mapping[str, float]) -> Predictions | None:
-        """What `path` holds, if it's there and of these facts: made with other steps or weights, it counts as missing.
+        """The content of `path`, if it has these facts: made with other steps or weights, it counts as missing.
 
         Raises:
             InputError: the file is damaged.

@@ -92,7 +92,7 @@ def counted(value: Figure | None) -> str:
 
 
 def by_group(study: Study) -> str:
-    """Dice, precision and recall by size and texture, of every network and of what ships."""
+    """Dice, precision and recall by size and texture, of every network and of the shipped one."""
     chosen = {n: s.label for n, s in SEGMENTERS.items() if s.table} | {SHIPPED: "shipped weights"}
     found = {label: segmented(study, name) for name, label in chosen.items()}
     present = {label: result for label, result in found.items() if result is not None}

@@ -35,13 +35,13 @@ from research.study.store import Predictions, Study, crop_ct, installed_key
 
 log = logging.getLogger(__name__)
 SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0003")
-"""Their nodules are left out of the training of what ships. The lung of the first was a background of it."""
+"""Their nodules are left out of the training of the shipped networks. The lung of the first was a background of it."""
 STAGES = {
     "blobs": "baseline: a filter for dots",
     "find": "finding",
     "rate": "finding, delineating, rating",
 }
-"""What is judged in a scene, and its name in tables."""
+"""The judged kinds of nodules in a scene, with their names in tables."""
 REACH_MM = 4.0
 """A hit lies within the nodule's radius of its centre, or within this where that's less."""
 _APART_MM = 25.0
@@ -203,7 +203,7 @@ def _judge(path: Path, scene: Scene, networks: Networks) -> None:
 
 
 def load(path: Path) -> Predictions | None:
-    """What was found in a scene, None where what is installed now wasn't run on it."""
+    """The findings in a scene, None where the installed networks weren't run on it."""
     return Predictions.current(path, _facts())
 
 

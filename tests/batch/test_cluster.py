@@ -203,7 +203,7 @@ def test_a_cluster_gives_what_one_process_gives(nodes, studies, tmp_path, capsys
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "ray").rglob("*.json")}
     assert command_line(["analyze", *inputs, "-o", "ray", *common, *distant]) == 1
     assert capsys.readouterr().out == ours.out
-    assert {p: p.stat().st_mtime_ns for p in before} == before, "finished cases are passed over"
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "finished cases are skipped"
 
 
 def test_lidc_prepare_on_a_cluster(nodes, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_a_finished_case_is_passed_over_with_the_same_findings(job, analysed, tm
     shutil.rmtree(job.out / "one")
     assert analyze(job, *paths) == first
     assert analysed == ["one", "two", "one"]
-    assert "1 of 2 cases are finished and passed over" in caplog.text
+    assert "1 of 2 cases are already finished and skipped" in caplog.text
 
 
 def test_a_dicom_series_is_known_by_its_content(job, analysed, phantom_dir, tmp_path):

@@ -53,7 +53,7 @@ def chest(path: Path, seed: int = 0) -> None:
 
 
 def crops(folder: Path, patients: list[str], seed: int = 0) -> None:
-    """A nodule a patient in the crop format, three readers who disagree at the rim."""
+    """One nodule for each patient in the crop format, three readers who disagree at the rim."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     (folder / "readers").mkdir()

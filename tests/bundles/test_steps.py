@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-
 import numpy as np
 import pytest
 import torch
@@ -26,23 +23,6 @@ from monai_lung.transforms import AveragedSpacingd, LungWindowd, NearLungsd
 from monai_lung.weights import bundle_dir
 
 LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
-MODULES = (
-    "monai_lung.io.json_text",
-    "monai_lung.training.draws",
-    "monai_lung.transforms.averaged_spacing",
-    "monai_lung.transforms.lung_mask",
-    "monai_lung.bundle.delineating",
-    "monai_lung.bundle.finding",
-    "monai_lung.bundle.paper",
-    "monai_lung.bundle.rating",
-)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_the_docstrings_hold(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(name))
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def stored(flips: tuple[int, ...], order: tuple[int, int, int]) -> tuple[CT, Lungs]:

@@ -1,4 +1,4 @@
-"""Prints the phantom table and the landmark errors of `docs/clinical.md`.
+"""Prints the phantom table and the landmark errors of `docs/explanation/clinical.md`.
 
 python tests/clinical/phantom_accuracy.py DATA, where DATA holds ct/elastix_lung
 """

@@ -1,7 +1,7 @@
 """Our sizes and texture classes against those of LIDC-IDRI's readers.
 
-The tests beside it bound what this computes. As a script it prints the figures of `docs/clinical.md` and draws the
-Bland-Altman picture: python tests/clinical/reader_agreement.py CROPS PICTURE
+The tests beside it bound what this computes. As a script it prints the figures of `docs/explanation/clinical.md` and
+draws the Bland-Altman picture: python tests/clinical/reader_agreement.py CROPS PICTURE
 """
 
 from __future__ import annotations

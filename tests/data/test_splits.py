@@ -145,7 +145,7 @@ def test_slice_diameters_agree_with_the_crops(data_dir):
 
 
 def slice_folder(folder: Path, columns: dict[str, str]) -> Path:
-    """Two slices of two patients, a disc of 81 pixels each, as docs/train.md describes the format."""
+    """Two slices of two patients, a disc of 81 pixels each, as docs/how-to/train.md describes the format."""
     from monai_lung.data.crops import RATINGS
 
     rows = [{"id": f"n{n}", "patient": f"P{n}", "n_readers": "1", "spacing_mm": "0.7"} for n in range(2)]

@@ -121,7 +121,7 @@ def test_python_is_valid_and_its_names_exist(page: Path) -> None:
 
 
 def test_functions_of_the_api_page_exist() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     named = re.findall(r"`(monai_lung(?:\.\w+)+)", text)
     assert len(named) > 10
     for path in named:

@@ -1,4 +1,4 @@
-"""docs/findings.md and the code speak of the same fields, files and warnings; the commands of docs/train.md run."""
+"""The page on findings and the code speak of the same fields, files and warnings; a command of `train.md` runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pages import ROOT, tokens
 from monai_lung.report.findings import schema_of_findings
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
 
-FINDINGS = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+FINDINGS = (ROOT / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
 
 
 def _properties(schema: Any) -> set[str]:
@@ -72,7 +72,7 @@ def test_the_backgrounds_of_the_training_page_are_made(tmp_path: Path, monkeypat
         writer.writeheader()
         writer.writerows(rows)
     write_folds(Folds(0, 2, "patient", {"a": 0, "b": 1}), tmp_path / "folds.json")
-    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
     commands = [line for line in page.splitlines() if line.startswith("monai-lung lidc backgrounds")]
     assert len(commands) == 1
     monkeypatch.chdir(tmp_path)

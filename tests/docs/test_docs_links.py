@@ -35,8 +35,8 @@ def test_links_of_the_notebook_lead_somewhere() -> None:
 
 def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     page = ROOT / "docs" / "index.md"
-    text = "[a](nowhere.md) [b](limits.md#no-such-heading) ![c](images/none.png) [d](../../outside) [e](limits.md)"
-    assert _broken(page, text) == ["nowhere.md", "limits.md#no-such-heading", "images/none.png", "../../outside"]
+    text = "[a](nowhere.md) [b](study.md#no-such-heading) ![c](images/none.png) [d](../../outside) [e](study.md)"
+    assert _broken(page, text) == ["nowhere.md", "study.md#no-such-heading", "images/none.png", "../../outside"]
 
 
 def test_the_index_lists_every_page() -> None:

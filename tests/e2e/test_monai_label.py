@@ -51,7 +51,7 @@ def _environment() -> None:
 
 @dataclass(frozen=True)
 class Served:
-    """A server on a folder of two studies and a file that is no CT."""
+    """A server on a folder of two studies and a file that is not a CT."""
 
     server: LabelServer
     studies: Path

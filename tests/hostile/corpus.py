@@ -75,7 +75,7 @@ class Kind:
 
     @property
     def outcome(self) -> str:
-        """What becomes of it, for the table."""
+        """Its result, for the table."""
         if self.refused:
             return f"error, exit {self.code}: {_readable(self.refused)}"
         return f"read, warned: {_readable(self.warned)}" if self.warned else "read as the same chest"

@@ -68,7 +68,7 @@ def _read_dicom(path: Path) -> None:
             pixels.read_pixels([one])
             layout = geometry.lay_out(stack)
         if layout is not None and not np.isfinite(layout.affine_lps).all():
-            raise RuntimeError("an affine that is no numbers")
+            raise RuntimeError("an affine with values that are not numbers")
 
 
 def seeds(folder: Path) -> None:

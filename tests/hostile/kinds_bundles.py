@@ -110,7 +110,7 @@ def weights_empty(chest: Chest, folder: Path) -> Path:
 @kind("weights", refused="not weights of")
 def weights_of_text(chest: Chest, folder: Path) -> Path:
     """Text."""
-    return weights(folder, b"these are no weights")
+    return weights(folder, b"these are not weights")
 
 
 @kind("weights", refused="not weights of")
@@ -229,7 +229,7 @@ def config_of_a_reference(chest: Chest, folder: Path) -> Path:
 
 @kind("config", refused="ml of lung")
 def config_with_imports(chest: Chest, folder: Path) -> Path:
-    """Keys that MONAI would run hold code: nothing runs, and the analysis goes on (to a CT without lungs)."""
+    """Keys that MONAI would run hold code: nothing runs, and the analysis continues (to a CT without lungs)."""
 
     def change(content: dict[str, Any]) -> None:
         content["imports"] = [f"$__import__('os').system('touch {MARK}')"]

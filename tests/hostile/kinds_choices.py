@@ -45,13 +45,13 @@ def legs_longer_than_the_chest(chest: Chest, folder: Path) -> Path:
     return beside(chest, folder, legs, SeriesDescription="Thorax 7.5")
 
 
-@kind("choice", warned="comes first by its header but holds no lungs")
+@kind("choice", warned="ranks first by its header but holds no lungs")
 def legs_that_nothing_names(chest: Chest, folder: Path) -> Path:
     """The same where no header says which part of the body it is."""
     return beside(chest, folder, other(tissue(150), 5.0))
 
 
-@kind("choice", warned="comes first by its header but holds no lungs")
+@kind("choice", warned="ranks first by its header but holds no lungs")
 def head_called_a_chest(chest: Chest, folder: Path) -> Path:
     """A head whose header calls it a chest, as scanners do where the protocol wasn't changed."""
     return beside(chest, folder, other(tissue(170), 2.0, BodyPartExamined="CHEST"))
@@ -72,7 +72,7 @@ def sharp_kernel_with_the_smaller_uid(chest: Chest, folder: Path) -> Path:
     return beside(chest, folder, sharp, ConvolutionKernel=["I30f", "3"])
 
 
-@kind("choice", warned="A thinner series of this study was passed over.*it is derived")
+@kind("choice", warned="A thinner series of this study was not chosen.*it is derived")
 def thinner_but_derived(chest: Chest, folder: Path) -> Path:
     """A thinner series that is derived: the original is taken, and the other named."""
     return beside(chest, folder, other(tissue(100), 3.0, ImageType=["DERIVED", "SECONDARY", "AXIAL"]))

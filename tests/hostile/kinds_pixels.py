@@ -165,7 +165,7 @@ def palette(chest: Chest, folder: Path) -> Path:
 
 @kind("pixels", refused="colour|photometric")
 def photometric_of_colour_on_one_sample(chest: Chest, folder: Path) -> Path:
-    """One value a pixel, and it calls itself RGB."""
+    """One value per pixel, and it calls itself RGB."""
     return changed(chest, folder, lambda d: setattr(d, "PhotometricInterpretation", "RGB"))
 
 
@@ -198,9 +198,9 @@ def values_of_noise(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, lambda d: setattr(d, "PixelData", random.bytes(len(d.PixelData))))
 
 
-@kind("pixels", warned="compressed with loss")
+@kind("pixels", warned="compressed lossily")
 def lossy(chest: Chest, folder: Path) -> Path:
-    """The header says that the image was compressed with loss."""
+    """The header says that the image was compressed lossily."""
     return changed(chest, folder, lambda d: setattr(d, "LossyImageCompression", "01"))
 
 
@@ -333,7 +333,7 @@ def jpegls_damaged(chest: Chest, folder: Path) -> Path:
 @kind("pixels", refused="can't be decoded")
 def jpegls_of_text(chest: Chest, folder: Path) -> Path:
     """Text in the place of a JPEG-LS stream."""
-    return compressed(chest, folder, JPEGLSLossless, lambda s: b"this is no image at all \xff\xd9")
+    return compressed(chest, folder, JPEGLSLossless, lambda s: b"this is not an image at all \xff\xd9")
 
 
 @kind("pixels")
@@ -344,7 +344,7 @@ def jpegls_padded_by_anything(chest: Chest, folder: Path) -> Path:
 
 @kind("pixels", refused="1 of 40 slices can't be read .*: --allow-gaps leaves them out")
 def jpegls_cut(chest: Chest, folder: Path) -> Path:
-    """A JPEG-LS stream that ends early: the slice is named, and how to go on without it."""
+    """A JPEG-LS stream that ends early: the slice is named, and how to continue without it."""
     return compressed(chest, folder, JPEGLSLossless, lambda s: s[: len(s) // 2])
 
 

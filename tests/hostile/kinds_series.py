@@ -19,7 +19,7 @@ def shuffled(chest: Chest, folder: Path) -> Path:
     return chest.series().write(folder, [f"{n % 3}/{n % 5}/{'x' * (n % 4)}{n}" for n in order])
 
 
-@kind("series", warned="the series holds 2 over each other")
+@kind("series", warned="the series holds 2 that overlap")
 def two_phases(chest: Chest, folder: Path) -> Path:
     """Two phases under one UID, at the same places, told apart by their number."""
     for number in (1, 2):

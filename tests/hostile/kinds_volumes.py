@@ -206,7 +206,7 @@ def affines_that_round_differently(chest: Chest, folder: Path) -> Path:
     return turned_qform(chest, folder, 0.01)
 
 
-@kind("volume", warned="left and right may be exchanged")
+@kind("volume", warned="left and right may be swapped")
 def orientation_unknown(chest: Chest, folder: Path) -> Path:
     """Neither affine of the NIfTI header is valid."""
     array = np.flip(chest.hu, 1)  # so that what readers make of it by habit is right here
@@ -469,7 +469,7 @@ def nrrd_of_vectors(chest: Chest, folder: Path) -> Path:
 
 @kind("volume", warned="orientation|left and right")
 def nrrd_without_space(chest: Chest, folder: Path) -> Path:
-    """A NRRD with spacings and nothing of the patient's orientation."""
+    """An NRRD with spacings that does not state the patient's orientation."""
     path = text_header(chest, folder / "ct.nrrd")
     head, _, body = path.read_bytes().partition(b"\n\n")
     lines = [line for line in head.split(b"\n") if not line.startswith((b"space", b"kinds"))]
@@ -477,19 +477,19 @@ def nrrd_without_space(chest: Chest, folder: Path) -> Path:
     return path
 
 
-@kind("volume", warned="left and right may be exchanged")
+@kind("volume", warned="left and right may be swapped")
 def nrrd_in_a_scanner(chest: Chest, folder: Path) -> Path:
     """A NRRD whose space is scanner-xyz, which isn't the patient's: its vectors may mean anything."""
     return text_header(chest, folder / "ct.nrrd", ("space: ", "space: scanner-xyz"))
 
 
-@kind("volume", warned="left and right may be exchanged")
+@kind("volume", warned="left and right may be swapped")
 def nrrd_right_handed(chest: Chest, folder: Path) -> Path:
     """A NRRD whose space is 3D-right-handed."""
     return text_header(chest, folder / "ct.nrrd", ("space: ", "space: 3D-right-handed"))
 
 
-@kind("volume", warned="left and right may be exchanged")
+@kind("volume", warned="left and right may be swapped")
 def nrrd_of_three_dimensions(chest: Chest, folder: Path) -> Path:
     """A NRRD whose space has three dimensions and no name."""
     return text_header(chest, folder / "ct.nrrd", ("space: ", "space dimension: 3"))
@@ -507,9 +507,9 @@ def nrrd_in_ras(chest: Chest, folder: Path) -> Path:
     )
 
 
-@kind("volume", warned="left and right may be exchanged")
+@kind("volume", warned="left and right may be swapped")
 def metaimage_without_matrix(chest: Chest, folder: Path) -> Path:
-    """A MetaImage that says nothing of how it lies in the patient."""
+    """A MetaImage that does not say how it lies in the patient."""
     return text_header(
         chest,
         folder / "ct.mha",

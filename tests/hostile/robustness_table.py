@@ -26,15 +26,15 @@ def table() -> str:
     counts = Counter(kind.group for kind in kinds)
     ends = Counter("refused" if k.refused else "read with a warning" if k.warned else "read" for k in kinds)
     lines = [f"{len(KINDS)} kinds: " + ", ".join(f"{count} {group}" for group, count in counts.items()) + "."]
-    lines += ["", "What becomes of them: " + ", ".join(f"{ends[end]} {end}" for end in ENDS) + ".", ""]
-    lines += ["| area | kind | what is broken | what becomes of it |", "|---|---|---|---|"]
+    lines += ["", "Results: " + ", ".join(f"{ends[end]} {end}" for end in ENDS) + ".", ""]
+    lines += ["| area | kind | what is broken | result |", "|---|---|---|---|"]
     rows = ((k.group, k.name, k.what, k.outcome) for k in kinds)
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def replaced(text: str) -> str:
-    """A page with its table made anew."""
+    """A page with its table made again."""
     before, after = text.split(START)[0], text.split(END)[1]
     return f"{before}{START}\n{table()}\n{END}{after}"
 

@@ -98,7 +98,7 @@ class SeriesBuilder:
         return str(self.datasets[0].SeriesInstanceUID)
 
     def write(self, folder: Path, names: list[str] | None = None) -> Path:
-        """One file a slice; `names` may hold folders."""
+        """One file for each slice; `names` may hold folders."""
         for number, data in enumerate(self.datasets):
             path = folder / (names[number] if names else f"{number:04d}.dcm")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ def test_thinner_and_softer_series_that_were_passed_over_are_named(tmp_path):
     assert [c.series.uid for c in case.others] == [soft.uid, thin.uid]
     assert {c.name for c in case.others} == {case.name}
     thinner, softer = case.warnings
-    assert thinner.startswith("A thinner series of this study was passed over (1.0 mm")
+    assert thinner.startswith("A thinner series of this study was not chosen (1.0 mm")
     assert "it is derived" in thinner
     assert thin.uid in thinner
     assert softer.startswith("A softer series")
@@ -423,7 +423,7 @@ def test_companions_that_macos_writes_are_no_cases(tmp_path, caplog):
 
 
 def test_all_files_of_a_series_are_one_case(tmp_path):
-    """`analyze dicom/*.dcm` made an analysis a file (dcm2niix 840)."""
+    """`analyze dicom/*.dcm` made one analysis for each file (dcm2niix 840)."""
     from monai_lung.cli import _cases
     from monai_lung.cli_batch import Batch
 

@@ -1,4 +1,4 @@
-"""Enhanced CT: one file, a frame a slice."""
+"""Enhanced CT: one file, one frame for each slice."""
 
 import numpy as np
 import pytest

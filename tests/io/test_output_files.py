@@ -300,3 +300,15 @@ def test_a_folder_that_can_take_no_file_is_found_out_before_the_work(tmp_path):
             check_folder(path)
     check_folder(tmp_path / "new" / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_on_windows_no_process_is_signalled_and_no_folder_opened(tmp_path, monkeypatch):
+    """There signal 0 is Ctrl-C, and folders can't be opened to be flushed."""
+    monkeypatch.setattr("monai_lung.io.output._WINDOWS", True)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a process was signalled"))
+    left = tmp_path / f".new-{_HOST}-2147483647-00000000.result"
+    left.mkdir()
+    with replacing_folder(tmp_path / "result") as folder:
+        (folder / "findings.json").write_text("{}")
+    assert (tmp_path / "result" / "findings.json").read_text() == "{}"
+    assert left.is_dir()

@@ -91,7 +91,7 @@ def test_missing_orientation_is_mentioned(tmp_path):
     image.header.set_zooms((0.7, 0.8, 2.0))
     image.header["sform_code"] = image.header["qform_code"] = 0
     nibabel.save(image, tmp_path / "a.nii.gz")
-    assert any("left and right may be exchanged" in w for w in read_ct(tmp_path / "a.nii.gz").warnings)
+    assert any("left and right may be swapped" in w for w in read_ct(tmp_path / "a.nii.gz").warnings)
 
 
 @pytest.mark.parametrize(("degrees", "apart"), [(5, "5.3"), (15, "15.8")])
@@ -119,7 +119,7 @@ def test_a_space_that_is_not_the_patients_is_mentioned(tmp_path, space):
     path = itk(tmp_path / "a.nrrd", body_hu(), AFFINE_LPS)
     assert not any("exchanged" in w for w in read_ct(path).warnings)
     path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", space.encode()))
-    assert any("left and right may be exchanged" in w for w in read_ct(path).warnings)
+    assert any("left and right may be swapped" in w for w in read_ct(path).warnings)
 
 
 def test_four_dimensions(tmp_path):

@@ -58,7 +58,7 @@ def chest_hu(number: int) -> np.ndarray:
 
 
 def write_series(folder: Path, number: int, name: str) -> Path:
-    """One patient's CT, a file a slice; `name` formats the slice's number."""
+    """One patient's CT, one file for each slice; `name` formats the slice's number."""
     folder.mkdir(parents=True)
     hu = chest_hu(number)
     for k in range(SLICES):

@@ -38,7 +38,7 @@ def ids(clusters: list[tuple[Annotation, ...]]) -> list[list[int]]:
 
 
 def plain_clusters(scan: Scan) -> list[list[int]]:
-    """pylidc's procedure as it stands: every pair, outlines looked up anew for each."""
+    """pylidc's procedure as it stands: every pair, outlines looked up again for each."""
 
     def voxels(annotation: Annotation) -> np.ndarray:
         parts = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,3 +81,12 @@ def test_says_what_to_install(make_report, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(UsageError, match=r'figure.png needs matplotlib .*pip install "monai-lung\[dicom\]"'):
         figure.write(make_report(0, nifti=True), tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("name", ["8807a8bd8a48", "study_of_the_chest_follow_up_without_contrast_medium_3"])
+def test_a_long_title_stays_within_the_picture(make_report, name):
+    report = make_report(3, nifti=True)
+    drawn = figure.draw(replace(report, ct=replace(report.ct, name=name)))
+    renderer = pytest.importorskip("matplotlib.backends.backend_agg").FigureCanvasAgg(drawn).get_renderer()
+    (title,) = (text for text in drawn.texts if name in text.get_text())
+    assert title.get_window_extent(renderer).x1 < drawn.bbox.width

@@ -27,7 +27,7 @@ SPACING = (0.8, 0.8, 1.5)
 
 
 def make_study(folder: Path, nodules: int = 16) -> Study:
-    """Two folds, two nodules a patient, three readers who differ by half a millimetre."""
+    """Two folds, two nodules for each patient, three readers who differ by half a millimetre."""
     crops = folder / "lidc_crops"
     for kind in ("images", "readers"):
         (crops / kind).mkdir(parents=True)

@@ -35,7 +35,7 @@ def test_what_is_measured_is_kept_unless_it_is_asked_anew(settings):
     task = Task("python", "start", "", "own:bare_python", "", repeats=0)
     parent.run([task], settings)
     assert parent.read_results(settings)["python"]["run_s"] == [1e9]
-    parent.run([task], settings, anew=True)
+    parent.run([task], settings, again=True)
     assert parent.read_results(settings)["python"]["run_s"][0] < 1e3
 
 

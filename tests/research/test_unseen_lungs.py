@@ -70,7 +70,7 @@ def test_an_earlier_network_stands_beside_where_its_predictions_are_kept(docs: P
     draw(docs)
     (now,), (before,) = (
         [line for line in (docs / "detection.md").read_text().splitlines() if line.startswith(f"| {name} |")]
-        for name in ("what was judged", "version 0.1")
+        for name in ("the judged network", "version 0.1")
     )
     assert float(now.split("|")[-2]) == pytest.approx(1 - float(before.split("|")[-2]), abs=2e-3)
 

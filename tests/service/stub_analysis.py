@@ -60,7 +60,7 @@ def misbehave(how: str, source: Path) -> None:
     runs = source.parent.parent / f"runs-{source.name}"
     runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
     if how == "raise":
-        raise ValueError("Test^Patient is no number")
+        raise ValueError("Test^Patient is not a number")
     if how == "killed" or (how == "killed once" and runs.read_text() == "x"):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "hang":

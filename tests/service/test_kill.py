@@ -53,7 +53,7 @@ def test_killed_in_a_transfer(tmp_path: Path, archive: Archive) -> None:
 
 
 def test_killed_in_an_analysis(tmp_path: Path, archive: Archive) -> None:
-    """Several times: that counts as no attempt of the study, and its analysis ends with the node."""
+    """Several times: that does not count as an attempt at the study, and its analysis ends with the node."""
     file = write_config(tmp_path, archive.port, "[analysis]\nattempts = 1")
     with archive:
         for _ in range(2):

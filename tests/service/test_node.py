@@ -51,7 +51,7 @@ def test_a_study_goes_all_the_way(tmp_path: Path, archive: Archive) -> None:
 
 
 def test_bad_studies_never_block_the_next(tmp_path: Path, archive: Archive) -> None:
-    """One kills its process, one hangs, one raises, one is no chest CT; the fifth is delivered, and all are listed."""
+    """One kills its process, one hangs, one raises, one is not a chest CT; the fifth is delivered, all are listed."""
     config = config_of(tmp_path, archive.port, "[analysis]\nattempts = 2\ntimeout_s = 12")
     bad = {"killed": "failed", "hang": "failed", "raise": "failed", "skip": "skipped"}
     with archive, running(config) as node:
@@ -128,7 +128,7 @@ def test_an_archive_that_is_down_or_refuses_gets_the_same_objects_later(tmp_path
 
 
 def test_an_object_that_makes_the_archive_hang_up_holds_up_no_other(tmp_path: Path, archive: Archive) -> None:
-    """Nor does one whose file is damaged: the others go on a new association."""
+    """Nor does one whose file is damaged: the others go out on a new association."""
     config = config_of(tmp_path, archive.port)
     object.__setattr__(config.retry, "longest_s", 1.0)
     object.__setattr__(config.retry, "first_s", 1.0)

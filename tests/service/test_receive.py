@@ -182,7 +182,7 @@ def test_success_comes_after_the_disk_has_it(tmp_path: Path, monkeypatch: pytest
 
 
 def test_garbage_and_idle_connections_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that are no DICOM, a PDU that announces 4 GB and stops, and silence: closed, counted, nobody else waits."""
+    """Bytes that are not DICOM, a PDU that announces 4 GB and stops, and silence: closed and counted, nobody waits."""
     monkeypatch.setattr(receive, "_NETWORK_S", 2)
     with running(config_of(tmp_path, free_port())) as node:
         idle = socket.create_connection(("127.0.0.1", node.receiver.port), 10)

@@ -170,7 +170,7 @@ def web(answers: list[int]) -> Iterator[tuple[str, list[tuple[str, str, bytes]]]
 
 
 def test_stow(tmp_path: Path) -> None:
-    """Refusals, a redirect and a partial failure are no success; the very same bytes come again, with the password."""
+    """Refusals, a redirect and a partial failure are not success; the very same bytes come again, with the password."""
     (tmp_path / "password").write_text("secret\n")
     with web([503, 202, 307, 409]) as (url, got):
         more = f'[[destination]]\nname = "web"\nurl = "{url}"\nobjects = ["seg"]\nuser = "node"\n'

@@ -1,7 +1,7 @@
 """Guidelines for pulmonary nodules, one file each: Fleischner 2017, Lung-RADS v2022, Brock.
 
-Paraphrases of the published rules, for research; each answer names the cell that fired. A network's probability is no
-input of any of them.
+Paraphrases of the published rules, for research; each answer names the cell that fired. A network's probability is not
+an input of any of them.
 """
 
 from monai_lung.clinical.guidelines.advise import advise, deciding_nodule

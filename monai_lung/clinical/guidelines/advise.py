@@ -17,7 +17,7 @@ GROUND_GLASS_DOUBLING_DAYS = 365.0
 """Ground glass that doubles faster than this is suspicious by itself (Lung-RADS 4X)."""
 
 NOT_ASKED = ("shape at pleura and fissures", "infection", "other significant findings")
-"""What no measurement says and nobody was asked for, in Lung-RADS: the advice assumes that none of it holds."""
+"""Inputs of Lung-RADS that no measurement gives and nobody was asked for: the advice assumes that none of it holds."""
 
 _CONTEXT = {
     "known_cancer": "known cancer",
@@ -32,12 +32,12 @@ def advise(
 ) -> tuple[list[dict[str, Advice]], dict[str, Advice]]:
     """Advice by Fleischner 2017, Lung-RADS v2022 and Brock.
 
-    A network's probability is no input. Spiculation, if said, is of the only nodule; with several it isn't known which
-    one is meant.
+    A network's probability is not an input. Spiculation, if said, is of the only nodule; with several it isn't known
+    which one is meant.
 
     Args:
         nodules: all of the examination that are reported; candidates and bone don't belong here.
-        person: what is known of the patient.
+        person: known facts about the patient.
         growth: for each nodule, None without an earlier examination.
 
     Returns:

@@ -28,7 +28,7 @@ def brock_advice(nodule: Measurements, person: Person, count: int) -> Advice:
         return Advice("brock", None, text, rule, inputs, missing)
     low, high = _range(nodule, person, count, spiculation)
     beyond = not AGES[0] <= person.age <= AGES[1] or not SIZES_MM[0] <= nodule.long_axis_mm <= SIZES_MM[1]
-    text = f"Probability of cancer {100 * low:.1f} % to {100 * high:.1f} %, depending on what is not known."
+    text = f"Probability of cancer {100 * low:.1f} % to {100 * high:.1f} %, depending on unknown inputs."
     if beyond:
         text += " Beyond the ages or sizes that the model was made for."
     return Advice("brock", None, text, rule, inputs, missing, probability_range=(low, high))
@@ -61,5 +61,5 @@ def _range(nodule: Measurements, person: Person, count: int, spiculation: bool |
 
 
 def brock_rank(advice: Advice) -> float:
-    """What the examination's Brock is chosen by: the highest probability possible, else the size."""
+    """The key by which the examination's Brock is chosen: the highest probability possible, else the size."""
     return advice.probability_range[1] if advice.probability_range else float(str(advice.inputs["size_mm"]))

@@ -11,7 +11,7 @@ DAYS_PER_MONTH = 365.25 / 12
 
 
 def change_of(nodule: Measurements, growth: Growth) -> Change | None:
-    """What changed since the earlier examination; None where nothing was measured there."""
+    """The change since the earlier examination; None where nothing was measured there."""
     if growth.prior_volume_mm3 is None:
         return None
     earlier_mm = growth.prior_mean_diameter_mm

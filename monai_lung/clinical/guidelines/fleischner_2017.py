@@ -41,7 +41,7 @@ _BANDS = ("< 6 mm", "6-8 mm", "> 8 mm")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one nodule asks for: code, the cell that fired, and the words."""
+    """The advice for one nodule: code, the cell that fired, and the words."""
 
     code: str
     rule: str
@@ -168,7 +168,7 @@ def _multiple(nodule: GuidelineNodule, count: int, several_subsolid: bool) -> bo
 
 
 def _outcome(nodule: GuidelineNodule, multiple: bool, risk: str, size: Size, assumed_solid_mm: float) -> Outcome:
-    """What one nodule asks for: against an earlier examination, or by the table for its texture."""
+    """The advice for one nodule: against an earlier examination, or by the table for its texture."""
     first = _first_detection(nodule, multiple, risk, size, assumed_solid_mm)
     band = _band(nodule, size)
     kind = (nodule.texture, band if nodule.texture == "solid" else min(band, 1))
@@ -184,7 +184,7 @@ def _outcome(nodule: GuidelineNodule, multiple: bool, risk: str, size: Size, ass
     if end is not None and months >= end:
         return Outcome("F0", rule, f"{stable} The schedule of first detection is complete: no further routine CT.")
     left = "" if end is None else f" It ends {end:.0f} months after the first."
-    text = f"{stable} {FIRST_DETECTION} Their schedule goes on from the first CT: {first.text}{left}"
+    text = f"{stable} {FIRST_DETECTION} Their schedule continues from the first CT: {first.text}{left}"
     return Outcome(first.code, rule, text)
 
 

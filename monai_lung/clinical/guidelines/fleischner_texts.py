@@ -1,4 +1,4 @@
-"""What each outcome of Fleischner 2017 means, in a sentence and in the few words of a table.
+"""The meaning of each outcome of Fleischner 2017, in a sentence and in the few words of a table.
 
 The codes are this package's own, for programs; people are shown the words.
 """

@@ -26,7 +26,7 @@ Cyst = Literal[
     "multiple",
 ]
 Size = Literal["diameter", "volume"]
-"""What drives the size bands where a nodule has both; diameters unless said otherwise."""
+"""The measure of the size bands where a nodule has both; diameters unless said otherwise."""
 
 LUNG_RADS_CATEGORIES = ("0", "1", "2", "3", "4A", "4B", "4X")
 
@@ -37,7 +37,7 @@ class GuidelineInputError(UsageError, ValueError):
 
 @dataclass(frozen=True)
 class GuidelineNodule:
-    """What guidelines ask of a nodule.
+    """The facts about a nodule that guidelines need.
 
     Attributes:
         texture: "solid", "part-solid" or "ground-glass".

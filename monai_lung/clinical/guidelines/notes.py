@@ -1,4 +1,4 @@
-"""What a reader must weigh beside a category, a sentence each."""
+"""Points that a reader must weigh beside a category, one sentence each."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def _composition(nodule: Measurements, status: Status) -> list[str]:
 
 def _growth(nodule: Measurements, growth: Growth, status: Status) -> list[str]:
     if growth.status == "same-day":
-        return ["Both examinations are of the same day: there is no interval, so growth can't be judged."]
+        return ["Both examinations are of the same day: without an interval, growth can't be judged."]
     if growth.status == "not-covered":
         return ["The earlier scan doesn't cover this place: judged as at baseline."]
     if growth.status == "new":
         looked = growth.prior_visible is False
-        return ["New: not visible before." if looked else "New: not detected before; nobody could look at that CT."]
-    found = ["Visible before, though it wasn't detected then."] if growth.prior_detected is False else []
+        return ["New: not visible before." if looked else "New: not detected before; the earlier CT wasn't searched."]
+    found = ["Visible before, though not detected then."] if growth.prior_detected is False else []
     change = change_of(nodule, growth)
     if change is None:
         return found
     percent = 100 * (change.current_mm3 / change.prior_mm3 - 1)
     grown = status in ("growing", "slow-growing", "larger")
     if status == "larger":
-        found.append(f"The volume changed by {percent:+.0f} %, which Lung-RADS doesn't count as growth.")
+        found.append(f"The volume changed by {percent:+.0f} %, which Lung-RADS does not count as growth.")
     opposite = (change.mean_change_mm or 0.0) * percent < 0 and abs(percent) >= change.error_percent
     if not grown and opposite:
         found.append(

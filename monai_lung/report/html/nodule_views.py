@@ -31,7 +31,7 @@ from monai_lung.report.views import (
 )
 
 VOXELS_HU = ((0, -1024.0), (222, 400.0), (255, 1390.0))
-"""What the 8 bits of the voxels stand for, linear in between: fine where lung and soft tissue lie, coarse in bone."""
+"""The HU of the 8 bits of the voxels, linear in between: fine where lung and soft tissue lie, coarse in bone."""
 
 JPEG_QUALITY = 90
 
@@ -71,7 +71,7 @@ class NoduleViews:
 
     @property
     def script_data(self) -> dict[str, Any]:
-        """What the page's script needs to scroll."""
+        """The data with which the page's script scrolls."""
         return {
             "voxels": self.voxels,
             "columns": self.columns,

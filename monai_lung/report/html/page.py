@@ -1,4 +1,4 @@
-"""What goes onto the page of a case, taken from the `Report`; the template arranges it."""
+"""The content of a case's page, taken from the `Report`; the template arranges it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write(report: Report, path: Path, show_patient: bool = False) -> Path:
     """Write `report.html`.
 
     Args:
-        report: what was found; without nodules the page says so.
+        report: the findings; without nodules the page says so.
         path: of the file.
         show_patient: show the patient's name and ID.
 
@@ -145,7 +145,7 @@ def _same_place(ct: CT, like: NoduleViews, center_mm: Point, outline: Outline | 
 
 
 def _gone(report: Report) -> Iterator[Gone]:
-    """What the prior's CT shows of each nodule that is gone; nothing without that CT."""
+    """Each nodule that is gone as the prior's CT shows it; nothing without that CT."""
     prior = report.prior
     if prior is None or prior.ct is None:
         return
@@ -177,7 +177,7 @@ def _result(report: Report) -> str:
 
 
 def _examined(report: Report) -> list[tuple[str, str]]:
-    """What was analysed, as terms and their values."""
+    """The analysed CT, as terms and their values."""
     ct = report.ct
     x, y, z = ct.spacing_mm
     lines = [
@@ -197,7 +197,7 @@ def _examined(report: Report) -> list[tuple[str, str]]:
 
 
 def _person(person: Person) -> str:
-    """What is known of the patient, in one line; where it isn't an option's word, who said it."""
+    """Known facts about the patient, in one line, with the source of those that aren't from an option."""
     said = {name: value for name, value in vars(person).items() if value is not None and name != "sources"}
     origin = {name: f" ({source})" for name, source in person.sources.items() if source != "option"}
     return ", ".join(wording.named(name, value) + origin.get(name, "") for name, value in said.items())

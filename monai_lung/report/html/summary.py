@@ -92,7 +92,7 @@ def summary_page(summary: Summary) -> str:
 
 
 Cell = tuple[str, float | str | None]
-"""What a cell shows, and what it's sorted by where that is something else."""
+"""The text of a cell, and its sort key where that is something else."""
 
 
 @dataclass(frozen=True)

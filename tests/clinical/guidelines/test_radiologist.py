@@ -105,7 +105,7 @@ def test_stable_for_three_months_says_that_the_schedule_goes_on() -> None:
     now = measured(7)
     advice = alone(now, earlier(now, 7, 91), Person(age=60, risk="high"))["fleischner_2017"]
     assert advice.category == "F3"
-    assert "goes on from the first CT" in advice.advice
+    assert "continues from the first CT" in advice.advice
 
 
 @pytest.mark.parametrize("days", [30, 90, 365, 400, 800, 1500])
@@ -214,7 +214,7 @@ def test_a_prior_of_the_same_day_gives_no_growth() -> None:
     advice = alone_nodule(now, growth)
     assert growth.status == "same-day"
     assert advice["lung_rads_2022"].category == "4A"  # as at baseline
-    assert "no interval" in " ".join(advice["lung_rads_2022"].notes)
+    assert "without an interval" in " ".join(advice["lung_rads_2022"].notes)
     assert advice["fleischner_2017"].category == "F4"
 
 

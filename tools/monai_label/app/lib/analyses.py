@@ -1,4 +1,4 @@
-"""What the analysis found in each scan of the server, with its label map, kept in files. Needs no MONAI Label."""
+"""The findings in each scan of the server, with their label map, kept in files. Needs no MONAI Label."""
 
 from __future__ import annotations
 

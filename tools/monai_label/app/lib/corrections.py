@@ -42,7 +42,7 @@ def nodule_mask(path: Path, info: Mapping[str, Any], ct: CT) -> NDArray[np.bool_
     except RuntimeError as error:
         raise MaskError(f"{path}: can't be read as a label ({' '.join(str(error).split())[-120:]})") from error
     if values.ndim != 3:
-        raise MaskError(f"{path}: {values.ndim} dimensions; export it as one label map, a value a segment")
+        raise MaskError(f"{path}: {values.ndim} dimensions; export one label map, with a value for each segment")
     present = [int(v) for v in np.unique(values) if v]
     wanted = nodule_values(present, info, str(path))
     drawn = sitk.GetImageFromArray(np.isin(values, wanted).astype(np.uint8))

@@ -51,7 +51,7 @@ class Analysis(InferTask):  # type: ignore[misc]
     they lie), and the findings as parameters.
 
     Args:
-        segmentation_dir: the bundle that finds and delineates; read anew when a training has replaced its weights.
+        segmentation_dir: the bundle that finds and delineates; read again when a training has replaced its weights.
         analyses: where what is found in the server's scans is kept.
     """
 
@@ -126,7 +126,7 @@ class Click(InferTask):  # type: ignore[misc]
     without a nodule.
 
     Args:
-        bundle: the bundle that delineates; read anew when a training has replaced its weights.
+        bundle: the bundle that delineates; read again when a training has replaced its weights.
     """
 
     def __init__(self, bundle: Path) -> None:
@@ -202,12 +202,12 @@ def _holds(outline: Outline, index: tuple[float, float, float]) -> bool:
 
 
 class Segmentation(InferTask):  # type: ignore[misc]
-    """What the bundle `lung_nodule_segmentation` finds and delineates, unrated: the functions that its chain calls.
+    """The outlines of the bundle `lung_nodule_segmentation`, unrated: the functions that its chain calls.
 
     The result is a label map on the CT's own grid, 1 where a nodule is.
 
     Args:
-        bundle: its folder; read anew when a training has replaced its weights.
+        bundle: its folder; read again when a training has replaced its weights.
     """
 
     def __init__(self, bundle: Path) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 4
 _RATE = 3e-4
-"""Highest learning rate: a seventh of the first training's, since this one goes on from its weights."""
+"""Highest learning rate: a seventh of the first training's, since this one continues from its weights."""
 _LOOKS = 8
 """How often each nodule held out is looked at to tell the loss before and after; also the seed of these looks."""
 _AVERAGED = 0.1
@@ -55,7 +55,7 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         self.bundle, self.work = bundle, work
 
     def config(self) -> dict[str, Any]:
-        """What a client may choose: epochs, and the share of scans that are held out."""
+        """The options of a client: epochs, and the share of scans that are held out."""
         return {"max_epochs": 20, "val_split": 0.2}
 
     def stats(self) -> dict[str, Any]:
