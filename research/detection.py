@@ -1,4 +1,4 @@
-"""The page on findings in lungs that no network saw, drawn from the predictions that `tools/calibrate_nodules` keeps.
+"""The page on findings in lungs that no network saw, drawn from the predictions that `calibrate nodules` keeps.
 
 They lie in `docs/study` (`metrics.froc.COLUMNS`, `score` is the rating network's logit), so that the page can be drawn
 again without a training.

@@ -8,19 +8,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from monai_lung import cli, pipeline
 from monai_lung.cli import run
+from monai_lung.cli.report_text import report_text
+from monai_lung.cli.terminal import table
 from monai_lung.errors import DecodeError, OutputError, WeightsError
 from monai_lung.io.output import write_nifti
 from monai_lung.model import CT, Advice, Lungs, Measurements, Nodule, Outline, Rating, Report, Seed
 from monai_lung.report.findings import to_dict
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS
-from monai_lung.terminal import report_text, table
 
 
 @pytest.fixture
@@ -96,11 +99,14 @@ def test_help_names_every_format(capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from monai_lung.cli import run; run(['--help']); print(sorted(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    modules = out.splitlines()[-1]
-    for heavy in ("torch", "monai", "numpy", "pydicom", "SimpleITK", "rich", "scipy", "matplotlib"):
-        assert f"'{heavy}'" not in modules
+    """`rich` draws the help; the version needs not even that."""
+    for words in (["--help"], ["analyze", "--help"], ["--version"]):
+        code = f"import sys; from monai_lung.cli import run; run({words}); print(sorted(sys.modules))"
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        modules = out.splitlines()[-1]
+        heavy = ["torch", "monai", "numpy", "pydicom", "SimpleITK", "scipy", "matplotlib"]
+        heavy += ["rich.console", "monai_lung.cli.analyze"] if words == ["--version"] else []
+        assert not [name for name in heavy if f"'{name}'" in modules]
 
 
 def test_version(capsys):
@@ -146,7 +152,7 @@ def test_without_anything_the_help_keeps_its_lines(arguments, capsys):
     assert run(arguments) in (0, 2)  # 0 before click 8.2
     said = capsys.readouterr()
     lines = (said.out + said.err).splitlines()
-    assert lines[0].startswith("Usage: monai-lung")
+    assert lines[0].strip().startswith("Usage: monai-lung")
     assert len(lines) > 10
     assert max(map(len, lines)) <= 80
 
@@ -284,12 +290,37 @@ def test_debug_shows_the_traceback(volumes, tmp_path, analyzer, capsys):
     assert error.splitlines()[-1] == "monai-lung: error: one: the disk is gone"
 
 
-def test_every_command_knows_the_common_options():
-    from monai_lung.cli import cli
+def every_command(group: click.Group = cli.cli, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Each command with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
 
-    commands = {**cli.commands, **{f"lidc {name}": c for name, c in cli.commands["lidc"].commands.items()}}
-    del commands["lidc"]
-    for name, command in commands.items():
+
+def test_help_texts_are_sentences() -> None:
+    """Of every command and option: they begin with a capital letter and end with a full stop, or a default."""
+    for path, command in every_command():
+        assert command.get_short_help_str(200).endswith("."), path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                text = str(parameter.help)
+                assert text[:1].isupper(), f"{path} {parameter.opts}"
+                assert text.endswith("."), f"{path} {parameter.opts}"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in every_command()])
+def test_help_fits_80_columns(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path.split(), "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_every_command_knows_the_common_options():
+    for name, command in every_command():
         known = [option for parameter in command.params for option in parameter.opts]
         for option in ("--verbose", "--quiet", "--debug"):
             assert known.count(option) == 1, f"{name} {option}"
@@ -404,9 +435,10 @@ def test_table_aligns():
 def test_the_options_offer_what_the_model_knows():
     from typing import get_args
 
-    from monai_lung import cli_options, model
+    from monai_lung import model
+    from monai_lung.cli import options
     from monai_lung.clinical.guidelines.nodule import LUNG_RADS_CATEGORIES
 
-    assert get_args(model.Sensitivity) == cli_options._SENSITIVITIES
-    assert get_args(model.Risk) == cli_options._RISKS
-    assert LUNG_RADS_CATEGORIES == cli_options._CATEGORIES
+    assert get_args(model.Sensitivity) == options._SENSITIVITIES
+    assert get_args(model.Risk) == options._RISKS
+    assert LUNG_RADS_CATEGORIES == options._CATEGORIES

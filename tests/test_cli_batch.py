@@ -13,7 +13,7 @@ import pytest
 from monai_lung import pipeline
 from monai_lung.batch.studies import maker
 from monai_lung.cli import run
-from monai_lung.cli_batch import FEW, Batch, Counts, case_line, duration
+from monai_lung.cli.case_display import FEW, CaseDisplay, Counts, case_line, duration
 from monai_lung.errors import DecodeError
 from monai_lung.io import read_ct, write_nifti
 from monai_lung.model import Lungs, Report
@@ -110,7 +110,7 @@ def test_pace_counts_this_run_alone() -> None:
 
 
 def test_the_engines_first_word_is_what_was_finished_before() -> None:
-    batch = Batch(as_json=False, debug=False)
+    batch = CaseDisplay(as_json=False, debug=False)
     batch.fail("empty", "holds nothing")
     with batch.running(10):
         for done in (4, 5, 6):

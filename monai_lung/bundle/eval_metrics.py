@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from monai_lung.errors import ConfigError, MonaiLungError, WeightsError
+from monai_lung.errors import ConfigError, WeightsError
 from monai_lung.io.json_text import json_text
 from monai_lung.io.output import replacing
 
@@ -59,22 +57,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
     return content
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`eval_metrics METRICS BUNDLE`; 0 done, 1 failed."""
-    parser = argparse.ArgumentParser(prog="eval_metrics", description=__doc__)
-    parser.add_argument("metrics", type=Path, help="metrics.json of an evaluation")
-    parser.add_argument("bundle", type=Path, help="the bundle that was evaluated")
-    given = parser.parse_args(arguments)
-    try:
-        found = record(given.metrics, given.bundle)
-    except MonaiLungError as error:
-        sys.stderr.write(f"eval_metrics: error: {error}\n")
-        return 1
-    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in found.items()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,14 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from monai.data import save_net_with_metadata
 from torch import Tensor, nn
 
 from monai_lung.definitions import build_network, read_config
-from monai_lung.errors import MonaiLungError, UsageError, WeightsError
+from monai_lung.errors import UsageError, WeightsError
 from monai_lung.io.output import replacing
 from monai_lung.stages import ANALYSIS, CLASSIFICATION, PAPER, SEGMENTATION, Stage, stages_of
 from monai_lung.weights import bundle_dir, load_weights
@@ -146,27 +145,16 @@ def _zip(folder: Path, path: Path) -> None:
             archive.writestr(entry, file.read_bytes())
 
 
-@click.command()
-@click.argument("name", default="all")
-@click.argument("out", type=click.Path(path_type=Path), default="dist")
-@click.option("--trust-bundle", is_flag=True, help="Allow networks of any class in a bundle; their code is run.")
-def main(name: str, out: Path, trust_bundle: bool) -> None:
-    """Pack the bundle NAME (a name, a bundle's folder, or all) into OUT/NAME_vVERSION.zip and print its path."""
-    try:
-        bundles = [bundle_dir(n) for n in BUNDLES] if name == "all" else [_bundle(name)]
-        for bundle in bundles:
-            click.echo(pack(bundle, out, trust_bundle=trust_bundle))
-    except MonaiLungError as error:
-        raise click.ClickException(str(error)) from error
+def find_bundles(name: str) -> list[Path]:
+    """Folders of the bundles called `name`: all, one of `BUNDLES`, or a bundle's folder.
 
-
-def _bundle(name: str) -> Path:
+    Raises:
+        UsageError: there is none.
+    """
+    if name == "all":
+        return [bundle_dir(known) for known in BUNDLES]
     if name in BUNDLES:
-        return bundle_dir(name)
+        return [bundle_dir(name)]
     if (Path(name) / "configs").is_dir():
-        return Path(name).resolve()
-    raise UsageError(f"{name}: no bundle; give all, a bundle's folder, or one of {', '.join(BUNDLES)}")
-
-
-if __name__ == "__main__":
-    main()
+        return [Path(name).resolve()]
+    raise UsageError(f"{name}: not a bundle; give all, a bundle's folder, or one of {', '.join(BUNDLES)}")

@@ -215,7 +215,7 @@ def candidates_of(
     """All true and false candidates of a folder, for a bundle's config.
 
     Args:
-        folder: of `tools/make_candidates`, its `train` or `held`.
+        folder: of `candidate_runs.make_candidates`, its `train` or `held`.
         without: scans that are left out, by their names in the files' names.
         only: scans that are taken, all if empty.
         least_score: of the finding network; what is false and scored below is left out, as it is in use.
@@ -230,11 +230,15 @@ def candidates_of(
     kept = [p for p in files if not any(name in p.name for name in without)]
     kept = [p for p in kept if not only or any(name in p.name for name in only)]
     if not kept:
-        raise UsageError(f"{folder}: none of {len(files)} files of candidates is left; see tools/make_candidates")
+        raise UsageError(
+            f"{folder}: none of {len(files)} files of candidates is left; see `monai-lung train candidates`"
+        )
     every = joined([read(path) for path in kept])
     sure = every.of((every.kind == TRUE) | ((every.kind == FALSE) & (every.score >= least_score)))
     if len(set(sure.kind.tolist())) < 2:
-        raise UsageError(f"{folder}: candidates of nodules and of other things are needed; see tools/make_candidates")
+        raise UsageError(
+            f"{folder}: candidates of nodules and of other things are needed; see `monai-lung train candidates`"
+        )
     sure.label[(sure.kind == FALSE) & (sure.diameter_mm >= LARGE_MM), 1, 0] *= large_weight
     return sure
 

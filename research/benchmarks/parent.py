@@ -98,7 +98,7 @@ def run_one(task: Task, settings: Settings) -> Result:
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     noted: Result = {"when": when, "others_busy_cores": busy_cores(), "section": task.section, "threads": task.threads}
     if task.peer and not PEERS.is_file():
-        return {**noted, "error": "the peers aren't installed: tools/bench does that"}
+        return {**noted, "error": "the peers aren't installed: tools/peers does that"}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         given = {

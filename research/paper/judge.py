@@ -95,7 +95,9 @@ def judge(data: Path, backgrounds: Path, out: Path, docs: Path, copies: int, dev
     folds = patient_folds(bundle_dir("lung_nodule_segmentation") / "configs" / "folds.json")
     missing = [name for name in LEFT_OUT if not (backgrounds / f"{name}.npz").is_file()]
     if missing:
-        raise UsageError(f"{backgrounds}: no {missing[0]}.npz; give the folder that tools/make_backgrounds wrote")
+        raise UsageError(
+            f"{backgrounds}: no {missing[0]}.npz; give the folder that `monai-lung train backgrounds` wrote"
+        )
     lungs = [read_background(backgrounds / f"{name}.npz") for name in LEFT_OUT]
     donors = donors_of(str(data / "lidc_crops"), [p for p, f in folds.items() if f == FOLD], UNSEEN)
     analyzer = Analyzer(Options(device)) if product else None

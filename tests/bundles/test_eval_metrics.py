@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_lung.bundle.eval_metrics import FIGURES, main, record
+from monai_lung.bundle.eval_metrics import FIGURES, record
+from monai_lung.errors import MonaiLungError
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
@@ -31,7 +32,7 @@ def evaluated(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Pat
 def test_the_figures_go_into_the_metadata_and_nothing_else_changes(evaluated: tuple[Path, Path]) -> None:
     metrics, bundle = evaluated
     before = json.loads((bundle / "configs" / "metadata.json").read_text())
-    assert main([str(metrics), str(bundle)]) == 0
+    record(metrics, bundle)
     after = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert list(after["eval_metrics"].values()) == [0.5 + n / 16 for n in range(len(after["eval_metrics"]))]
     assert list(after["eval_metrics"]) == list(before["eval_metrics"]), "the bundle that ships names the same"
@@ -60,24 +61,20 @@ def test_what_is_stored_is_written_as_the_file_stands(evaluated: tuple[Path, Pat
         ({"task": "cooking"}, "no figure"),
     ],
 )
-def test_other_weights_and_missing_figures_are_one_clear_line(
-    change: dict, message: str, evaluated: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+def test_other_weights_and_missing_figures_are_refused(
+    change: dict, message: str, evaluated: tuple[Path, Path]
 ) -> None:
     metrics, bundle = evaluated
     text = (bundle / "configs" / "metadata.json").read_text()
     metrics.write_text(json.dumps({**json.loads(metrics.read_text()), **change}))
-    assert main([str(metrics), str(bundle)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
+    with pytest.raises(MonaiLungError, match=message):
+        record(metrics, bundle)
     assert (bundle / "configs" / "metadata.json").read_text() == text
 
 
 @pytest.mark.parametrize("content", ["", "[1]", None])
-def test_a_damaged_file_is_one_clear_line(
-    content: str | None, evaluated: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_file_is_refused(content: str | None, evaluated: tuple[Path, Path]) -> None:
     metrics, bundle = evaluated
     metrics.unlink() if content is None else metrics.write_text(content)
-    assert main([str(metrics), str(bundle)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "can't be read" in line
+    with pytest.raises(MonaiLungError, match="can't be read"):
+        record(metrics, bundle)

@@ -30,14 +30,16 @@ def _complaints(line: str) -> list[str]:
 
 def _call(words: list[str], line: str) -> list[str]:
     command: click.Command = cli
+    context = click.Context(cli)
     wrong = []
     for word in words:
         if word in ("|", ">", "&&", ";"):
             break
         if isinstance(command, click.Group) and not word.startswith("-"):
-            if word not in command.commands:
+            found = command.get_command(context, word)
+            if found is None:
                 return [*wrong, f"{line}: no command {word}"]
-            command = command.commands[word]
+            command = found
         elif re.match(r"--?[a-z]", word):
             known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | _HELP
             if word.partition("=")[0] not in known:
@@ -67,8 +69,9 @@ def test_a_wrong_call_is_noticed(line: str, complains: bool) -> None:
 
 def test_every_command_is_described() -> None:
     lines = [line for page in PAGES for line in shell_lines(page.read_text(encoding="utf-8"))]
-    paths = [f"monai-lung {n}" for n, c in cli.commands.items() if not isinstance(c, click.Group)]
-    paths += [f"monai-lung {n} {m}" for n, c in cli.commands.items() if isinstance(c, click.Group) for m in c.commands]
+    commands = {name: cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli))}
+    paths = [f"monai-lung {n}" for n, c in commands.items() if not isinstance(c, click.Group)]
+    paths += [f"monai-lung {n} {m}" for n, c in commands.items() if isinstance(c, click.Group) for m in c.commands]
     assert not [path for path in paths if not any(line.startswith(path) for line in lines)]
 
 

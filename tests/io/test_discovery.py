@@ -423,9 +423,9 @@ def test_companions_that_macos_writes_are_no_cases(tmp_path, caplog):
 
 
 def test_all_files_of_a_series_are_one_case(tmp_path):
-    """`analyze dicom/*.dcm` made one analysis for each file (dcm2niix 840)."""
-    from monai_lung.cli import _cases
-    from monai_lung.cli_batch import Batch
+    """`analyze dicom/*.dcm` made an analysis a file (dcm2niix 840)."""
+    from monai_lung.cli.analyze import _cases
+    from monai_lung.cli.case_display import CaseDisplay
 
     first, second = SeriesBuilder(seed=1), SeriesBuilder(seed=2)
     first.write(tmp_path / "a")
@@ -433,7 +433,7 @@ def test_all_files_of_a_series_are_one_case(tmp_path):
     second.write(tmp_path / "b")
     write_nifti(tmp_path / "scan.nii.gz", body_hu(), np.eye(4))
     files = sorted((tmp_path / "a").iterdir())
-    batch = Batch(as_json=False, debug=False)
+    batch = CaseDisplay(as_json=False, debug=False)
     assert {c.series.uid for c in _cases(files, None, batch)} == {first.uid, second.uid}
     repeated = [*files, tmp_path / "a", tmp_path / "scan.nii.gz", tmp_path / "b" / ".." / "scan.nii.gz"]
     assert [c.series.uid if c.series else c.name for c in _cases(repeated, None, batch)] == [

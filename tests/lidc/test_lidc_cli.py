@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from small_download import write_database, write_download
 
+from monai_lung.cli.lidc import lidc
 from monai_lung.data.splits import read_folds
 from monai_lung.errors import InputError, UsageError
-from monai_lung.lidc.cli import lidc
 
 
 @pytest.fixture(scope="module")

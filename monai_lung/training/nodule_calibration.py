@@ -1,26 +1,14 @@
-#!/usr/bin/env python3
-"""Calibrate the network that rates on scans left out, and choose the operating points.
-
-calibrate_nodules CANDIDATES CHECKPOINT DOCS SCAN...
-    --crops FOLDER   of the nodules that were set in
-    --store          write calibration and operating points into the classification bundle's inference.json
-
-CANDIDATES is a folder of tools/make_candidates, CHECKPOINT one of train_rate.json with `left_out` these SCANs. Writes
-DOCS/study/detection.csv.gz, which tools/draw_detection draws the page from, and prints what it fitted. What the
-installed finding network scores below its `min_score` counts as not found.
-"""
+"""The nodule probability and the operating points, fitted to candidates of scans that training left out."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import click
+from typing import Any
 
 from monai_lung.data.crops import read_table
 from monai_lung.definitions import read_config, settings
-from monai_lung.errors import MonaiLungError
 from monai_lung.inference.networks import choose_device, load_rater
 from monai_lung.io.json_text import json_text
 from monai_lung.io.output import replacing
@@ -31,16 +19,40 @@ from monai_lung.training.operating_points import KEPT, calibration, logits_of, p
 from monai_lung.weights import bundle_dir, resume
 
 
-@click.command(help=__doc__)
-@click.argument("candidates", type=Path)
-@click.argument("checkpoint", type=Path)
-@click.argument("docs", type=Path)
-@click.argument("scans", nargs=-1, required=True)
-@click.option("--crops", type=Path, required=True)
-@click.option("--store", is_flag=True)
-def main(candidates: Path, checkpoint: Path, docs: Path, scans: tuple[str, ...], crops: Path, store: bool) -> None:
-    """Rate, write, print."""
-    rater = load_rater(choose_device("auto"))
+@dataclass(frozen=True)
+class Calibrated:
+    """The values of `rate_settings`, where the predictions are kept, and of how many candidates."""
+
+    values: dict[str, Any]
+    kept: Path
+    candidates: int
+
+
+def calibrate_nodules(
+    candidates: Path,
+    checkpoint: Path,
+    docs: Path,
+    scans: Sequence[str],
+    crops: Path,
+    *,
+    device: str = "auto",
+    store: bool = False,
+) -> Calibrated:
+    """Rate the candidates of scans that were left out, keep the predictions, and fit calibration and operating points.
+
+    Args:
+        candidates: folder of `candidate_runs.make_candidates`.
+        checkpoint: of a training of the rating network without these scans.
+        docs: folder whose `study` keeps the predictions.
+        scans: names of the scans.
+        crops: folder of the nodules that were set in.
+        device: auto, cpu or cuda.
+        store: write what was fitted into the installed classification bundle.
+
+    Raises:
+        MonaiLungError: files can't be read or written, or the checkpoint is of another network.
+    """
+    rater = load_rater(choose_device(device))
     rater = replace(rater, rate=resume(rater.rate, checkpoint).eval())
     finding = bundle_dir(SEGMENTATION)
     least = settings(FindSettings, read_config(finding)["find_settings"], finding).min_score
@@ -50,26 +62,16 @@ def main(candidates: Path, checkpoint: Path, docs: Path, scans: tuple[str, ...],
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(predictions_of(held, logits_of(held, rater), rows, least), kept)
     slope, offset, points = calibration(read_predictions(kept))
-    fitted = {
+    values = {
         "nodule_slope": slope,
         "nodule_offset": offset,
         "operating_points": points,
         "min_nodule": points["standard"],
     }
-    print(json_text(fitted), end="")
     if store:
         bundle = bundle_dir(CLASSIFICATION)
         config = read_config(bundle)
-        config["rate_settings"] |= fitted
+        config["rate_settings"] |= values
         with replacing(bundle / "configs" / "inference.json") as temporary:
             temporary.write_text(json_text(config), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    try:
-        main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except MonaiLungError as error:
-        sys.exit(f"error: {error}")
+    return Calibrated(values, kept, len(held))

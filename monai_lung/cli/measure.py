@@ -1,4 +1,4 @@
-"""The command `measure`: nodules at given points, or given outlines."""
+"""`monai-lung measure`: nodules at given points, or given outlines."""
 
 from __future__ import annotations
 
@@ -6,38 +6,47 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
-from monai_lung.cli_options import person_from, person_options
+from monai_lung.cli.options import (
+    PATH,
+    bundle_options,
+    command,
+    device_option,
+    gaps_option,
+    json_option,
+    person_from,
+    person_options,
+    series_option,
+    show_patient_option,
+)
+from monai_lung.cli.report_text import report_text
 from monai_lung.errors import UsageError
 from monai_lung.report.formats import DEFAULT_FORMATS, FORMATS, require_formats
-from monai_lung.terminal import GivenPath, bundle_options, report_text
 
 if TYPE_CHECKING:
     from monai_lung.model import Report
 
-_PATH = GivenPath(path_type=Path)
 
-
-@click.command(short_help="Measure and rate nodules at given points, or given outlines.")
-@click.argument("ct", metavar="CT", type=_PATH)
-@click.option("--points", metavar="POINTS", help='Points to measure: a file, or "x,y,z;x,y,z;..." in LPS mm.')
+@command(short_help="Measure and rate nodules at given points, or given outlines.")
+@click.argument("ct", metavar="CT", type=PATH)
+@click.option("--points", metavar="POINTS", help='Measure at these points: a file, or "x,y,z;x,y,z;..." in LPS mm.')
 @click.option("--index", is_flag=True, help="Read the points as voxel indices i,j,k rather than mm.")
 @click.option(
     "--mask",
     metavar="FILE",
-    type=_PATH,
+    type=PATH,
     help="Measure these outlines instead of points: NIfTI, NRRD, DICOM SEG or RTSTRUCT.",
 )
-@click.option("-o", "--output", metavar="OUT", type=_PATH, help="Write results to OUT/<case>/. Default: no files.")
-@click.option("--format", "formats", metavar="LIST", help=f"Formats to write with -o: {','.join(FORMATS)}, or all.")
-@click.option("--series-uid", metavar="UID", help="Take this DICOM series rather than the best one.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--allow-gaps", is_flag=True, help="Interpolate missing slices rather than refuse them.")
-@click.option("--show-patient", is_flag=True, help="Put the patient's name and ID into the results.")
+@click.option("-o", "--output", metavar="OUT", type=PATH, help="Write results into OUT/<case>/. Default: no files.")
+@click.option("--format", "formats", metavar="LIST", help=f"Write these formats with -o: {', '.join(FORMATS)}, or all.")
+@series_option
+@gaps_option
+@device_option
+@show_patient_option
 @person_options
 @bundle_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@json_option
 def measure(
     ct: Path,
     points: str | None,

@@ -1,4 +1,4 @@
-"""The command `view`: a result in the browser."""
+"""`monai-lung view`: a result in the browser."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import signal
 import webbrowser
 from pathlib import Path
 
-import click
+import rich_click as click
 
+from monai_lung.cli.options import PATH, command, ct_option
 from monai_lung.errors import UsageError
-from monai_lung.terminal import GivenPath
-
-_PATH = GivenPath(path_type=Path)
 
 
-@click.command(short_help="Show the CT and the findings of a result in three planes, in the browser.")
-@click.argument("case", metavar="OUT/CASE", type=_PATH)
-@click.option("--ct", metavar="CT", type=_PATH, help="Path of the CT, if it was moved since.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on. Default: a free one.")
+@command(short_help="Show the CT and findings of a result in the browser.")
+@click.argument("case", metavar="OUT/CASE", type=PATH)
+@ct_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Listen on this port. Default: a free one.")
 @click.option("--open", "opens", is_flag=True, help="Open the browser too.")
 def view(case: Path, ct: Path | None, port: int, opens: bool) -> None:
     """Show the whole CT with masks and findings in three planes.

@@ -1,4 +1,4 @@
-"""`monai-lung serve`."""
+"""`monai-lung serve`: the PACS node."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
+from monai_lung.cli.options import PATH, command
+from monai_lung.cli.terminal import table
 from monai_lung.errors import ConfigError, UsageError
-from monai_lung.terminal import table
 
 if TYPE_CHECKING:
     from monai_lung.service.config import Config
     from monai_lung.service.queue import Queue
 
 
-@click.command(short_help="Run a PACS node: CT in, SEG, SR and report out.")
+@command(short_help="Run a PACS node: CT in, SEG, SR and report out.")
 @click.option(
     "--config",
     "file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
-    help="Configuration of the node, a TOML file.",
+    help="Read the configuration of the node from this TOML file.",
 )
 @click.option("--check", is_flag=True, help="Check the configuration, then end.")
 @click.option("--list", "listing", is_flag=True, help="List the studies in the queue, with their UIDs, then end.")

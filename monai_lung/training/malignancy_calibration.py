@@ -1,29 +1,20 @@
-#!/usr/bin/env python3
-"""Join the networks of the malignancy, calibrate them, put both into the bundle, judge on a fold that none has seen.
+"""The networks of the malignancy: joined, calibrated, put into the bundle, and judged on a fold that none has seen.
 
-calibrate CROP_FOLDER FOLD K=CHECKPOINT...    one checkpoint for each other fold K, trained with neither FOLD nor K
-                                              (train_malignancy.json --fold K --without "[FOLD]")
-    --classification-bundle DIR, --segmentation-bundle DIR    other bundles than the installed
-    --trust-bundle                                            let their networks be of any class: their code runs
-
-Writes malignancy.pt and inference.json of lung_nodule_classification, prints figures on FOLD. Each network is
-calibrated on the nodules of the fold that it has not seen, with the readers' masks: those of the segmentation network
-are better there, on nodules that it was trained on, than a user's will be. What ships is the mean of all, calibrated as
-each is. Give the checkpoints of the trainings' ends (model_final), trained without --patience: model_best was chosen on
-the very fold that calibrates it. One that says that it learned from nodules of FOLD or K is refused.
+Each network is calibrated on the nodules of the fold that it has not seen, with the readers' masks: those of the
+segmentation network are better there, on nodules that it was trained on, than a user's will be. What ships is the mean
+of all, calibrated as each is.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import sys
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +24,7 @@ from monai_lung.bundle.cases import ct_of
 from monai_lung.data.crops import Crop, CropRow, read_crop, read_table
 from monai_lung.data.splits import patient_folds
 from monai_lung.definitions import build_network, read_config, settings
-from monai_lung.errors import MonaiLungError, UsageError
+from monai_lung.errors import UsageError
 from monai_lung.inference.delineate import delineate_each
 from monai_lung.inference.networks import Networks, load_networks
 from monai_lung.inference.rate import calibrate, malignancy_logits, mirrored_logits, rate_logits
@@ -44,10 +35,11 @@ from monai_lung.labels import center_seed, outlines_of
 from monai_lung.metrics.figures import auc_of, ece_of, figure, mean_of
 from monai_lung.networks import Ensemble, SliceResNet
 from monai_lung.stages import CLASSIFICATION, SEGMENTATION, SLICE_TARGETS, STAGES, TARGETS, RateSettings
-from monai_lung.terminal import bundle_options
 from monai_lung.training.calibration import DIGITS, fit_platt, fit_readers
 from monai_lung.training.checkpoints import patient_hash, patients_of
 from monai_lung.weights import bundle_dir, resume, save_weights
+
+log = logging.getLogger(__name__)
 
 STAGE = STAGES["malignancy"]
 DEFINITION, ENSEMBLE = STAGE.definition, "monai_lung.networks.Ensemble"
@@ -64,15 +56,38 @@ class Rated:
     logits: NDArray[np.float64]
 
 
-def main(
-    folder: str,
+@dataclass(frozen=True)
+class Calibrated:
+    """The values of `rate_settings` that were stored, and figures on the fold that judges, by their names."""
+
+    values: dict[str, float]
+    figures: dict[str, str]
+
+
+def calibrate_malignancy(
+    folder: Path,
     fold: int,
-    checkpoints: dict[int, str],
+    checkpoints: Mapping[int, Path],
     classification: Path | None = None,
     segmentation: Path | None = None,
     trust_bundle: bool = False,
-) -> None:
-    """Calibrate on the other folds, store, rate the fold's nodules, and print."""
+) -> Calibrated:
+    """Calibrate on the other folds, store weights and calibration in the bundle, and judge on the fold's nodules.
+
+    Args:
+        folder: of crops.
+        fold: that judges.
+        checkpoints: one for each other fold K, trained with neither `fold` nor K.
+        classification, segmentation: other bundles than the installed.
+        trust_bundle: let their networks be of any class: their code runs.
+
+    Returns:
+        What was stored, and the figures.
+
+    Raises:
+        UsageError: a checkpoint is missing, or learned from nodules that calibrate or judge it; the table lacks values.
+        MonaiLungError: files can't be read or written, or weights don't fit.
+    """
     bundle, segmentation = classification or bundle_dir(CLASSIFICATION), segmentation or bundle_dir(SEGMENTATION)
     folds = patient_folds(segmentation / "configs" / "folds.json")
     others = sorted(set(folds.values()) - {fold})
@@ -83,7 +98,7 @@ def main(
     rows = read_table(folder)
     strange = [r.id for r in rows if r.patient not in folds or not r.ratings.get("malignancy")]
     if strange:
-        raise UsageError(f"{folder}: {strange[0]} has no malignancy, or its patient is in no fold; mend the table")
+        raise UsageError(f"{folder}: {strange[0]} has no malignancy, or its patient is in no fold; fix the table")
     for k, path in sorted(checkpoints.items()):
         refuse_leaks(path, {patient_hash(patient) for patient, f in folds.items() if f in (fold, k)}, fold, k)
     members = {k: trained(bundle, path, trust_bundle) for k, path in sorted(checkpoints.items())}
@@ -92,10 +107,10 @@ def main(
     store(joined(list(members.values())), calibration, bundle, trust_bundle)
     networks = load_networks(segmentation_dir=segmentation, classification_dir=bundle, trust_bundle=trust_bundle)
     rated = (rate_crop(read_crop(folder, row), networks) for row in rows if folds[row.patient] == fold)
-    report([r for r in rated if r], networks)
+    return Calibrated(calibration, figures_of([r for r in rated if r], networks))
 
 
-def refuse_leaks(checkpoint: str, unseen: set[str], fold: int, own: int) -> None:
+def refuse_leaks(checkpoint: Path, unseen: set[str], fold: int, own: int) -> None:
     """Raise where the checkpoint knows one of the patients (hashes) `unseen`, say so where it doesn't tell.
 
     Raises:
@@ -103,21 +118,22 @@ def refuse_leaks(checkpoint: str, unseen: set[str], fold: int, own: int) -> None
     """
     known = patients_of(checkpoint)
     if known is None:
-        print(
-            f"{checkpoint}: doesn't say whose nodules it learned from: see to it that it knows neither fold {fold} "
-            f"nor fold {own}",
-            file=sys.stderr,
+        log.warning(
+            "%s: doesn't say whose nodules it learned from: see to it that it knows neither fold %d nor fold %d",
+            checkpoint,
+            fold,
+            own,
         )
     elif known & unseen:
         raise UsageError(
             f"{checkpoint}: learned from {len(known & unseen)} patients of the folds {fold} and {own}, which calibrate "
-            f'and judge it: train it with the folds of the segmentation bundle, --fold {own} --without "[{fold}]", and '
+            f"and judge it: train it with the folds of the segmentation bundle, --fold {own} --without {fold}, and "
             "from no --start that knows them"
         )
 
 
 def fitted(
-    folder: str, rows: list[CropRow], folds: Mapping[str, int], members: Mapping[int, nn.Module], rates: RateSettings
+    folder: Path, rows: list[CropRow], folds: Mapping[str, int], members: Mapping[int, nn.Module], rates: RateSettings
 ) -> dict[str, float]:
     """The calibration, by name in `rate_settings`: each nodule is rated by the network that hasn't seen its fold."""
     scores, median, mean = [], [], []
@@ -136,7 +152,7 @@ def fitted(
     return {"slope": slope, "offset": offset, "spread": spread} | line
 
 
-def trained(bundle: Path, checkpoint: str, trust_bundle: bool) -> nn.Module:
+def trained(bundle: Path, checkpoint: Path, trust_bundle: bool) -> nn.Module:
     """The network of a checkpoint, as wide as the bundle's."""
     config = read_config(bundle)
     config[DEFINITION] = ensemble_def(config.get(DEFINITION, {}), 1)
@@ -180,7 +196,7 @@ def rate_crop(crop: Crop, networks: Networks) -> Rated | None:
     ct = ct_of(torch.from_numpy(crop.hu), torch.from_numpy(crop.affine_ras))
     (outline,) = delineate_each(ct, [center_seed(ct)], networks)
     if outline is None:
-        print(f"{crop.row.id}: nothing outlined, left out", file=sys.stderr)
+        log.warning("%s: nothing outlined, left out", crop.row.id)
         return None
     (logits,) = rate_logits(ct, [outline], networks)
     (malignancy,) = malignancy_logits(ct, [outline], networks)
@@ -201,7 +217,6 @@ def store(ensemble: nn.Module, values: dict[str, float], bundle: Path, trust_bun
     except BaseException:
         write(path, before)  # no weights with the calibration of others
         raise
-    print(json.dumps(values, indent=4))
 
 
 def write(path: Path, text: str) -> None:
@@ -210,11 +225,14 @@ def write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def report(held: list[Rated], networks: Networks) -> None:
+def figures_of(held: list[Rated], networks: Networks) -> dict[str, str]:
     """Figures with intervals, and what share of the nodules reaches which probability of being one."""
     nodule = 1 / (1 + np.exp(-np.array([r.logits[NODULE] for r in held])))
-    print("nodule probability of the nodules, 1st 5th 50th percentile:", np.percentile(nodule, [1, 5, 50]).round(3))
-    print("kept above min_nodule:", (nodule >= networks.rate_settings.min_nodule).mean().round(3))
+    percentiles = " ".join(f"{p:.3f}" for p in np.percentile(nodule, [1, 5, 50]))
+    figures = {
+        "nodule probability of the nodules, 1st 5th 50th percentile": percentiles,
+        "kept above min_nodule": f"{(nodule >= networks.rate_settings.min_nodule).mean():.3f}",
+    }
     clear = [r for r in held if np.median(r.row.ratings["malignancy"]) != 3]
     positive = np.array([np.median(r.row.ratings["malignancy"]) > 3 for r in clear])
     probability = np.array([r.probability for r in clear])
@@ -225,25 +243,8 @@ def report(held: list[Rated], networks: Networks) -> None:
         ("accuracy", mean_of(((probability >= 0.5) == positive).astype(float))),
         ("ECE", ece_of(probability, positive)),
     ):
-        print(name, figure(statistic, [r.row.patient for r in clear]))
-
-
-@click.command(help=(__doc__ or "").replace("\n", "\n\b\n", 1))
-@click.argument("folder")
-@click.argument("fold", type=int)
-@click.argument("checkpoints", metavar="K=CHECKPOINT...", nargs=-1, required=True)
-@bundle_options
-def command(folder: str, fold: int, checkpoints: tuple[str, ...], **bundles: Any) -> None:
-    """See the module."""
-    given = dict(checkpoint.partition("=")[::2] for checkpoint in checkpoints)
-    if len(given) != len(checkpoints) or not all(k.isdigit() and path for k, path in given.items()):
-        raise click.UsageError("give each checkpoint as K=CHECKPOINT, K the fold that it hasn't seen")
-    places = bundles["classification_dir"], bundles["segmentation_dir"], bundles["trust_bundle"]
-    try:
-        main(folder, fold, {int(k): path for k, path in given.items()}, *places)
-    except MonaiLungError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    command()
+        found = figure(statistic, [r.row.patient for r in clear])
+        interval = "" if found["low"] is None else f" ({found['low']:.3f}-{found['high']:.3f})"
+        value = "not defined" if found["value"] is None else f"{found['value']:.3f}{interval}"
+        figures[name] = f"{value} of {found['n']} nodules, {found['patients']} patients"
+    return figures

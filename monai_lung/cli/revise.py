@@ -1,16 +1,15 @@
-"""The command `revise`: a reader's decisions on a result."""
+"""`monai-lung revise`: a reader's decisions on a result."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import click
+import rich_click as click
 
+from monai_lung.cli.options import PATH, command, ct_option, json_option
+from monai_lung.cli.report_text import report_text
 from monai_lung.errors import UsageError
-from monai_lung.terminal import GivenPath, report_text
-
-_PATH = GivenPath(path_type=Path)
 
 
 class Numbers(click.ParamType):
@@ -28,14 +27,14 @@ class Numbers(click.ParamType):
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-@click.command(short_help="Accept or reject nodules of a result, and write it again.")
-@click.argument("case", metavar="OUT/CASE", type=_PATH)
-@click.option("--reject", type=Numbers(), default=(), metavar="3,5", help="Reject these: they are not nodules.")
+@command(short_help="Accept or reject nodules of a result, and write it again.")
+@click.argument("case", metavar="OUT/CASE", type=PATH)
+@click.option("--reject", type=Numbers(), default=(), metavar="3,5", help="Reject these numbers: they are not nodules.")
 @click.option(
-    "--accept", type=Numbers(), default=(), metavar="1", help="Accept these nodules; this also undoes a rejection."
+    "--accept", type=Numbers(), default=(), metavar="1", help="Accept these numbers; this also undoes a rejection."
 )
-@click.option("--ct", metavar="CT", type=_PATH, help="Path of the CT, if it was moved since.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than a table.")
+@ct_option
+@json_option
 def revise(case: Path, reject: tuple[int, ...], accept: tuple[int, ...], ct: Path | None, as_json: bool) -> None:
     """Write a result again with a reader's decisions.
 

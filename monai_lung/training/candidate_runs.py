@@ -1,17 +1,12 @@
-#!/usr/bin/env python3
 """Candidates for the rating network's training: scans with nodules set in, run through finding and delineating.
 
-make_candidates DATA BACKGROUNDS OUT [FIND_CHECKPOINT]
-
-DATA holds lidc_crops/ and lidc_slices/. Each background gets nodules of the patients outside of fold 0 set in, in
-several copies (OUT/train/COPY-NAME.npz), and once nodules of the patients in fold 0 (OUT/held/NAME.npz), to judge with.
-A file that is there already is kept, so it can be interrupted. FIND_CHECKPOINT finds instead of the installed network.
+Each background gets nodules of the patients outside of fold 0 set in, in several copies, and once nodules of the
+patients in fold 0, to judge with.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +15,8 @@ import numpy as np
 from monai_lung.data.backgrounds import Background, background_files, read_background
 from monai_lung.data.slices import read_slices
 from monai_lung.data.splits import patient_folds
-from monai_lung.errors import MonaiLungError
 from monai_lung.inference.networks import Networks, load_networks
+from monai_lung.stages import SEGMENTATION
 from monai_lung.training.candidates import NEAR_MM, TRUE, WIDE_MM, propose, save
 from monai_lung.training.datasets import load_crops
 from monai_lung.training.scenes import Scene, plant
@@ -54,7 +49,7 @@ class Pool:
         known = {donor.crop.row.id for donor in crops}
         flat = (n for n in read_slices(data / "lidc_slices", set(patients) - set(UNSEEN)) if n.row.id not in known)
         solids = (donor_of(solid, alone=True) for solid in map(rounded, flat) if solid is not None)
-        return cls(crops, [donor for donor in solids if donor.radius_mm <= 5])
+        return cls(crops, [donor for donor in solids if donor.radius_mm <= LARGE_RADIUS_MM])
 
     def draw(self, turn: int, rng: np.random.Generator, slices: int) -> list[Donor]:
         """Those of a scan, large ones first: every crop comes once before any comes twice."""
@@ -83,8 +78,8 @@ def noisy(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, ct=replace(scene.ct, hu=hu))
 
 
-def run(side: str, number: int, background: Background, pool: Pool, networks: Networks, path: Path) -> None:
-    """Set in, propose, save."""
+def run(side: str, number: int, background: Background, pool: Pool, networks: Networks, path: Path) -> str:
+    """Set in, propose, save, and say what was found."""
     rng = np.random.default_rng((number, len(side)))
     donors = pool.draw(number, rng, SLICES if side == "train" else 0)
     if side == "held":  # a piece of wall that comes along would count as a false finding
@@ -95,12 +90,31 @@ def run(side: str, number: int, background: Background, pool: Pool, networks: Ne
     proposed = propose(noisy(scene, rng) if side == "train" else scene, background, low, NEAR_MM, WIDE_MM)
     save(proposed, path)
     found = ((proposed.kind == TRUE) & (proposed.score > 0)).sum()
-    print(f"{path}: {found} of {len(scene.planted)} nodules found, {len(proposed)} candidates", flush=True)
+    return f"{path}: {found} of {len(scene.planted)} nodules found, {len(proposed)} candidates"
 
 
-def main(data: Path, backgrounds: Path, out: Path, checkpoint: Path | None = None) -> None:
-    """All runs that aren't done yet."""
-    folds = patient_folds(bundle_dir("lung_nodule_segmentation") / "configs" / "folds.json")
+def make_candidates(
+    data: Path,
+    backgrounds: Path,
+    out: Path,
+    checkpoint: Path | None = None,
+    *,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Iterator[str]:
+    """Make the candidates of all copies of all backgrounds that aren't there yet, and say of each what was found.
+
+    Args:
+        data: holds lidc_crops/ and lidc_slices/.
+        backgrounds: folder of backgrounds.
+        out: gets train/COPY-NAME.npz, with nodules of the patients outside of fold 0, and held/NAME.npz, with those of
+            fold 0, to judge with.
+        checkpoint: finds instead of the installed network.
+        progress: is called with the files that are done and those in all.
+
+    Raises:
+        MonaiLungError: files can't be read or written, or the checkpoint is of another network.
+    """
+    folds = patient_folds(bundle_dir(SEGMENTATION) / "configs" / "folds.json")
     pools = {
         side: Pool.of(data, [p for p, fold in folds.items() if (fold == FOLD) == (side == "held")])
         for side in ("train", "held")
@@ -108,15 +122,9 @@ def main(data: Path, backgrounds: Path, out: Path, checkpoint: Path | None = Non
     networks = load_networks()
     if checkpoint is not None:
         resume(networks.find, checkpoint)
-    for side, number, scan, path in jobs(backgrounds, out):
+    wanted = list(jobs(backgrounds, out))
+    for done, (side, number, scan, path) in enumerate(wanted):
+        progress(done, len(wanted))
         if not path.is_file():
-            run(side, number, read_background(scan), pools[side], networks, path)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) not in (4, 5):
-        sys.exit(__doc__)
-    try:
-        main(*map(Path, sys.argv[1:]))
-    except MonaiLungError as error:
-        sys.exit(f"error: {error}")
+            yield run(side, number, read_background(scan), pools[side], networks, path)
+    progress(len(wanted), len(wanted))

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
-from monai_lung.terminal import PROGRAM, Progress, case_progress, report_text, show_error
+from monai_lung.cli.report_text import report_text
+from monai_lung.cli.terminal import PROGRAM, Progress, case_progress, show_error
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -69,7 +70,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-class Batch:
+class CaseDisplay:
     """Shows the cases of one run as they come, and how the run stands.
 
     Args:

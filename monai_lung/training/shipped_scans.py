@@ -1,14 +1,8 @@
-#!/usr/bin/env python3
-"""Backgrounds for the trainings, from the scans of DATA/ct and DATA/lungs or mined from those of a folder.
-
-make_backgrounds DATA OUT                       scans to OUT/*.npz, their marked nodules known
-make_backgrounds --mine CHECKPOINT FOLDER OUT   the same with the network's own false positives as hard negatives
-"""
+"""Backgrounds of the scans that the shipped weights were trained on, from the marks that come with them."""
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,8 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import SimpleITK as sitk
 
-from monai_lung.data.backgrounds import KnownBox, make_background, read_backgrounds, save_background
-from monai_lung.errors import InputError, MonaiLungError
+from monai_lung.data.backgrounds import KnownBox, make_background, save_background
+from monai_lung.errors import InputError
 from monai_lung.io import read_ct
 from monai_lung.lidc.xml import marked_boxes
 from monai_lung.lungs import segment_lungs
@@ -94,42 +88,14 @@ def voted(path: Path) -> list[KnownBox]:
     return [(tuple(np.min(ends, 0)), tuple(np.max(ends, 0)))]
 
 
-def from_scans(data: Path, out: Path) -> None:
-    """The backgrounds of the scans that ship with the crops."""
+def make_shipped_backgrounds(data: Path, out: Path) -> Iterator[str]:
+    """Save the backgrounds of the scans of `data/ct` and `data/lungs` to `out/*.npz`, and say of each what it holds.
+
+    Raises:
+        MonaiLungError: a scan or its marks can't be read, or has no lungs; the files can't be written.
+    """
     for scans in (known_scans(data / "ct"), marked_lungs(data / "lungs")):
         for name, ct, known, sure in scans:
             background = make_background(ct, segment_lungs(ct.hu, ct.affine_lps), known, name=name, lesions=sure)
-            print(save_background(background, out), background.hu.shape, f"{len(known)} known, {len(sure)} sure")
-
-
-def mined(checkpoint: Path, folder: Path, out: Path) -> None:
-    """The backgrounds of `folder` with hard negatives."""
-    import json
-
-    from monai_lung.definitions import build_network
-    from monai_lung.stages import STAGES
-    from monai_lung.training.mining import mine
-    from monai_lung.weights import bundle_dir, resume
-
-    stage = STAGES["find"]
-    bundle = bundle_dir(stage.bundle)
-    config = json.loads((bundle / "configs" / "inference.json").read_text())
-    network = resume(build_network(config, stage.definition, bundle), checkpoint)
-    for background in read_backgrounds(folder):
-        settings = config[stage.settings_key]
-        background = mine(background, network, settings["spacing_mm"], settings["window"])
-        found = f"{len(background.hard_mm)} hard negatives, {len(background.hard_coarse_mm)} at the coarse look"
-        print(save_background(background, out), found)
-
-
-if __name__ == "__main__":
-    arguments = [Path(a) for a in sys.argv[1:] if a != "--mine"]
-    try:
-        if len(arguments) == 3 and sys.argv[1] == "--mine":
-            mined(*arguments)
-        elif len(arguments) == len(sys.argv) - 1 == 2:
-            from_scans(*arguments)
-        else:
-            sys.exit(__doc__)
-    except MonaiLungError as error:
-        sys.exit(f"error: {error}")
+            path = save_background(background, out)
+            yield f"{path}: {' x '.join(map(str, background.hu.shape))}, {len(known)} known, {len(sure)} sure"
