@@ -2,54 +2,71 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
+import json
 import re
 import tomllib
-import types
 import typing
 from collections import Counter
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from monai_lung.errors import ConfigError, UsageError
 from monai_lung.model import Risk, Sensitivity
 from monai_lung.report.formats import FORMATS
-from monai_lung.service.config_checks import check, check_address, check_ae_title, check_port, loopback
+from monai_lung.service.config_checks import (
+    Address,
+    Natural,
+    Network,
+    NotNegative,
+    NotNegativeInt,
+    Place,
+    Port,
+    Positive,
+    Title,
+    check,
+    line_of,
+    loopback,
+)
 
 IDENTIFIERS = ("name", "id", "birth_date", "accession_number")
 """Identifiers that can be printed on the report's pages, in this order."""
 OBJECTS = (*(name for name, entry in FORMATS.items() if entry.needs_dicom), "report")
 DEFAULT_OBJECTS = ("seg", "sr", "report")
 """The objects that can be sent: Segmentation, Structured Report, the page as an encapsulated PDF or as a picture."""
+_TABLE = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class ServerTls:
     """TLS of the DICOM port, PEM files. With `ca` a sender has to show a certificate which that authority signed."""
 
-    certificate: Path
-    key: Path
-    ca: Path | None = None
+    certificate: Place
+    key: Place
+    ca: Place | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class ClientTls:
     """TLS towards a destination, PEM files. `ca` signs its certificate (default: the system's authorities);
     `certificate` and `key` are shown to it where it asks for them.
     """
 
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    ca: Place | None = None
+    certificate: Place | None = None
+    key: Place | None = None
 
     def __post_init__(self) -> None:
         check((self.certificate is None) == (self.key is None), "certificate", "and key come together")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Dicom:
     """The node's own DICOM service.
 
@@ -58,22 +75,15 @@ class Dicom:
         max_associations: senders that are served at the same time.
     """
 
-    ae_title: str = "MONAI_LUNG"
-    address: str = "127.0.0.1"
-    port: int = 11112
-    quiet_s: float = 60.0
-    max_associations: int = 10
+    ae_title: Title = "MONAI_LUNG"
+    address: Address = "127.0.0.1"
+    port: Port = 11112
+    quiet_s: Positive = 60.0
+    max_associations: Natural = 10
     tls: ServerTls | None = None
 
-    def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        check_address(self.address)
-        check_port(self.port)
-        check(self.quiet_s > 0, "quiet_s", "must be more than 0")
-        check(self.max_associations >= 1, "max_associations", "must be 1 or more")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Sender:
     """Who may connect: both the AE title and the address (or network, 10.1.0.0/16) must fit.
 
@@ -83,20 +93,14 @@ class Sender:
         tls: for that answer.
     """
 
-    ae_title: str
-    address: str
-    port: int | None = None
+    ae_title: Title
+    address: Network
+    port: Port | None = None
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        try:
-            network = ipaddress.ip_network(self.address, strict=False)
-        except ValueError:
-            raise ConfigError(f"address: {self.address!r} is neither an IP address nor a network") from None
-        if self.port is not None:
-            check_port(self.port)
-            check(network.num_addresses == 1, "port", "needs one address, not a network")
+        network = ipaddress.ip_network(self.address, strict=False)
+        check(self.port is None or network.num_addresses == 1, "port", "needs one address, not a network")
 
     def admits(self, address: str) -> bool:
         """Whether a connection from `address` may be this sender's."""
@@ -105,7 +109,7 @@ class Sender:
         return (mapped or own) in ipaddress.ip_network(self.address, strict=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Destination:
     """An archive that gets the results: by C-STORE (`ae_title`, `host`, `port`) or by STOW-RS (`url`).
 
@@ -117,13 +121,13 @@ class Destination:
     """
 
     name: str
-    ae_title: str | None = None
+    ae_title: Title | None = None
     host: str | None = None
-    port: int | None = None
+    port: Port | None = None
     url: str | None = None
     user: str | None = None
-    password_file: Path | None = None
-    token_file: Path | None = None
+    password_file: Place | None = None
+    token_file: Place | None = None
     objects: tuple[str, ...] = DEFAULT_OBJECTS
     tls: ClientTls | None = None
 
@@ -138,8 +142,6 @@ class Destination:
             web = {"user": self.user, "password_file": self.password_file, "token_file": self.token_file}
             given = [key for key, value in web.items() if value is not None]
             check(not given, given[0] if given else "", "is for STOW-RS, which needs url")
-            check_ae_title(self.ae_title or "")
-            check_port(self.port or 0)
             return
         check(len(missing) == len(own), "url", "is for STOW-RS: leave out ae_title, host and port")
         parts = urlsplit(self.url)
@@ -150,7 +152,7 @@ class Destination:
         check(self.user is None or self.token_file is None, "token_file", "and user exclude each other")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class AnalysisSettings:
     """How a study is analysed.
 
@@ -169,10 +171,10 @@ class AnalysisSettings:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     allow_gaps: bool = False
-    attempts: int = 3
-    timeout_s: float = 1800.0
-    segmentation_bundle: Path | None = None
-    classification_bundle: Path | None = None
+    attempts: Natural = 3
+    timeout_s: Positive = 1800.0
+    segmentation_bundle: Place | None = None
+    classification_bundle: Place | None = None
     trust_bundle: bool = False
     report_shows: tuple[str, ...] = ()
     sensitivity: Sensitivity = "standard"
@@ -181,11 +183,9 @@ class AnalysisSettings:
     def __post_init__(self) -> None:
         known = [name in IDENTIFIERS for name in self.report_shows]
         check(all(known), "report_shows", f"must be of {', '.join(IDENTIFIERS)}")
-        check(self.attempts >= 1, "attempts", "must be 1 or more")
-        check(self.timeout_s > 0, "timeout_s", "must be more than 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class PatientContext:
     """Facts that hold for every patient of this node; the others are unknown."""
 
@@ -197,7 +197,7 @@ class PatientContext:
     family_history: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class PriorArchive:
     """An archive that is asked for a patient's earlier CT: by C-FIND, then C-MOVE to a port of the node's own.
 
@@ -207,25 +207,17 @@ class PriorArchive:
         timeout_s: the longest wait for an answer.
     """
 
-    ae_title: str
+    ae_title: Title
     host: str
-    port: int
-    own_ae_title: str
-    own_port: int
-    own_address: str = "127.0.0.1"
-    timeout_s: float = 300.0
+    port: Port
+    own_ae_title: Title
+    own_port: Port
+    own_address: Address = "127.0.0.1"
+    timeout_s: Positive = 300.0
     tls: ClientTls | None = None
 
-    def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        check_ae_title(self.own_ae_title)
-        check_address(self.own_address)
-        check_port(self.port)
-        check_port(self.own_port)
-        check(self.timeout_s > 0, "timeout_s", "must be more than 0")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class PriorSettings:
     """Where the earlier examination of a study's patient is looked for: the node's own store first, then an archive."""
 
@@ -233,7 +225,7 @@ class PriorSettings:
     archive: PriorArchive | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Retry:
     """Waiting before the next attempt: `first_s`, then twice as long each time, at most `longest_s`.
 
@@ -243,45 +235,36 @@ class Retry:
 
     first_s: float = 15.0
     longest_s: float = 900.0
-    give_up_days: float | None = None
+    give_up_days: Positive | None = None
 
     def __post_init__(self) -> None:
         check(0 < self.first_s <= self.longest_s, "first_s", "must be more than 0 and at most longest_s")
-        check(self.give_up_days is None or self.give_up_days > 0, "give_up_days", "must be more than 0")
 
     def delay_s(self, attempts: int) -> float:
         """Seconds to wait after so many attempts that failed."""
         return float(min(self.longest_s, self.first_s * 2.0 ** min(attempts - 1, 60)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Retention:
     """How long objects are kept: received ones after all results of their study are delivered (or it was skipped),
     those of a failed study after its failure, results after their delivery.
     """
 
-    received_hours: float = 24.0
-    failed_days: float = 14.0
-    results_days: float = 30.0
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            check(getattr(self, f.name) >= 0, f.name, "can't be negative")
+    received_hours: NotNegative = 24.0
+    failed_days: NotNegative = 14.0
+    results_days: NotNegative = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Http:
     """Where /health and /metrics are served."""
 
-    address: str = "127.0.0.1"
-    port: int = 8114
-
-    def __post_init__(self) -> None:
-        check_address(self.address)
-        check_port(self.port)
+    address: Address = "127.0.0.1"
+    port: Port = 8114
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_TABLE)
 class Config:
     """The whole configuration; `docs/reference/node-configuration.md` explains each key.
 
@@ -290,10 +273,10 @@ class Config:
         min_free_mb: below this much free space instances are refused as out of resources.
     """
 
-    storage: Path
+    storage: Place
     sender: tuple[Sender, ...]
     destination: tuple[Destination, ...]
-    min_free_mb: int = 2048
+    min_free_mb: NotNegativeInt = 2048
     dicom: Dicom = field(default_factory=Dicom)
     http: Http = field(default_factory=Http)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
@@ -304,7 +287,6 @@ class Config:
     def __post_init__(self) -> None:
         check(bool(self.sender), "sender", "is missing: name at least one that may connect")
         check(bool(self.destination), "destination", "is missing: name at least one archive")
-        check(self.min_free_mb >= 0, "min_free_mb", "can't be negative")
         titles = Counter(s.ae_title for s in self.sender)
         doubled = [s.ae_title for s in self.sender if s.port is not None and titles[s.ae_title] > 1]
         check(not doubled, "sender.port", f"says where {doubled} gets its answers, but that title is given twice")
@@ -342,54 +324,20 @@ def read_config(path: Path) -> Config:
         raise UsageError(f"{path} can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    # as JSON, whose strings may be paths and whose lists tuples; strict, so that "104" isn't a port
+    text, folder = json.dumps(table, default=str), path.resolve().parent
     try:
-        config: Config = _build(Config, table, "", path.resolve().parent)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        config: Config = TypeAdapter(Config).validate_json(text, strict=True, context={"folder": folder})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {line_of(error.errors(), dict(_tables(Config)))}") from None
     return config
 
 
-def _build(kind: Any, table: Any, where: str, folder: Path) -> Any:
-    """A dataclass of a TOML table; `where` is the path of keys to it."""
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where.rstrip('.')}: must be a table")
+def _tables(kind: Any, where: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The keys of a table and of those in it, by the path of keys to it."""
     hints = typing.get_type_hints(kind)
-    for key in table:
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(hints)}"
-            raise ConfigError(f"{where}{key}: unknown key; {hint}")
-    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    for name in required:
-        if name not in table:
-            raise ConfigError(f"{where}{name}: is missing")
-    values = {key: _convert(hints[key], value, f"{where}{key}", folder) for key, value in table.items()}
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
-
-
-def _convert(hint: Any, value: Any, where: str, folder: Path) -> Any:
-    """A TOML value as the type that the key has."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:  # X | None: what is given is X
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: must be a list" + (f" ([[{where}]])" if is_dataclass(arguments[0]) else ""))
-        return tuple(_convert(arguments[0], v, f"{where}[{n}]", folder) for n, v in enumerate(value))
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{where}: must be one of {', '.join(arguments)}, not {value!r}")
-        return value
-    if is_dataclass(hint):
-        return _build(hint, value, f"{where}.", folder)
-    if hint is Path and isinstance(value, str) and value:
-        return folder / Path(value).expanduser()
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is Path or type(value) is not hint:
-        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
-        raise ConfigError(f"{where}: must be {names[hint]}, not {value!r}")
-    return value
+    yield where, [f.name for f in fields(kind)]
+    for name, hint in hints.items():
+        for inner in (hint, *typing.get_args(hint)):
+            if is_dataclass(inner):
+                yield from _tables(inner, f"{where}.{name}".lstrip("."))
