@@ -1,12 +1,10 @@
-"""Choosing an engine, and the options of the command line that do."""
+"""Choosing an engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from monai_lung.batch import local
 from monai_lung.batch.work import Item, Results, Value, Work
@@ -58,17 +56,3 @@ class Engine:
         from monai_lung.batch import cluster
 
         return cluster.run(build, items, address=self.address, needs=needs)
-
-
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --engine and --address; the command gets them as `engine` (a name) and `address`."""
-    command = click.option(
-        "--address", metavar="HOST:PORT", help="Address of the Ray cluster. Default: start Ray on this machine."
-    )(command)
-    return click.option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="Where cases run: in this process or on a Ray cluster.",
-    )(command)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click import get_current_context
 
-from monai_lung.batch.options import engine_options
 from monai_lung.cli.case_display import CaseDisplay
 from monai_lung.cli.options import (
     PATH,
@@ -18,6 +18,7 @@ from monai_lung.cli.options import (
     bundle_options,
     command,
     device_option,
+    engine_options,
     gaps_option,
     guideline_option,
     json_option,
@@ -89,7 +90,7 @@ def analyze(
         options["prior"] = options["prior"] and options["prior"].absolute()
     show_patient = options.pop("show_patient")
     wanted = require_formats(formats or DEFAULT_FORMATS)
-    session = click.get_current_context().find_object(Session)
+    session = get_current_context().find_object(Session)
     display = CaseDisplay(as_json=as_json, debug=session is not None and session.debug)
     cases = settled(output, _cases(inputs, options["series_uid"], display))
     job = Job(output if where.here else output.absolute(), _options(**options), wanted, show_patient, resume)
@@ -105,7 +106,7 @@ def analyze(
                 else:
                     display.done(output / case.name, result.value)
     if not display.end(output):
-        click.get_current_context().exit(1)
+        get_current_context().exit(1)
 
 
 def _cases(inputs: Sequence[Path], series_uid: str | None, display: CaseDisplay) -> list[Case]:

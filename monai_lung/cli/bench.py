@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import rich_click as click
+from click.exceptions import Exit
 
 from monai_lung.cli.options import PATH, command
 from monai_lung.errors import UsageError
@@ -49,4 +50,4 @@ def bench(only: tuple[str, ...], **given: object) -> None:
             words.append(f"--{name}")
         elif value not in (None, False):
             words += [f"--{name}", str(value)]
-    click.get_current_context().exit(importlib.import_module(".".join((*_FOLDER.parts, "__main__"))).main(words))
+    raise Exit(importlib.import_module(".".join((*_FOLDER.parts, "__main__"))).main(words))

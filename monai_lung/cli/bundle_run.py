@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import json
+import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click import get_current_context
 
 from monai_lung.cli.options import Decorator, Session
 from monai_lung.cli.terminal import show_progress_log
@@ -61,14 +65,16 @@ def run_bundle(config: Path, values: Mapping[str, Any]) -> None:
 
     given = {key: _plain(value) for key, value in values.items() if value is not None and value != ()}
     _check_ids(config, given)
-    session = click.get_current_context().find_object(Session) or Session()
+    session = get_current_context().find_object(Session) or Session()
     show_progress_log(session.verbosity)
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # that there is no logging file is meant
     root = str(config.parent.parent)
     try:
-        flow = ConfigWorkflow(config_file=str(config), logging_file=False, bundle_root=root, **given)
-        flow.initialize()
-        flow.run()
-        flow.finalize()
+        with contextlib.redirect_stdout(sys.stderr):  # MONAI logs there; a command's stdout is its result's
+            flow = ConfigWorkflow(config_file=str(config), logging_file=False, bundle_root=root, **given)
+            flow.initialize()
+            flow.run()
+            flow.finalize()
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MonaiLungError):

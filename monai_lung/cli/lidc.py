@@ -8,8 +8,7 @@ from typing import get_args
 
 import rich_click as click
 
-from monai_lung.batch.options import Engine, engine_options
-from monai_lung.cli.options import PATH, Decorator, Group, database_option, json_option
+from monai_lung.cli.options import PATH, Decorator, Group, database_option, engine_options, json_option
 from monai_lung.cli.terminal import count_progress
 
 
@@ -102,6 +101,7 @@ def prepare(
 
     Finished scans are skipped, so an interrupted run continues where it stopped.
     """
+    from monai_lung.batch.options import Engine
     from monai_lung.lidc.prepare import Settings
     from monai_lung.lidc.prepare import prepare as prepare_all
 

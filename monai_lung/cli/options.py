@@ -87,7 +87,7 @@ class _Common(click.RichCommand):
         self.params += _common_options()
         self.panels.insert(0, click.RichOptionPanel("Options"))
 
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+    def get_help_option(self, ctx: click.RichContext) -> click.Option | None:  # type: ignore[override]
         """`--help`, beside the other options that all commands have."""
         option = super().get_help_option(ctx)
         if isinstance(option, click.RichOption):
@@ -99,7 +99,7 @@ class Command(_Common):
     """A command with the options that all have."""
 
 
-class Group(_Common, click.RichGroup):
+class Group(_Common, click.RichGroup):  # type: ignore[misc]  # rich-click's own two bases differ
     """A group of commands; without one of them it prints its help, with exit code 2."""
 
     command_class = Command
@@ -261,6 +261,22 @@ trust_option = click.option(
     help="Allow networks of any class in a bundle; their code is run.",
     panel=_NETWORKS,
 )
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options --engine and --address; the command gets them as `engine` (a name) and `address`."""
+    command = click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Use the Ray cluster at this address. Default: start Ray on this machine.",
+    )(command)
+    return click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Run cases in this process or on a Ray cluster.",
+    )(command)
 
 
 def bundle_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import rich_click as click
+from click.exceptions import Exit
 
 from monai_lung.cli.options import Group, Session
 from monai_lung.cli.terminal import PROGRAM, error_message, show_error
@@ -95,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         show_error(error.format_message())
         return 2
-    except click.exceptions.Exit as left:
+    except Exit as left:
         return left.exit_code
     except (KeyboardInterrupt, click.Abort):
         show_error("interrupted; finished cases are kept, run again for the rest")

@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr; progress only where stderr is a
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import textwrap
@@ -17,6 +18,8 @@ from monai_lung.errors import MonaiLungError
 
 PROGRAM = "monai-lung"
 WIDTH = 80
+_WIDEST = 1000
+"""Columns of a table that is wider than the terminal: its lines are never broken."""
 _STAGES = ("read", "lungs", "find", "delineate", "rate", "measure", "prior", "advise")
 Progress = Callable[[str, float], None]
 
@@ -118,14 +121,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: str = 
         rows: cells, as many as there are names.
         right: a letter a column, "r" where it's set to the right; missing ones are left.
     """
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    sides = right.ljust(len(header), "l")
-    lines = [
-        "  ".join(c.rjust(w) if s == "r" else c.ljust(w) for c, w, s in zip(row, widths, sides, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join(lines)
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, side in zip(header, right.ljust(len(header), "l"), strict=True):
+        drawn.add_column(Text(name), justify="right" if side == "r" else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*[Text(str(cell)) for cell in row])
+    console = Console(file=io.StringIO(), width=_WIDEST)
+    with console.capture() as captured:
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def note(warning: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import rich_click as click
+from click.exceptions import Exit
 
 from monai_lung.cli.options import PATH, command
 from monai_lung.errors import UsageError
@@ -80,7 +81,7 @@ class _Run:
         """
         code = subprocess.run([sys.executable, "-m", "monai_lung", "train", *map(str, words)], check=False).returncode
         if code:
-            click.get_current_context().exit(code)
+            raise Exit(code)
 
     def network(self, name: str, folder: str, *words: str | Path, settings: tuple[str, ...] = ()) -> None:
         """A training by the recipe `cpu`, with other values of it."""
@@ -110,7 +111,13 @@ class _Run:
         size = ("batch=8", "samples=2000")
 
         def train(name: str, lungs: Path, *words: str | Path, settings: tuple[str, ...]) -> None:
-            always = ("--backgrounds", lungs, "--slices", self.data / "lidc_slices", *_exclude())
+            always: tuple[str | Path, ...] = (
+                "--backgrounds",
+                lungs,
+                "--slices",
+                self.data / "lidc_slices",
+                *_exclude(),
+            )
             self.network("find", f"find-{name}", self.crops, *always, *words, settings=(*size, *settings))
 
         train("1", lungs, *without, settings=("epochs=14",))
@@ -139,13 +146,21 @@ class _Run:
     def delineate(self) -> None:
         """Delineate, in cycles."""
         for number, settings in enumerate(DELINEATE, start=1):
-            start = self.start(f"delineate-{number - 1}") if number > 1 else ()
+            start: tuple[str | Path, ...] = self.start(f"delineate-{number - 1}") if number > 1 else ()
             self.network("delineate", f"delineate-{number}", self.crops, *_exclude(), *start, settings=settings)
 
     def malignancy(self) -> list[str]:
         """A network for each fold but the one that judges; each as FOLD=CHECKPOINT."""
         for fold in (1, 2, 3, 4):
-            words = ("--slices", self.data / "lidc_slices", "--fold", str(fold), "--without", "0", *_exclude())
+            words: tuple[str | Path, ...] = (
+                "--slices",
+                self.data / "lidc_slices",
+                "--fold",
+                str(fold),
+                "--without",
+                "0",
+                *_exclude(),
+            )
             self.network("malignancy", f"malignancy-{fold}", self.crops, *words)
         return [f"{fold}={self.last(f'malignancy-{fold}')}" for fold in (1, 2, 3, 4)]
 

@@ -97,12 +97,12 @@ The scan {studies_count} times, one after the other, in one process; each time o
 {studies}
 {chart_scaling}
 ## Doing it again
-`tools/peers` makes an environment of its own for the peers (`.venv-peers`), the command the phantoms (`.cache/bench`) first,
-neither of it timed; then it takes about 25 minutes on two cores, which nothing else should use. What is measured
-already (`runs/bench`) is kept, so an interrupted run continues; `--only SECTION` measures one again, `--quick` tries
-the tool on a small phantom without peers. On a machine with an NVIDIA GPU, `monai-lung bench --device cuda` with a CUDA
-build of torch in `.venv` and `.venv-peers` writes `benchmarks-cuda.md` in the same way; this package and the
-nnU-Net-like network then compute in bfloat16 and float16.
+`tools/peers` makes an environment of its own for the peers (`.venv-peers`); `monai-lung bench` first makes the phantoms
+(`.cache/bench`), which isn't timed, and then takes about 25 minutes on two cores, which nothing else should use. What
+is measured already (`runs/bench`) is kept, so an interrupted run continues; `--only SECTION` measures one again,
+`--quick` tries the tool on a small phantom without peers. On a machine with an NVIDIA GPU, `monai-lung bench --device
+cuda` with a CUDA build of torch in `.venv` and `.venv-peers` writes `benchmarks-cuda.md` in the same way; this package
+and the nnU-Net-like network then compute in bfloat16 and float16.
 """
 
 

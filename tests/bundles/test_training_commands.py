@@ -26,7 +26,7 @@ def test_train_store_and_evaluate(bundles, crop_dir, fold_file, tmp_path, capsys
     """A training by its command gives a checkpoint that goes into the bundle and is evaluated there."""
     bundle = shutil.copytree(bundles.segmentation, tmp_path / "bundle")
     where = ("--bundle", str(bundle), "--device", "cpu")
-    folds = ("--fold-file", str(fold_file), "--exclude", "P3", "--set", "recipes#cpu#patch=[16,16,16]")
+    folds = ("--fold-file", str(fold_file), "--fold", "1", "--exclude", "P0", "--set", "recipes#cpu#patch=[16,16,16]")
     words = ["train", "delineate", str(crop_dir), "-o", str(tmp_path / "run"), "--recipe", "cpu", *where, *folds, *TINY]
     assert run([*words, "--set", "precision=float32"]) == 0
     (final,) = (tmp_path / "run").glob("model_final*.pt")

@@ -75,7 +75,7 @@ def test_every_command_is_described() -> None:
     assert not [path for path in paths if not any(line.startswith(path) for line in lines)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)
 def test_tools_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     tools = set(re.findall(r"(?<![\w/.-])tools/[\w/]+(?:\.\w+)?", text))
