@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import platformdirs
 
 from monai_lung.errors import DecodeError, MonaiLungError
 from monai_lung.io.output import replacing
@@ -32,7 +33,7 @@ _TIMEOUT_S = 300
 
 def default_cache() -> Path:
     """`monai-lung` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "monai-lung"
+    return platformdirs.user_cache_path("monai-lung", appauthor=False)
 
 
 def demo_ct(cache: Path | None = None) -> tuple[Path, str]:
