@@ -48,6 +48,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--recipe",
+                metavar="NAME",
                 default="best",
                 show_default=True,
                 help="Train by this recipe of the config: best is for a GPU, cpu for two cores.",
