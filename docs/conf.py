@@ -92,17 +92,20 @@ def _toctree(entries: list[str], caption: str = "") -> str:
 
 def _help_of_commands() -> str:
     """The help of each command, as the command line prints it."""
-    import click
+    import rich_click as click
 
     from monai_lung.cli import cli
 
-    def pages(command: click.Command, context: click.Context) -> list[str]:
-        found = [f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```"]
-        for name, below in sorted(getattr(command, "commands", {}).items()):
-            found += pages(below, click.Context(below, info_name=name, parent=context))
+    def pages(command: click.Command, name: str, parent: click.Context | None = None) -> list[str]:
+        context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+        text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+        found = [f"## {context.command_path}\n\n```text\n{text}\n```"]
+        if isinstance(command, click.Group):
+            for below in command.list_commands(context):
+                found += pages(command.get_command(context, below), below, context)
         return found
 
-    return "\n\n" + "\n\n".join(pages(cli, click.Context(cli, info_name="monai-lung", max_content_width=100))) + "\n"
+    return "\n\n" + "\n\n".join(pages(cli, "monai-lung")) + "\n"
 
 
 def setup(app: Sphinx) -> None:
