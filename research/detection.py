@@ -21,6 +21,8 @@ from monai_lung.metrics.froc import RATES, Froc, froc, read_predictions
 from monai_lung.training.candidates import LESION
 from monai_lung.training.operating_points import FALSE_A_SCAN, KEPT, calibration
 
+SHIPS = "study/detection_ships.csv.gz"
+"""Predictions of the rating network that ships, on lungs that it was trained on, in the docs' folder."""
 BEFORE = "study/detection_0.1.csv.gz"
 """Predictions of version 0.1's rating network on the same candidates, in the docs' folder."""
 LARGE_MM = 12.0
@@ -35,8 +37,14 @@ _GROUPS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
-    """The page in Markdown; `before` are an earlier rating network's predictions of the same candidates."""
+def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None, ships: pd.DataFrame | None = None) -> str:
+    """The page in Markdown.
+
+    Args:
+        predictions: of lungs left out.
+        before: an earlier rating network's of the same candidates.
+        ships: the shipped rating network's, on lungs that it was trained on.
+    """
     slope, offset, points = calibration(predictions)
     planted = predictions[~predictions["nodule"].str.startswith(LESION)]
     lesions = predictions[predictions["nodule"].str.startswith(LESION)]
@@ -51,14 +59,7 @@ def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
         lines += _table(head, [[*_curve(name, table), f"{_auc(table):.3f}"] for name, table in both])
     lines += ["", _POINTS, ""]
     lines += _table(
-        [
-            "sensitivity",
-            "nodule probability",
-            "false findings a scan",
-            f"of them >= {LARGE_MM:g} mm",
-            "set in",
-            "lesions",
-        ],
+        _POINT_HEAD,
         [_point_row(name, points[name], slope, offset, planted, lesions, len(scans)) for name in FALSE_A_SCAN],
     )
     lines += ["", _RELIABILITY.format(slope=slope, offset=offset), ""]
@@ -71,9 +72,35 @@ def page(predictions: pd.DataFrame, before: pd.DataFrame | None = None) -> str:
         for row in lesions.itertuples()
     ]
     lines += _table(["scan", "outline, mm", "nodule probability"], rows)
+    if ships is not None:
+        lines += ["", *_shipped(ships, slope, offset, points)]
     return "\n".join(lines) + "\n"
 
 
+def _shipped(ships: pd.DataFrame, slope: float, offset: float, points: Mapping[str, float]) -> list[str]:
+    lesion = ships["nodule"].str.startswith(LESION)
+    scans = ships["scan"].nunique()
+    head = ["nodules set in", "n", *[f"{r:g}" for r in RATES], "CPM"]
+    rows = [
+        _point_row(name, points[name], slope, offset, ships[~lesion], ships[lesion], scans) for name in FALSE_A_SCAN
+    ]
+    return [
+        _SHIPS.format(n=scans),
+        "",
+        *_table(head, _curves(ships[~lesion])),
+        "",
+        *_table(_POINT_HEAD, rows),
+    ]
+
+
+_POINT_HEAD = (
+    "sensitivity",
+    "nodule probability",
+    "false findings a scan",
+    f"of them >= {LARGE_MM:g} mm",
+    "set in",
+    "lesions",
+)
 _TOP = """# Findings on lungs that no network saw
 
 Drawn by `tools/draw_detection docs` from `docs/{kept}`.
@@ -85,9 +112,14 @@ readers' marks with a soft edge, on the pleura where they were; some were grown 
 glass. The scans then went through finding, delineating and rating as any CT. Findings at places that somebody marked
 in the scan itself count neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and the operating points below were chosen on
-these very scans. The finding network is the one that ships. The rating network that ships was trained on for three
-epochs with these lungs as well; of it no such figures exist.
+these very scans. The finding network is the one that ships. The rating network that ships was trained further with
+these lungs as well: see [below](#the-rating-network-that-ships).
 """.replace("{kept}", KEPT)
+_SHIPS = """## The rating network that ships
+
+It was trained on for seven epochs with all lungs, first three, then four in which large false candidates counted three
+times. So no lungs are left that it hasn't seen, and **its false findings here are too few**; the nodules set in, of the
+same held-out patients, are new to it. All {n} scans (two are reconstructions of one), at the operating points above."""
 _BESIDE = """Beside the rating network of version 0.1, on the same candidates of the same finding network:"""
 _POINTS = """## Operating points
 
@@ -186,7 +218,8 @@ def draw(docs: Path) -> None:
     """
     try:
         before = read_predictions(docs / BEFORE) if (docs / BEFORE).is_file() else None
-        (docs / "detection.md").write_text(page(read_predictions(docs / KEPT), before), encoding="utf-8")
+        ships = read_predictions(docs / SHIPS) if (docs / SHIPS).is_file() else None
+        (docs / "detection.md").write_text(page(read_predictions(docs / KEPT), before, ships), encoding="utf-8")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{docs}: can't draw detection.md from {KEPT} ({error}): give the docs' folder") from error
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from monai_lung.bundle.cases import ct_of
 from monai_lung.definitions import settings
+from monai_lung.inference.branching import without_branches
 from monai_lung.inference.delineate import SHARED, delineate_each, within_lungs, without_copies, without_doubles
 from monai_lung.inference.networks import Delineator
 from monai_lung.labels import center_seed, label_map
@@ -69,7 +70,7 @@ class DelineateSeedsd(MapTransform):
 
 
 class KeepInLungsd(MapTransform):
-    """Leave out what lies outside the lungs: of outlines those of which less than a quarter is in them or 2 mm beside.
+    """Leave out what lies outside the lungs: of outlines those of which less than 0.4 is in them or 2 mm beside.
 
     Args:
         keys: of lists of outlines.
@@ -94,6 +95,35 @@ class KeepInLungsd(MapTransform):
         lungs = lungs_of(items[self.lungs_key], ct.voxel_mm3)
         for key in self.key_iterator(items):
             items[key] = within_lungs(items[key], ct, lungs)
+        return items
+
+
+class DropBranchesd(MapTransform):
+    """Leave out large outlines that branch, as a hilum and vessels do (`inference.branching`).
+
+    Args:
+        keys: of lists of outlines.
+        image_key: of the CT (1, X, Y, Z), a MetaTensor.
+
+    >>> from monai_lung.model import Outline, Seed
+    >>> cross = np.zeros((30, 30, 30), bool)
+    >>> cross[:, 12:18, 12:18] = cross[12:18, :, 12:18] = cross[12:18, 12:18] = True
+    >>> vessels = Outline(cross, cross.astype(np.float32), (0, 0, 0), Seed((0.0, 0.0, 0.0), 1.0, 20.0))
+    >>> ct = MetaTensor(torch.zeros(1, 30, 30, 30), affine=torch.eye(4))
+    >>> DropBranchesd("nodules")({"ct": ct, "nodules": [vessels]})["nodules"]
+    []
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "ct") -> None:
+        super().__init__(keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Fewer outlines, in their order."""
+        items = dict(data)
+        ct = ct_of(items[self.image_key][0], items[self.image_key].affine)
+        for key in self.key_iterator(items):
+            items[key] = without_branches(items[key], ct)
         return items
 
 

@@ -41,7 +41,8 @@ def train_all(data: Path, out: Path) -> None:
 
     The weights that ship differ: other seeds; finding was trained on from the weights of version 0.1, in two rounds;
     rating's near look was trained on from version 0.1's network, its wide look from eight epochs of its own, and for
-    three epochs more, not six; delineating and malignancy are those of version 0.1, which drew other hard negatives.
+    seven epochs more in two rounds, not six; delineating and malignancy are those of version 0.1, which drew other
+    hard negatives.
     """
     for part in ("ct", "lungs", "lidc_crops", "lidc_slices"):
         if not (data / part).is_dir():

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_lung.grid import Grid, bounding_box, resample
+from monai_lung.inference.branching import without_branches
 from monai_lung.inference.memory import sparingly
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.precision import fast_precision
@@ -34,8 +35,9 @@ _BATCH = 8
 def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator, lungs: Lungs | None = None) -> list[Outline]:
     """The outline of each seed that has one, in the seeds' order, without doubles.
 
-    With `lungs` what lies outside of them is dropped (`within_lungs`), and of the rest only copies of each other: which
-    of two doubles is the nodule is for the rating to say (`without_doubles`).
+    With `lungs` what lies outside of them is dropped (`within_lungs`), as are large outlines that branch
+    (`without_branches`), and of the rest only copies of each other: which of two doubles is the nodule is for the
+    rating to say (`without_doubles`).
 
     A nodule that touches the border of its patch is looked at again on a grid 1.5 times coarser, around the middle of
     what was seen of it, up to four times: until a mass of 15 cm fits.
@@ -43,7 +45,7 @@ def delineate(ct: CT, seeds: Sequence[Seed], networks: Delineator, lungs: Lungs 
     outlines = [o for o in delineate_each(ct, seeds, networks) if o is not None]
     if lungs is None:
         return without_doubles(outlines, ct)
-    return without_copies(within_lungs(outlines, ct, lungs), ct)
+    return without_copies(without_branches(within_lungs(outlines, ct, lungs), ct), ct)
 
 
 def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[Outline | None]:
