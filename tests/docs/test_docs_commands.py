@@ -120,7 +120,9 @@ def _missing_names(code: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_python_is_valid_and_its_names_exist(page: Path) -> None:
-    assert not [m for code in blocks(page.read_text(encoding="utf-8"), "python") for m in _missing_names(code)]
+    text = page.read_text(encoding="utf-8")
+    made = {name.replace("/", ".") for name in re.findall(r"^```python (monai_lung/\S+)\.py$", text, re.MULTILINE)}
+    assert not [m for code in blocks(text, "python") for m in _missing_names(code) if m not in made]
 
 
 def test_functions_of_the_api_page_exist() -> None:
