@@ -23,6 +23,7 @@ from monai_lung.report.dicom_source import (
     check_source,
     derived_uid,
     nameless,
+    series_number,
     series_uid,
     source_headers,
 )
@@ -81,7 +82,7 @@ def build(report: Report, nodule: Nodule, number: int, header: Dataset) -> SCIma
         bits_allocated=8,
         coordinate_system="PATIENT",
         series_instance_uid=series_uid(report, "key"),
-        series_number=SERIES_NUMBER,
+        series_number=series_number(report, SERIES_NUMBER),
         sop_instance_uid=derived_uid(series_uid(report, "key"), nodule.tracking_uid, digest),
         instance_number=number,
         manufacturer=DEVICE_NAME,

@@ -33,6 +33,8 @@ _IDENTIFIERS = ("PatientID", "StudyID", "AccessionNumber", "IssuerOfPatientID")
 """Never cut, however long: the start of one names another patient or order."""
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _LONGEST_TEXT = 64
+_OWN_NUMBERS, _LARGEST_IS = 9000, 2**31 - 1
+"""From where the series that this software makes are numbered; the largest value of DICOM's IS."""
 _READ = (
     "SpecificCharacterSet",
     "SOPClassUID",
@@ -116,6 +118,16 @@ def derived_uid(*parts: str) -> str:
 def series_uid(report: Report, kind: str) -> str:
     """Series Instance UID of the `kind` (`seg`, `sr`) of object that this software makes of this CT."""
     return derived_uid(kind, source_series_uid(report.ct), algorithm_version(report))
+
+
+def series_number(report: Report, number: int) -> int:
+    """`number`, moved behind the CT's own series number where that isn't lower, as far as DICOM's integers go.
+
+    Viewers list a study by series number and open it at the first series with images (OHIF does): that is to be the CT,
+    not the key images or the PDF.
+    """
+    own = (report.ct.series.number if report.ct.series else None) or 0
+    return number if own < _OWN_NUMBERS or own + number > _LARGEST_IS else own + number
 
 
 def source_series_uid(ct: CT) -> str:

@@ -1,8 +1,8 @@
 """DICOM Structured Report: Comprehensive 3D SR after TID 1500, a measurement group (TID 1411) for each nodule.
 
 Each group points at its nodule's segment of the Segmentation and carries the same tracking UID. A second group of the
-nodule (TID 1501, the same tracking UID) has its axes with their end points, on their slice (SCOORD) and in the
-patient's coordinates (SCOORD3D): a volume's group may have none, and many viewers draw coordinates alone. One more
+nodule (TID 1501, the same tracking UID) has its axes with their end points on their slice (SCOORD, else SCOORD3D): a
+volume's group may have none, and many viewers draw coordinates alone. One more
 group (TID 1501) holds what is said of the whole examination: lung volumes, the number of nodules, inferred from their
 centres, guideline categories. It is there without nodules too, so that such a report is complete and says so.
 """
@@ -29,6 +29,7 @@ from monai_lung.report.dicom_source import (
     check_source,
     derived_uid,
     nameless,
+    series_number,
     series_uid,
     source_headers,
     source_series_uid,
@@ -36,7 +37,7 @@ from monai_lung.report.dicom_source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from highdicom.sr import (
         AlgorithmIdentification,
@@ -98,7 +99,7 @@ def build(report: Report, seg: Path | Dataset) -> Comprehensive3DSR:
         evidence=[nameless(seg), *{header.SOPInstanceUID: header for header in headers}.values()],
         content=content,
         series_instance_uid=series_uid(report, "sr"),
-        series_number=SERIES_NUMBER,
+        series_number=series_number(report, SERIES_NUMBER),
         sop_instance_uid=derived_uid(series_uid(report, "sr"), str(seg.SOPInstanceUID), _digest(report)),
         instance_number=1,
         manufacturer=DEVICE_NAME,
@@ -196,9 +197,9 @@ def _nodule_group(
 
 
 def _axes_group(report: Report, nodule: Nodule, headers: Sequence[Dataset]) -> MeasurementsAndQualitativeEvaluations:
-    """The axes of one nodule, and where they lie (TID 1501): on their slice, if it is one of the source, and in space.
+    """The axes of one nodule, and where they lie (TID 1501): on their slice, else (a resampled CT) in space.
 
-    The slice's coordinates come first: there are viewers that look at the first alone, and find the slice by them.
+    One reference each: viewers find the slice by a line on it, and OHIF 3.12 skips a line that is there in space too.
     """
     from highdicom import sr
 
@@ -217,10 +218,7 @@ def _axes_group(report: Report, nodule: Nodule, headers: Sequence[Dataset]) -> M
                 name,
                 round(length_mm, 2),
                 codes.MM,
-                referenced_coordinates=[
-                    *_on_slice(report, ends, headers),
-                    *(_coordinates(report, "POLYLINE", ends) or ()),
-                ],
+                referenced_coordinates=_on_slice(report, ends, headers) or _coordinates(report, "POLYLINE", ends),
             )
             for name, length_mm, ends in lines
         ],
@@ -229,8 +227,8 @@ def _axes_group(report: Report, nodule: Nodule, headers: Sequence[Dataset]) -> M
 
 def _on_slice(
     report: Report, points_mm: Sequence[Point], headers: Sequence[Dataset]
-) -> Iterator[CoordinatesForMeasurement]:
-    """A line on the slice of the source that it lies on, column and row from the corner of its first pixel."""
+) -> list[CoordinatesForMeasurement]:
+    """A line on the slice of the source that it lies on, column and row from the corner of its first pixel; or none."""
     from highdicom import sr
 
     classes = {str(header.SOPInstanceUID): header.SOPClassUID for header in headers}
@@ -239,8 +237,8 @@ def _on_slice(
         if np.abs(index[:, 2]).max() < _ON_SLICE_MM:
             frames = None if source.frame is None else [source.frame + 1]
             image = sr.SourceImageForRegion(classes[source.sop_instance_uid], source.sop_instance_uid, frames)
-            yield sr.CoordinatesForMeasurement("POLYLINE", index[:, :2] + 0.5, image)
-            return
+            return [sr.CoordinatesForMeasurement("POLYLINE", index[:, :2] + 0.5, image)]
+    return []
 
 
 def _nodule_numbers(nodule: Nodule) -> list[Measurement]:

@@ -62,12 +62,12 @@ def _card(report: Report, nodule: Nodule) -> str:
         f'<image href="{axial.image}" width="{size}" height="{size}"/>'
         f'<path d="{path}" fill="none" stroke="#ffd60a" stroke-width=".6"/></svg>'
     )
-    m, (low, high) = nodule.measurements, nodule.rating.malignancy_interval
+    m = nodule.measurements
     lines = (
         f"<b>{nodule.id}</b> {html.escape(wording.position(m))}",
         f"{html.escape(wording.axes(m))}, {m.texture}",
         f"{m.volume_mm3:.0f} mm³",
-        f"malignant {100 * nodule.rating.malignancy_probability:.0f} % ({100 * low:.0f}–{100 * high:.0f})",
+        f"malignant {html.escape(wording.malignancy(nodule.rating))}",
     )
     return f'<div style="{_CARD}">{image}<br>{"<br>".join(lines)}</div>'
 

@@ -43,7 +43,7 @@ def write_markups(report: Report, path: Path) -> Path:
 
 def _control_point(nodule: Any) -> dict[str, Any]:
     m = nodule.measurements
-    malignant = f"malignant {100 * nodule.rating.malignancy_probability:.0f} %"
+    malignant = f"malignant {wording.malignancy(nodule.rating)}"
     return {
         "id": str(nodule.id),
         "label": f"Nodule {nodule.id}",

@@ -25,6 +25,7 @@ from monai_lung.report.dicom_source import (
     DEVICE_NAME,
     algorithm_version,
     derived_uid,
+    series_number,
     series_uid,
     source_headers,
 )
@@ -169,7 +170,8 @@ def _document(report: Report, folder: Path, sop_class: str) -> Dataset:
             document[keyword] = source[keyword]
     document.SOPClassUID = UID(sop_class)
     document.SOPInstanceUID = UID(derived_uid("report", sop_class, *(str(data.SOPInstanceUID) for data in beside)))
-    document.SeriesInstanceUID, document.SeriesNumber = series_uid(report, "report"), SERIES_NUMBER
+    document.SeriesInstanceUID = series_uid(report, "report")
+    document.SeriesNumber = series_number(report, SERIES_NUMBER)
     document.SeriesDescription = f"{DEVICE_NAME} report"
     document.Manufacturer = document.ManufacturerModelName = DEVICE_NAME
     document.SoftwareVersions = algorithm_version(report)

@@ -3,8 +3,11 @@
 `python -m research.benchmarks.clicks --crops DIR` writes docs/clicks.json, and a line for each nodule into
 docs/clicks.jsonl. A crop holds no whole lungs, so it is measured as any piece of a CT: `monai_lung.pointed.outline_at`
 on points drawn within the truth (half of the readers or more). The first point is the voxel nearest to the truth's
-centre, the others are drawn from all of its voxels. Dice with the readers counts patients of fold 0 alone, whom no
-network has seen.
+centre, the others are drawn from all of its voxels. A point without an outline counts 0, in Dice and in agreement.
+
+The patients of fold 0, whom no network has seen, come first, so that a run cut short has them, and stand in rows of
+their own. A crop ends in z where the readers' marks end, which tells a network where a nodule ends: `room` is a row for
+the nodules with a slice to spare at both ends.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.bundle.segmentation_scores import dice
 from monai_lung.data.crops import Crop, CropRow, read_crop, read_table
 from monai_lung.data.splits import patient_folds
-from monai_lung.inference import delineate, load_networks
+from monai_lung.inference import load_networks
 from monai_lung.inference.networks import Networks
-from monai_lung.model import CT, LPS_RAS, Outline, Point, Seed
-from monai_lung.pointed import CLICKED_MM, lungs_or_none, measured, outline_at
+from monai_lung.metrics.figures import figure, mean_of
+from monai_lung.model import CT, LPS_RAS, Outline, Point
+from monai_lung.pointed import lungs_or_none, measured, outline_at
 from research.benchmarks import machine
 from research.benchmarks.inputs import ROOT
 
@@ -35,6 +40,7 @@ FOLDS = ROOT / "bundles" / "lung_nodule_segmentation" / "configs" / "folds.json"
 SIZES = ((0, 6), (6, 10), (10, 20), (20, 1000))
 SPHERES_MM = (5, 8, 10, 12, 20)
 HELD_OUT = 0
+GOAL = 0.95
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,10 +67,11 @@ def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, A
     """The results of clicks in each nodule; rows that are measured already are kept, new ones added one by one."""
     rows = [json.loads(line) for line in given.rows.read_text("utf-8").splitlines()] if given.rows.is_file() else []
     known, folds = {row["id"] for row in rows}, patient_folds(FOLDS)
-    for row in read_table(given.crops)[given.start :: given.every]:
+    wanted = read_table(given.crops)[given.start :: given.every]
+    for row in sorted(wanted, key=lambda row: folds.get(row.patient, -1) != HELD_OUT):
         if row.id not in known:
             found = clicks(read_crop(given.crops, row), networks, given.points)
-            rows.append({"id": row.id, "fold": folds.get(row.patient, -1), **found})
+            rows.append({"id": row.id, "patient": row.patient, "fold": folds.get(row.patient, -1), **found})
             with given.rows.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             log.info("%d nodules", len(rows))
@@ -72,21 +79,19 @@ def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, A
 
 
 def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
-    """Of one nodule: Dice between points (settled, and drawn once), Dice with the readers, seconds of a core."""
+    """Of one nodule: Dice of each point with the first, Dice of each with the readers, seconds of a core."""
     ct = CT(crop.hu, LPS_RAS @ crop.affine_ras, "crop")
     truth = crop.share >= 0.5
-    places = [_world(ct, index) for index in _drawn(truth, points, crop.row)]
-    settled, once, seconds = [], [], []
-    for place in places:
+    masks, seconds = [], []
+    for index in _drawn(truth, points, crop.row):
         start = time.process_time()
-        settled.append(_mask(outline_at(ct, [place], networks)[0], ct))
+        masks.append(_mask(outline_at(ct, [_world(ct, index)], networks)[0], ct))
         seconds.append(time.process_time() - start)
-        once.append(_mask(delineate(ct, [Seed(place, 1.0, CLICKED_MM)], networks), ct))
     return {
         "diameter_mm": crop.row.diameter_mm or 0.0,
-        "agreement": [round(dice(settled[0], other), 4) for other in settled[1:]],
-        "agreement_once": [round(dice(once[0], other), 4) for other in once[1:]],
-        "readers": [round(dice(mask, truth), 4) for mask in settled],
+        "room": not (crop.readers[..., 0].any() or crop.readers[..., -1].any()),
+        "agreement": [round(dice(masks[0], other), 4) for other in masks[1:]],
+        "readers": [round(dice(mask, truth), 4) for mask in masks],
         "cpu_s": [round(s, 2) for s in seconds],
     }
 
@@ -127,36 +132,29 @@ def _sphere_mm3(networks: Networks, diameter_mm: float, seed: int) -> float:
 
 
 def table(each: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a range of diameters, and one for all."""
-    rows = []
-    for low, high in (*SIZES, (0, 1000)):
-        of = [one for one in each if low <= one["diameter_mm"] < high]
-        if of:
-            unseen = [one for one in of if one["fold"] == HELD_OUT]
-            rows.append(
-                {
-                    "from_mm": low,
-                    "to_mm": high,
-                    "nodules": len(of),
-                    "agreement": _spread([v for one in of for v in one["agreement"]]),
-                    "agreement_once": _spread([v for one in of for v in one["agreement_once"]]),
-                    "unseen_nodules": len(unseen),
-                    "readers": _spread([v for one in unseen for v in one["readers"]]),
-                    "cpu_s": _spread([v for one in of for v in one.get("cpu_s", ())]),
-                }
-            )
-    return rows
+    """A row a range of diameters and one for all; of all patients, of those unseen, of these with room in z."""
+    unseen = [one for one in each if one["fold"] == HELD_OUT]
+    groups = {"all": each, "unseen": unseen, "unseen, room": [one for one in unseen if one["room"]]}
+    return [
+        {"patients": name, "from_mm": low, "to_mm": high, **_figures(of)}
+        for name, members in groups.items()
+        for low, high in (*SIZES, (0, 1000))
+        if (of := [one for one in members if low <= one["diameter_mm"] < high])
+    ]
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean, median, and the share that is at least 0.95."""
-    if not values:
-        return {}
-    known = np.array(values)
+def _figures(of: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over nodules, each of its points' mean, with intervals over patients."""
+    patients = [one["patient"] for one in of]
+    agree = [np.array(one["agreement"]) for one in of]
+    readers = [np.array(one["readers"]) for one in of]
     return {
-        "mean": round(float(known.mean()), 3),
-        "median": round(float(np.median(known)), 3),
-        "at_least_0.95": round(float((known >= 0.95).mean()), 3),
+        "agreement": figure(mean_of([float(a.mean()) for a in agree]), patients),
+        "agreement_at_least_0.95": figure(mean_of([float((a >= GOAL).mean()) for a in agree]), patients),
+        "readers": figure(mean_of([float(r.mean()) for r in readers]), patients),
+        "readers_first_point": figure(mean_of([float(r[0]) for r in readers]), patients),
+        "points_without_outline": round(float(np.mean([(r == 0).mean() for r in readers])), 4),
+        "cpu_s_median": round(float(np.median([s for one in of for s in one["cpu_s"]])), 2),
     }
 
 
@@ -180,12 +178,6 @@ def _mask(outlines: Sequence[Outline], ct: CT) -> NDArray[np.bool_]:
     return mask
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Of two masks; 1 where both are empty."""
-    both = int(one.sum() + other.sum())
-    return 2 * int((one & other).sum()) / both if both else 1.0
-
-
 def _save(figures: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -196,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--crops", type=Path, help="folder of crops; without, the spheres alone")
     parser.add_argument("--start", type=int, default=0, help="the first nodule, counted from 0 (default: %(default)s)")
     parser.add_argument("--every", type=int, default=1, help="take each so many-th nodule (default: all)")
-    parser.add_argument("--points", type=int, default=4, help="in a nodule (default: %(default)s)")
+    parser.add_argument("--points", type=int, default=3, help="in a nodule (default: %(default)s)")
     parser.add_argument(
         "--repeats", type=int, default=10, help="places of each sphere; 0 for none (default: %(default)s)"
     )

@@ -150,7 +150,7 @@ def test_training_has_the_properties(bundles, name, config, crop_dir, slice_dir,
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_of_a_bundle_is_there(name):
     present = {p.relative_to(folder(name)).as_posix() for p in folder(name).rglob("*") if p.is_file()}
-    needed = {"LICENSE", "data_license.txt", "docs/README.md"}
+    needed = {"LICENSE", "docs/data_license.txt", "docs/README.md"}
     needed |= {f"configs/{n}" for n in ("metadata.json", "inference.json", "logging.conf")}
     if name in EVALUATED:
         needed |= {f"configs/{n}.json" for n in ("train", "evaluate", "multi_gpu_train")}
@@ -158,6 +158,35 @@ def test_every_file_of_a_bundle_is_there(name):
     log = configparser.ConfigParser(interpolation=None)
     log.read(folder(name) / "configs" / "logging.conf")
     assert {"loggers", "handlers", "formatters"} <= set(log.sections())
+
+
+ZOO_FILE_BYTES = 25 * 2**20
+"""What the model zoo takes as a file; a larger one is named in large_files.yml instead."""
+ZOO_INFERENCE = {"bundle_root", "device", "network_def", "inferer", "output_dir"}
+ZOO_TRAIN = {
+    "train": {"trainer", "dataset", "handlers", "preprocessing", "inferer"},
+    "validate": {"evaluator", "dataset", "handlers", "preprocessing", "postprocessing", "inferer", "key_metric"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_zoo_finds_the_files_versions_and_keys_that_it_asks_for(name):
+    """Beside the schema, the network's shapes and TorchScript, which tests of their own hold."""
+    large = [p.name for p in folder(name).rglob("*") if p.is_file() and p.stat().st_size > ZOO_FILE_BYTES]
+    assert not large, "they belong into large_files.yml, with a link"
+    configs = folder(name) / "configs"
+    metadata = json.loads((configs / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["name"]
+    assert set(json.loads((configs / "inference.json").read_text())) >= ZOO_INFERENCE
+    if name in EVALUATED:
+        assert (folder(name) / "models" / "model.pt").is_file()
+        train = json.loads((configs / "train.json").read_text())
+        assert set(train) >= {"bundle_root", "device", "dataset_dir", "output_dir", "val_interval"}
+        assert "max_epochs" in train["train"]["trainer"]
+        for section, keys in ZOO_TRAIN.items():
+            assert set(train[section]) >= keys
+            assert "data" in train[section]["dataset"]
 
 
 def test_network_definitions_and_settings_are_plain_values():

@@ -139,6 +139,7 @@ def test_random_pairs(chest: Chest, cage: Cage, sound: Path, tmp_path: Path) -> 
         done += reason is not None
         if reason:
             failed.append(f"{first.name} + {second.name}: {reason}")
+            print(failed[-1], flush=True)
     print(f"{done} pairs, seed {seed}, {time.monotonic() - start:.0f} s")
     assert not failed, f"seed {seed}, {done} draws:\n" + "\n".join(failed)
     assert done

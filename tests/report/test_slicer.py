@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 
 from monai_lung.io.points import read_points
 from monai_lung.model import Report
-from monai_lung.report import slicer
+from monai_lung.report import notebook, slicer
 
 MakeReport = Callable[..., Report]
 
@@ -23,6 +24,16 @@ def test_the_markups_are_the_centres(make_report: MakeReport, tmp_path: Path) ->
     assert [p["label"] for p in markup["controlPoints"]] == ["Nodule 1", "Nodule 2", "Nodule 3"]
     centers = [n.measurements.center_mm for n in report.nodules]
     np.testing.assert_allclose(read_points(str(path), report.ct), centers, atol=1e-3)
+
+
+def test_no_probability_is_certain(make_report: MakeReport, tmp_path: Path) -> None:
+    """In a notebook's card too: the page says "> 95 %" where these said "100 %"."""
+    report = make_report(1)
+    rating = replace(report.nodules[0].rating, malignancy_probability=0.998, malignancy_interval=(0.004, 0.999))
+    report = replace(report, nodules=(replace(report.nodules[0], rating=rating),))
+    text = slicer.write_markups(report, tmp_path / "nodules.mrk.json").read_text(encoding="utf-8")
+    assert "malignant > 95 % (< 1 % to > 95 %)" in text.replace("< 1 to", "< 1 % to")
+    assert "malignant &gt; 95 %" in notebook.report_html(report)
 
 
 def test_the_segmentation_has_names_colours_and_the_ct_s_place(make_report: MakeReport, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from monai_lung.data.crops import CropRow
-from research.benchmarks.clicks import HELD_OUT, _drawn, dice, table
+from research.benchmarks.clicks import HELD_OUT, _drawn, table
 
 
 def test_points_lie_in_the_truth_and_are_the_same_in_each_run() -> None:
@@ -20,28 +22,30 @@ def test_points_lie_in_the_truth_and_are_the_same_in_each_run() -> None:
     assert np.linalg.norm(points[0] - np.argwhere(truth).mean(0)) < 1
 
 
-def test_dice() -> None:
-    one, other = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
-    assert dice(one, other) == 1
-    one[0], other[0, :2] = True, True
-    assert dice(one, other) == pytest.approx(2 * 8 / 24)
+def a_nodule(
+    diameter_mm: float, fold: int, readers: float, agreement: float = 1.0, room: bool = True
+) -> dict[str, Any]:
+    return {
+        "patient": f"{fold}-{diameter_mm}",
+        "diameter_mm": diameter_mm,
+        "fold": fold,
+        "room": room,
+        "agreement": [agreement, agreement],
+        "readers": [readers, readers - 0.1, 0.0],
+        "cpu_s": [1.0, 2.0, 3.0],
+    }
 
 
-def test_only_unseen_patients_are_held_against_the_readers() -> None:
-    each = [
-        {
-            "diameter_mm": d,
-            "fold": fold,
-            "agreement": [1.0],
-            "agreement_once": [0.9],
-            "readers": [score],
-            "cpu_s": [1.0],
-        }
-        for d, fold, score in ((5.0, HELD_OUT, 0.8), (5.5, 3, 0.1), (25.0, 3, 0.2))
-    ]
-    small, large, both = table(each)
-    assert (small["nodules"], small["unseen_nodules"], small["readers"]["mean"]) == (2, 1, 0.8)
-    assert (large["nodules"], large["unseen_nodules"], large["readers"]) == (1, 0, {})
-    assert both["nodules"] == 3
-    assert both["agreement"]["at_least_0.95"] == 1
-    assert both["agreement_once"]["at_least_0.95"] == 0
+def test_patients_unseen_and_nodules_with_room_have_rows_of_their_own() -> None:
+    each = [a_nodule(5.0, HELD_OUT, 0.8), a_nodule(5.5, HELD_OUT, 0.6, room=False), a_nodule(25.0, 3, 0.2, 0.9)]
+    rows = {(row["patients"], row["from_mm"], row["to_mm"]): row for row in table(each)}
+    assert set(rows) == {
+        *(("all", 0, 6), ("all", 20, 1000), ("all", 0, 1000)),
+        *(("unseen", 0, 6), ("unseen", 0, 1000), ("unseen, room", 0, 6), ("unseen, room", 0, 1000)),
+    }
+    assert rows["all", 0, 1000]["agreement"]["n"] == 3
+    assert rows["all", 0, 1000]["agreement_at_least_0.95"]["value"] == pytest.approx(2 / 3, abs=1e-4)
+    assert rows["unseen", 0, 6]["readers_first_point"]["value"] == pytest.approx(0.7)
+    assert rows["unseen, room", 0, 6]["readers"]["value"] == pytest.approx((0.8 + 0.7) / 3, abs=1e-4)
+    assert rows["all", 20, 1000]["points_without_outline"] == pytest.approx(1 / 3, abs=1e-4)
+    assert rows["all", 0, 1000]["cpu_s_median"] == 2
