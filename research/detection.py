@@ -1,7 +1,7 @@
 """The page on findings in lungs that no network saw, drawn from the predictions that `calibrate nodules` keeps.
 
 They lie in `docs/study` (`metrics.froc.COLUMNS`, `score` is the rating network's logit), so that the page can be drawn
-again without a training.
+again without a training. With CANDIDATES and CROPS those of the rating network that ships are made again first.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ readers' marks with a soft edge, on the pleura where they were; some were grown 
 glass. The scans then went through finding, delineating and rating as any CT. Findings at places that somebody marked
 in the scan itself count neither way. Sensitivity at 1/8 to 8 false findings a scan and their mean (CPM), as in LUNA16;
 95 % intervals by bootstrap over scans. **With {n} scans they are wide**, and the operating points below were chosen on
-these very scans. The finding network is the one that ships. The rating network that ships was trained further with
+these very scans. Large outlines that branch, which an analysis leaves out (`inference.branching`), are still among the
+false findings here. The finding network is the one that ships. The rating network that ships was trained further with
 these lungs as well: see [below](#the-rating-network-that-ships).
 """.replace("{kept}", KEPT)
 _SHIPS = """## The rating network that ships
@@ -224,10 +225,41 @@ def draw(docs: Path) -> None:
         raise InputError(f"{docs}: can't draw detection.md from {KEPT} ({error}): give the docs' folder") from error
 
 
+def keep_shipped(docs: Path, candidates: Path, crops: Path) -> None:
+    """Rate the candidates of held-out nodules with the installed network, and keep the predictions (`SHIPS`).
+
+    Args:
+        docs: the docs' folder.
+        candidates: a folder of `monai-lung train candidates`.
+        crops: of the nodules that were set in.
+
+    Raises:
+        MonaiLungError: something can't be read or written.
+    """
+    from monai_lung.data.crops import read_table
+    from monai_lung.definitions import read_config, settings
+    from monai_lung.inference.networks import choose_device, load_rater
+    from monai_lung.metrics.froc import write_predictions
+    from monai_lung.stages import SEGMENTATION, FindSettings
+    from monai_lung.training.candidates import candidates_of
+    from monai_lung.training.operating_points import logits_of, predictions_of
+    from monai_lung.weights import bundle_dir
+
+    finding = bundle_dir(SEGMENTATION)
+    least = settings(FindSettings, read_config(finding)["find_settings"], finding).min_score
+    held = candidates_of(candidates / "held", least_score=least)
+    logits = logits_of(held, load_rater(choose_device("auto")))
+    rows = {row.id: row for row in read_table(crops)}
+    write_predictions(predictions_of(held, logits, rows, least), docs / SHIPS)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m research.detection DOCS")
+    given = [Path(argument) for argument in sys.argv[1:]]
+    if len(given) not in (1, 3):
+        sys.exit("usage: python -m research.detection DOCS [CANDIDATES CROPS]")
     try:
-        draw(Path(sys.argv[1]))
+        if len(given) == 3:
+            keep_shipped(given[0], given[1], given[2])
+        draw(given[0])
     except MonaiLungError as error:
         sys.exit(f"error: {error}")

@@ -15,10 +15,12 @@ from monai_lung.model import CT, Outline
 BRANCHING_MM = 12.0
 """Diameter of the sphere of an outline's volume from which its shape is looked at."""
 LEAST_SOLIDITY = 0.65
-"""Of the outlines of 12 mm and more that finding and delineating made on thirteen patients' lungs, 33 of 119 false ones
-are below; so are 1 of 254 nodules and masses that were set in or were there, and none of those that were there."""
+"""Chosen on thirteen patients' lungs (`research/branching.py`): of outlines of 12 mm and more 33 of 119 false ones are
+below, 1 of 254 nodules and masses that were set in or were there, and none of those that were there."""
 VOXEL_MM = 2.0
 """Shapes are compared on voxels of this size, whatever the CT's."""
+MOST_VOXELS = 32
+"""Along a side: those of outlines above 64 mm are larger, or a mass of 15 cm would take seconds."""
 
 
 def without_branches(outlines: Sequence[Outline], ct: CT) -> list[Outline]:
@@ -27,7 +29,7 @@ def without_branches(outlines: Sequence[Outline], ct: CT) -> list[Outline]:
 
 
 def solidity(outline: Outline, ct: CT) -> float:
-    """Share of an outline's convex hull that the outline fills, on voxels of 2 mm: 1 for a ball, less if it branches.
+    """Share of an outline's convex hull that the outline fills, on voxels of 2 mm or more: 1 for a ball, less if it branches.
 
     1.0 where it is too thin for a hull.
     """
@@ -35,20 +37,24 @@ def solidity(outline: Outline, ct: CT) -> float:
     axes = own.patient_axes
     corners = own.to_world(np.argwhere(np.ones((2, 2, 2))) * (np.array(own.shape) - 1))
     along = np.linalg.solve(axes, (corners - own.center_mm).T).T
-    shape = [math.ceil(extent / VOXEL_MM) + 3 for extent in np.ptp(along, axis=0)]
-    target = Grid.around(own.center_mm, (VOXEL_MM,) * 3, shape, axes)
+    extent_mm = np.ptp(along, axis=0)
+    voxel_mm = max(VOXEL_MM, float(extent_mm.max()) / MOST_VOXELS)
+    shape = [math.ceil(extent / voxel_mm) + 3 for extent in extent_mm]
+    target = Grid.around(own.center_mm, (voxel_mm,) * 3, shape, axes)
     mask = resample(outline.mask.astype(np.float32), own, target, outside=0) >= 0.5
-    return _solidity(mask)
+    return solidity_of(mask)
 
 
-def _solidity(mask: NDArray[np.bool_]) -> float:
+def solidity_of(mask: NDArray[np.bool_]) -> float:
+    """The same of a mask (X, Y, Z) on voxels that are as high as wide."""
     try:
         hull = ConvexHull(np.argwhere(mask)).equations
     except (QhullError, ValueError):
         return 1.0
-    voxels = np.indices(mask.shape).reshape(3, -1).T
-    within = (voxels @ hull[:, :3].T + hull[:, 3] <= 1e-6).all(axis=1)
-    return float(mask.sum() / within.sum())
+    within = np.indices(mask.shape).reshape(3, -1)
+    for facet in hull:  # one by one: voxels times facets would take a lot of memory
+        within = within[:, facet[:3] @ within + facet[3] <= 1e-6]
+    return float(mask.sum() / within.shape[1])
 
 
 def _diameter_mm(outline: Outline, ct: CT) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_the_way_a_ct_is_stored_does_not_matter() -> None:
     turned = CT(np.zeros((8, 8, 8), np.int16), ct.affine_lps[:, [2, 0, 1, 3]] * [-1, 1, 1, 1], "ct", Path("ct"))
     other = _outline(np.ascontiguousarray(tree.transpose(2, 0, 1)[::-1]))
     assert solidity(other, turned) == pytest.approx(solidity(_outline(tree), ct), abs=0.01)
+
+
+def test_a_large_mass_takes_little_memory() -> None:
+    mm = np.array([2.0, 2.0, 2.0])
+    ct = CT(np.zeros((8, 8, 8), np.int16), np.diag([*mm, 1.0]), "ct", Path("ct"))
+    ball = _outline(_shape("ball", 150, mm))
+    tracemalloc.start()
+    assert solidity(ball, ct) == pytest.approx(1, abs=0.03)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6
 
 
 def test_a_flat_outline_has_no_hull() -> None:

@@ -13,7 +13,7 @@ from monai_lung.definitions import read_config
 from monai_lung.errors import InputError
 from monai_lung.metrics.froc import COLUMNS, read_predictions, write_predictions
 from monai_lung.weights import bundle_dir
-from research.detection import BEFORE, FALSE_A_SCAN, KEPT, calibration, draw
+from research.detection import BEFORE, FALSE_A_SCAN, KEPT, SHIPS, calibration, draw
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -93,7 +93,7 @@ def test_what_ships_is_what_the_kept_predictions_give(tmp_path: Path) -> None:
     assert settings["operating_points"] == points
     assert settings["min_nodule"] == points["standard"]
     (tmp_path / "study").mkdir()
-    for name in (KEPT, BEFORE):
+    for name in (KEPT, BEFORE, SHIPS):
         (tmp_path / name).write_bytes((DOCS / name).read_bytes())
     draw(tmp_path)
     assert (tmp_path / "detection.md").read_text() == (DOCS / "detection.md").read_text()

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lib.analyses import Analyses
 from monai_lung.errors import InputError
-from monai_lung.inference import delineate, find, within_lungs
+from monai_lung.inference import delineate, find
+from monai_lung.inference.delineate import without_doubles
 from monai_lung.inference.networks import (
     Delineator,
     Finder,
@@ -234,7 +235,7 @@ class Segmentation(InferTask):  # type: ignore[misc]
         ct = read_ct(Path(request["image"]))
         finder, delineator = self._networks(name_to_device(request.get("device")))
         lungs = segment_lungs(ct.hu, ct.affine_lps)
-        outlines = within_lungs(delineate(ct, find(ct, lungs, finder), delineator), ct, lungs)
+        outlines = without_doubles(delineate(ct, find(ct, lungs, finder), delineator, lungs), ct)
         labels = (label_map(outlines, ct.hu.shape) > 0).astype("uint8")
         return _written(request, labels, ct.affine_lps), {"label_names": self.labels}
 
