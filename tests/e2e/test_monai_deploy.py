@@ -84,4 +84,6 @@ def test_a_folder_without_a_ct(python: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "note.txt").write_text("nothing")
     done = run(python, tmp_path / "in", tmp_path / "out")
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "holds no DICOM series" in done.stderr + done.stdout
     assert not (tmp_path / "out").exists()

@@ -7,15 +7,17 @@ last one analyses it. docs/how-to/monai-deploy.md says how to run and package it
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
+from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application, Fragment, Operator, OperatorSpec
 from monai.deploy.core.domain.dicom_series_selection import SelectedSeries, StudySelectedSeries
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 
-from monai_lung.errors import MonaiLungError
+from monai_lung.errors import MonaiLungError, NoSeriesError
 from monai_lung.io import find_cases
 from monai_lung.io.cases import Case
 from monai_lung.pipeline import Analyzer, write
@@ -44,6 +46,8 @@ class Input:
         if self._cases is None:
             found = find_cases(self.folder)
             self._cases = {case.series.uid: case for case in found if case.series is not None}
+            if not self._cases:
+                raise NoSeriesError(f"{self.folder} holds no DICOM series")
         return self._cases
 
 
@@ -101,30 +105,32 @@ class LungNodules(Operator):
 class LungNoduleApp(Application):
     """Loader, selector, analysis."""
 
+    def __init__(self, given: Input, output: Path) -> None:
+        self.given, self.output = given, output
+        super().__init__()
+
     def compose(self) -> None:
-        """Connect the operators; input and output come from the command line or the SDK's environment variables."""
-        context = Application.init_app_context(self.argv)
-        folder, output = Path(context.input_path), Path(context.output_path)
-        given = Input(folder)
-        loader = DICOMDataLoaderOperator(self, self._once(), input_folder=folder, name="loader")
-        selector = ChestSelector(self, given, name="selector")
-        self.nodules = LungNodules(self, given, output, name="lung_nodules")
+        """Connect the operators."""
+        loader = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=self.given.folder, name="loader")
+        selector = ChestSelector(self, self.given, name="selector")
+        self.nodules = LungNodules(self, self.given, self.output, name="lung_nodules")
         self.add_flow(loader, selector, {(STUDIES, STUDIES)})
         self.add_flow(selector, self.nodules, {(SELECTED, SELECTED)})
 
-    def _once(self) -> Any:
-        from monai.deploy.conditions import CountCondition
-
-        return CountCondition(self, 1)
-
 
 def run() -> int:
-    """Run the application; 0 where every study was analysed, 1 where one wasn't or there was none."""
+    """Run the application; 0 where every study was analysed, 1 where one wasn't or there was none.
+
+    The folders come from the command line, else from the SDK's environment variables.
+    """
+    context = Application.init_app_context(sys.argv)
+    given = Input(Path(context.input_path))
     try:
         require_formats(FORMATS)
-        app = LungNoduleApp()
-        app.run()
-    except (MonaiLungError, OSError, ValueError) as error:
+        log.info("%d studies to analyse", len(given.cases))
+    except MonaiLungError as error:
         log.error("%s", error)
         return 1
+    app = LungNoduleApp(given, Path(context.output_path))
+    app.run()
     return 1 if app.nodules.failed or not app.nodules.written else 0
