@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.branching import without_branches
-from monai_lung.inference.memory import sparingly
+from monai_lung.inference.memory import within_memory
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.precision import fast_precision
 from monai_lung.model import CT, Lungs, Outline, Seed
@@ -72,7 +72,7 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
 
 def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
     """Probability (X, Y, Z) of each patch, averaged with two of its mirrors, shifted so that 0.5 is the threshold."""
-    return sparingly(lambda batch: _run(patches, networks, batch), _BATCH, networks.device)
+    return within_memory(lambda batch: _run(patches, networks, batch), _BATCH, networks.device)
 
 
 def _run(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Tensor]:
