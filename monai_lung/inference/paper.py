@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from monai_lung.definitions import build_network, check_contract, read_config, settings
 from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.memory import within_memory
-from monai_lung.inference.networks import choose_device, placed
+from monai_lung.inference.networks import choose_device, ready_on
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import CT, Lungs, Outline, Rating, Seed
@@ -66,7 +66,7 @@ def load_paper_networks(
         network = build_network(config, stage.definition, bundle, trust_bundle=trust_bundle)
         weights[name] = load_weights(network, bundle, stage.weights)
         check_contract(network, stage, values[name], bundle)
-        networks[name] = placed(network, target)
+        networks[name] = ready_on(network, target)
     return PaperNetworks(
         networks["segment"], networks["classify"], values["segment"], values["classify"], target, weights
     )
