@@ -22,7 +22,7 @@ from monai_lung.batch.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
-from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, with_format_warnings, possible
 from monai_lung.report.place import own_name
 from monai_lung.weights import declared_paper_weights, declared_weights
 
@@ -138,7 +138,7 @@ class Study:
 
         job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
-            report = noted(self.analyzer.analyze(case, progress), job.formats)
+            report = with_format_warnings(self.analyzer.analyze(case, progress), job.formats)
             pipeline.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
 
