@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 SMALLEST_MM = 3.0
 """Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
 
-STOPPING = (UsageError, WeightsError, ConfigError)
+FATAL_ERRORS = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
 Source = Any
 """The kinds of input that can be analysed: see `analyze`."""
