@@ -16,7 +16,7 @@ _POLL_S = 60.0
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 
 
-class Keeper(threading.Thread):
+class Cleaner(threading.Thread):
     """Looks once a minute for what can go, until `stop`."""
 
     def __init__(self, settings: Retention, queue: Queue, folders: Folders) -> None:
