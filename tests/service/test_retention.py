@@ -10,7 +10,7 @@ import pytest
 from monai_lung.errors import OutputError, UsageError
 from monai_lung.service.config import Retention
 from monai_lung.service.folders import Folders, place
-from monai_lung.service.queue import Queue, Study
+from monai_lung.service.queue import Queue, QueuedStudy
 from monai_lung.service.retention import Cleaner
 
 DAY_S = 86400.0
@@ -22,7 +22,7 @@ class Store:
         self.queue = Queue(self.folders.queue)
         self.cleaner = Cleaner(Retention(received_hours=24, failed_days=7, results_days=30), self.queue, self.folders)
 
-    def study(self, uid: str, state: str = "", files: tuple[str, ...] = ()) -> Study:
+    def study(self, uid: str, state: str = "", files: tuple[str, ...] = ()) -> QueuedStudy:
         place(self.folders.new_file(b"ct"), self.folders.received / self.queue.key_of(uid), "a.dcm")
         study = self.queue.add_instance(uid, uid + ".1", "digest", time.time())
         if state:
@@ -32,7 +32,7 @@ class Store:
             self.queue.finish(study, state, files=[(f"{study.key}/1/{name}", "pacs") for name in files])
         return self.queue.study(uid)
 
-    def held(self, study: Study) -> tuple[bool, bool, bool]:
+    def held(self, study: QueuedStudy) -> tuple[bool, bool, bool]:
         """Whether what was received, the results, and the study itself are there."""
         in_queue = study.uid in [s.uid for s in self.queue.studies()]
         return (self.folders.received / study.key).exists(), (self.folders.results / study.key).exists(), in_queue
