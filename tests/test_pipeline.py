@@ -47,7 +47,7 @@ def test_a_measurement_that_can_not_be_fails_the_case_alone():
         percent_volume_change(0.0, 5.0)
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="age"):
-        advice.reported(advice.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
+        advice.reported(advice.MeasuredNodules(report().ct, report().lungs, (), (), ()), [], Person(age=200))
 
 
 @pytest.fixture
