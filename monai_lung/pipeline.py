@@ -165,7 +165,9 @@ class Analyzer:
         found = self.find(ct, timing, progress, lungs or own)
         return self._report(*split(found, self.operating_point), earlier, timing, progress)
 
-    def report(self, kept: MeasuredNodules, aside: MeasuredNodules | None = None, timing: dict[str, float] | None = None) -> Report:
+    def report(
+        self, kept: MeasuredNodules, aside: MeasuredNodules | None = None, timing: dict[str, float] | None = None
+    ) -> Report:
         """The report of what is kept, with what is put aside as candidates; errors as `monai_lung.pipeline.analyze`."""
         aside = kept.only([]) if aside is None else aside
         return self._report(kept, aside, self._read_prior(kept.ct), {} if timing is None else timing, None)
@@ -292,7 +294,11 @@ class Analyzer:
         return earlier
 
     def _against_prior(
-        self, found: MeasuredNodules, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+        self,
+        found: MeasuredNodules,
+        earlier: PriorExamination | None,
+        timing: dict[str, float],
+        progress: Progress | None,
     ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
         """Growth of each nodule, and warnings, against the earlier examination."""
         if earlier is None:
@@ -347,7 +353,9 @@ def measured_nodules(
     rows = [(o, measure(o, ct, lungs), r) for o, r in likely if any(o is kept for kept in single)]
     rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
     rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
-    return MeasuredNodules(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))
+    return MeasuredNodules(
+        ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows)
+    )
 
 
 def software() -> dict[str, str]:

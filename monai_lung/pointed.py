@@ -124,7 +124,9 @@ class Pointing:
             ratings = rate(ct, outlines, networks, lungs if lungs.labels.any() else None)
         with timed("measure", timing):
             rows, failed = _rows(ct, lungs, outlines, ratings)
-        found = MeasuredNodules(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for *_, r in rows))
+        found = MeasuredNodules(
+            ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for *_, r in rows)
+        )
         doubts = [
             text for n, row in enumerate(rows, start=1) for text in _doubts(n, row, ct, self.analyzer.operating_point)
         ]

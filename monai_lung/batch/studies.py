@@ -22,7 +22,7 @@ from monai_lung.batch.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
-from monai_lung.report.formats import DEFAULT_FORMATS, files_of, with_format_warnings, possible
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, possible, with_format_warnings
 from monai_lung.report.place import own_name
 from monai_lung.weights import declared_paper_weights, declared_weights
 
@@ -230,7 +230,9 @@ def _run(job: Job, waiting: list[Case], engine: Engine, watch: Watch | None) -> 
         job.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{job.out} can't be written: {error.strerror}; give another output folder") from error
-    return engine.run(partial(RemoteCaseAnalysis, job, maker(job.options)), waiting, partial(_needs, job.options.device))
+    return engine.run(
+        partial(RemoteCaseAnalysis, job, maker(job.options)), waiting, partial(_needs, job.options.device)
+    )
 
 
 def _needs(device: str, gpus: float) -> Needs:

@@ -208,7 +208,9 @@ def with_format_warnings(report: Report, formats: str | Collection[str]) -> Repo
 
 
 def write_files(report: Report, folder: Path, formats: str | Collection[str], *, show_patient: bool = False) -> None:
-    """Write the files of `formats` into `folder`, which is there; what the input can't have is left out, see `with_format_warnings`.
+    """Write the files of `formats` into `folder`, which exists.
+
+    What the input can't have is left out, see `with_format_warnings`.
 
     Raises:
         UsageError: a format is unknown.

@@ -47,7 +47,9 @@ class Node:
         self.receiver = Receiver(config, self.queue, self.folders, self.metrics)
         self.analyst = Analyst(make_analysis, config)
         self.jobs = Jobs(config, self.queue, self.folders, self.analyst, self.metrics)
-        self.senders = [ResultSender(d, t, config, self.queue, self.folders.results, self.metrics) for d, t in transports]
+        self.senders = [
+            ResultSender(d, t, config, self.queue, self.folders.results, self.metrics) for d, t in transports
+        ]
         self.committer = Committer(config, self.queue, self.receiver.associations)
         self.cleaner = Cleaner(config.retention, self.queue, self.folders)
         self.health: Health | None = None

@@ -16,7 +16,7 @@ import pytest
 
 from monai_lung import pipeline
 from monai_lung.batch.options import Engine
-from monai_lung.batch.studies import RemoteCaseAnalysis, Job, analyze_cases, maker
+from monai_lung.batch.studies import Job, RemoteCaseAnalysis, analyze_cases, maker
 from monai_lung.cli import run
 from monai_lung.errors import ConfigError, DecodeError, InputError, OutputError
 from monai_lung.io import content_sha256, find_cases, paths, read_ct, write_nifti
