@@ -35,7 +35,7 @@ MANY_FINDINGS = 6
 
 
 @dataclass(frozen=True)
-class Found:
+class MeasuredNodules:
     """Lungs and nodules of one CT, before any guideline: the nodules largest first."""
 
     ct: CT
@@ -44,7 +44,7 @@ class Found:
     measurements: tuple[Measurements, ...]
     ratings: tuple[Rating, ...]
 
-    def only(self, indices: Sequence[int]) -> Found:
+    def only(self, indices: Sequence[int]) -> MeasuredNodules:
         """The nodules at `indices`."""
         return replace(
             self,
@@ -54,7 +54,7 @@ class Found:
         )
 
 
-def split(found: Found, point: OperatingPoint) -> tuple[Found, Found]:
+def split(found: MeasuredNodules, point: OperatingPoint) -> tuple[MeasuredNodules, MeasuredNodules]:
     """The reported nodules, and the candidates: below the operating point's confidence, or bone."""
     aside = [bool(set_aside(m, r, point)) for m, r in zip(found.measurements, found.ratings, strict=True)]
     kept, candidates = ([i for i, out in enumerate(aside) if out is which] for which in (False, True))
@@ -69,7 +69,7 @@ def set_aside(measured: Measurements, rating: Rating, point: OperatingPoint) -> 
 
 
 def reported(
-    found: Found, growths: Sequence[Growth | None], person: Person
+    found: MeasuredNodules, growths: Sequence[Growth | None], person: Person
 ) -> tuple[tuple[Nodule, ...], dict[str, Advice], int | None]:
     """The nodules with advice, the advice for the examination, and the id of the nodule that decides it.
 
@@ -102,7 +102,7 @@ def leading_first(advice: Mapping[str, Advice], person: Person, leads: Leads | N
     return {name: advice[name] for name in order if name in advice}
 
 
-def examination_notes(found: Found) -> tuple[str, ...]:
+def examination_notes(found: MeasuredNodules) -> tuple[str, ...]:
     """Remarks before the list: many findings beside consolidation suggest infection."""
     from monai_lung.clinical.consolidation import CONSOLIDATION_ML, consolidation_ml
 
@@ -117,7 +117,7 @@ def examination_notes(found: Found) -> tuple[str, ...]:
     )
 
 
-def candidates_of(found: Found, point: OperatingPoint, first_id: int) -> tuple[Nodule, ...]:
+def candidates_of(found: MeasuredNodules, point: OperatingPoint, first_id: int) -> tuple[Nodule, ...]:
     """The nodules set aside, numbered from `first_id` on."""
     return tuple(
         replace(nodule, set_aside=set_aside(nodule.measurements, nodule.rating, point))
@@ -125,7 +125,7 @@ def candidates_of(found: Found, point: OperatingPoint, first_id: int) -> tuple[N
     )
 
 
-def _numbered(found: Found, first_id: int) -> list[Nodule]:
+def _numbered(found: MeasuredNodules, first_id: int) -> list[Nodule]:
     number = found.ct.series.number if found.ct.series else None
     rows = zip(found.outlines, found.measurements, found.ratings, strict=True)
     return [

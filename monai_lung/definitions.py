@@ -46,7 +46,7 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_bu
             f"({definition['_target_']}); use --trust-bundle if you trust whoever wrote it"
         )
     try:
-        json.loads(json.dumps(arguments), parse_int=_modest)
+        json.loads(json.dumps(arguments), parse_int=_small_int)
         with torch.device("meta"):  # counts before any memory is taken
             size = sum(p.numel() for p in getattr(networks, name)(**arguments).parameters())
         if size > _MAX_PARAMETERS:
@@ -58,7 +58,7 @@ def build_network(config: Mapping[str, Any], key: str, bundle: Path, *, trust_bu
         raise ConfigError(f"{bundle}/configs/inference.json: {key!r} doesn't fit {name}: {reason}") from error
 
 
-def _modest(digits: str) -> int:
+def _small_int(digits: str) -> int:
     """A number of a network's definition; ValueError where it's larger than any network's."""
     if len(digits) > 5:
         raise ValueError(f"{digits[:20]} is too large")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_lung.advice import (
-    Found,
+    MeasuredNodules,
     candidates_of,
     examination_notes,
     leading_first,
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 SMALLEST_MM = 3.0
 """Nodules of a smaller equivalent diameter aren't reported: guidelines don't measure them, nor did LIDC's readers."""
 
-STOPPING = (UsageError, WeightsError, ConfigError)
+FATAL_ERRORS = (UsageError, WeightsError, ConfigError)
 """Errors of the call, of weights or of configs: they would hit every case, so they end a run over many."""
 Source = Any
 """The kinds of input that can be analysed: see `analyze`."""
@@ -165,7 +165,9 @@ class Analyzer:
         found = self.find(ct, timing, progress, lungs or own)
         return self._report(*split(found, self.operating_point), earlier, timing, progress)
 
-    def report(self, kept: Found, aside: Found | None = None, timing: dict[str, float] | None = None) -> Report:
+    def report(
+        self, kept: MeasuredNodules, aside: MeasuredNodules | None = None, timing: dict[str, float] | None = None
+    ) -> Report:
         """The report of what is kept, with what is put aside as candidates; errors as `monai_lung.pipeline.analyze`."""
         aside = kept.only([]) if aside is None else aside
         return self._report(kept, aside, self._read_prior(kept.ct), {} if timing is None else timing, None)
@@ -177,8 +179,8 @@ class Analyzer:
 
     def _report(
         self,
-        kept: Found,
-        aside: Found,
+        kept: MeasuredNodules,
+        aside: MeasuredNodules,
         earlier: PriorExamination | None,
         timing: dict[str, float],
         progress: Progress | None,
@@ -218,7 +220,7 @@ class Analyzer:
         timing: dict[str, float] | None = None,
         progress: Progress | None = None,
         lungs: Lungs | None = None,
-    ) -> Found:
+    ) -> MeasuredNodules:
         """Lungs (unless they are given) and nodules of `ct`; `timing` takes the seconds of each stage."""
         from monai_lung.lungs import segment_lungs
 
@@ -292,7 +294,11 @@ class Analyzer:
         return earlier
 
     def _against_prior(
-        self, found: Found, earlier: PriorExamination | None, timing: dict[str, float], progress: Progress | None
+        self,
+        found: MeasuredNodules,
+        earlier: PriorExamination | None,
+        timing: dict[str, float],
+        progress: Progress | None,
     ) -> tuple[list[Growth | None], Prior | None, tuple[str, ...]]:
         """Growth of each nodule, and warnings, against the earlier examination."""
         if earlier is None:
@@ -334,7 +340,7 @@ def described(ct: CT, lungs: Lungs) -> Lungs:
 
 def measured_nodules(
     ct: CT, lungs: Lungs, outlines: Sequence[Outline], ratings: Sequence[Rating], least: float
-) -> Found:
+) -> MeasuredNodules:
     """The outlines that may be nodules, measured: `SMALLEST_MM` or more across, a probability of `least` or more.
 
     Of doubles the one that is more surely a nodule stays.
@@ -347,7 +353,9 @@ def measured_nodules(
     rows = [(o, measure(o, ct, lungs), r) for o, r in likely if any(o is kept for kept in single)]
     rows = [row for row in rows if row[1].equivalent_diameter_mm >= SMALLEST_MM]
     rows.sort(key=lambda row: (-row[1].volume_mm3, row[1].center_mm))
-    return Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows))
+    return MeasuredNodules(
+        ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for _, _, r in rows)
+    )
 
 
 def software() -> dict[str, str]:

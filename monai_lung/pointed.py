@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from monai_lung.advice import Found
+from monai_lung.advice import MeasuredNodules
 from monai_lung.clinical.axes import axial_axis
 from monai_lung.clinical.measurements import measure, without_place
 from monai_lung.errors import InputError, LungsNotFoundError
@@ -124,7 +124,9 @@ class Pointing:
             ratings = rate(ct, outlines, networks, lungs if lungs.labels.any() else None)
         with timed("measure", timing):
             rows, failed = _rows(ct, lungs, outlines, ratings)
-        found = Found(ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for *_, r in rows))
+        found = MeasuredNodules(
+            ct, lungs, tuple(o for o, _, _ in rows), tuple(m for _, m, _ in rows), tuple(r for *_, r in rows)
+        )
         doubts = [
             text for n, row in enumerate(rows, start=1) for text in _doubts(n, row, ct, self.analyzer.operating_point)
         ]

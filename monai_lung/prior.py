@@ -17,7 +17,7 @@ from monai_lung.errors import MonaiLungError, PriorError
 from monai_lung.model import LPS_RAS, Lungs, Point, Seed, Texture
 
 if TYPE_CHECKING:
-    from monai_lung.advice import Found
+    from monai_lung.advice import MeasuredNodules
     from monai_lung.inference import Networks
     from monai_lung.pipeline import Options
 
@@ -50,7 +50,7 @@ def read_prior(path: Path, options: Options) -> PriorExamination:
     )
 
 
-def find_prior(earlier: PriorExamination, reported: Found, candidates: Found) -> PriorExamination:
+def find_prior(earlier: PriorExamination, reported: MeasuredNodules, candidates: MeasuredNodules) -> PriorExamination:
     """`earlier` with the lungs, the nodules and the candidates that were found in its CT."""
     nodules, others = (
         [PriorNodule.of(m, o) for m, o in zip(found.measurements, found.outlines, strict=True)]
@@ -59,7 +59,7 @@ def find_prior(earlier: PriorExamination, reported: Found, candidates: Found) ->
     return replace(earlier, lungs=reported.lungs, nodules=nodules, candidates=others)
 
 
-def looking_at(found: Found, networks: Networks) -> Look:
+def looking_at(found: MeasuredNodules, networks: Networks) -> Look:
     """Looks at places of the earlier CT: delineates and measures what is there, however small.
 
     What is seen counts if it lies in the lungs, stands out against the lung around it, and its nodule probability is

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monai_lung.advice import Found, examination_notes, reported
+from monai_lung.advice import MeasuredNodules, examination_notes, reported
 from monai_lung.errors import UsageError
 from monai_lung.model import Decision, Nodule, Report
 from monai_lung.report.formats import FORMATS, files_of, write_files
@@ -71,10 +71,10 @@ def decided(report: Report, reject: Collection[int], accept: Collection[int]) ->
     )
 
 
-def _found(report: Report, nodules: Collection[Nodule]) -> Found:
+def _found(report: Report, nodules: Collection[Nodule]) -> MeasuredNodules:
     rows = [(n.outline, n.measurements, n.rating) for n in nodules]
     outlines, measured, ratings = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((), (), ())
-    return Found(report.ct, report.lungs, outlines, measured, ratings)
+    return MeasuredNodules(report.ct, report.lungs, outlines, measured, ratings)
 
 
 def _check(content: Mapping[str, Any], folder: Path, reject: Collection[int], accept: Collection[int]) -> None:

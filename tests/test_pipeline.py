@@ -15,7 +15,7 @@ from monai_lung.clinical.growth_rates import percent_volume_change
 from monai_lung.errors import ConfigError, InputError, MaskError, MonaiLungError, PriorError, UsageError, WeightsError
 from monai_lung.model import CT, Lungs, Person, Report, SourceSlice
 from monai_lung.prior import read_prior
-from monai_lung.report.formats import noted
+from monai_lung.report.formats import with_format_warnings
 from monai_lung.weights import load_weights, save_weights
 
 
@@ -28,11 +28,11 @@ def test_a_volume_gets_no_dicom_objects_and_says_so_wherever_it_is_shown(tmp_pat
     volume = report()
     folder = pipeline.write(volume, tmp_path, ["json", "sr"])
     assert [p.name for p in folder.iterdir()] == ["findings.json"]
-    shown = noted(volume, ["json", "sr"]).warnings
+    shown = with_format_warnings(volume, ["json", "sr"]).warnings
     assert "SEG and SR" in shown[-1]
-    assert noted(noted(volume, ["sr"]), ["sr"]).warnings == shown
+    assert with_format_warnings(with_format_warnings(volume, ["sr"]), ["sr"]).warnings == shown
     assert tuple(json.loads((folder / "findings.json").read_text())["input"]["warnings"])[-1:] == shown
-    assert noted(volume, ["json"]) is volume
+    assert with_format_warnings(volume, ["json"]) is volume
 
 
 def test_dicom_objects_that_fail_fail_the_case(tmp_path):
@@ -47,7 +47,7 @@ def test_a_measurement_that_can_not_be_fails_the_case_alone():
         percent_volume_change(0.0, 5.0)
     assert not isinstance(caught.value, UsageError)
     with pytest.raises(UsageError, match="age"):
-        advice.reported(advice.Found(report().ct, report().lungs, (), (), ()), [], Person(age=200))
+        advice.reported(advice.MeasuredNodules(report().ct, report().lungs, (), (), ()), [], Person(age=200))
 
 
 @pytest.fixture

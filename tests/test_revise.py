@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from monai_lung.advice import Found, reported
+from monai_lung.advice import MeasuredNodules, reported
 from monai_lung.cli import run
 from monai_lung.io import read_ct
 from monai_lung.model import OperatingPoint, Report
@@ -33,7 +33,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("revise")
     made = build_report(base, 3, shape=(72, 60, 44))
     ct = read_ct(base / "series")
-    found = Found(
+    found = MeasuredNodules(
         ct,
         made.lungs,
         tuple(n.outline for n in made.nodules),

@@ -15,7 +15,7 @@ from pathlib import Path
 from monai_lung.batch.cluster import Needs
 from monai_lung.batch.cluster import run as run_on_ray
 from monai_lung.batch.local import run as run_here
-from monai_lung.batch.studies import Job, Study
+from monai_lung.batch.studies import CaseAnalysis, Job
 from monai_lung.batch.work import Results
 from monai_lung.io import find_cases
 from monai_lung.io.cases import Case
@@ -26,10 +26,10 @@ Seen = tuple[int, float, float, float]
 
 
 class Clocked:
-    """`Study` that says what a study cost; the networks are loaded before the first."""
+    """`CaseAnalysis` that says what a study cost; the networks are loaded before the first."""
 
     def __init__(self, job: Job) -> None:
-        self.study = Study(job)
+        self.study = CaseAnalysis(job)
         self.study.analyzer.networks  # noqa: B018  loads them
 
     def __call__(self, case: Case) -> Seen:

@@ -79,7 +79,7 @@ def run(
     try:
         if callable(needs):
             needs = needs(sum(node.get("GPU", 0) for node in _nodes(ray)))
-        with closing(_Crew(ray, build, items, needs or Needs()).results()) as results:
+        with closing(_ActorPool(ray, build, items, needs or Needs()).results()) as results:
             yield from results
     finally:
         ray.shutdown()
@@ -175,7 +175,7 @@ def _portable(result: Result[Value]) -> Result[Value]:
     return result
 
 
-class _Crew:
+class _ActorPool:
     """The actors of one run, and what each is doing.
 
     Attributes:

@@ -22,7 +22,7 @@ from monai_lung.batch.work import Result, Results, in_order
 from monai_lung.errors import ConfigError, InputError, OutputError, UsageError
 from monai_lung.io.content import is_of
 from monai_lung.io.output import check_folder
-from monai_lung.report.formats import DEFAULT_FORMATS, files_of, noted, possible
+from monai_lung.report.formats import DEFAULT_FORMATS, files_of, possible, with_format_warnings
 from monai_lung.report.place import own_name
 from monai_lung.weights import declared_paper_weights, declared_weights
 
@@ -123,7 +123,7 @@ def _same_person(found: Findings, person: Person) -> bool:
     return True
 
 
-class Study:
+class CaseAnalysis:
     """The work: analyses a case with networks that are loaded once, writes its folder, gives its findings."""
 
     def __init__(self, job: Job, watch: Watch | None = None) -> None:
@@ -138,7 +138,7 @@ class Study:
 
         job, case = self.job, self._unpacked(case)
         with self.watch(case) as progress:
-            report = noted(self.analyzer.analyze(case, progress), job.formats)
+            report = with_format_warnings(self.analyzer.analyze(case, progress), job.formats)
             pipeline.write(report, job.out, job.formats, show_patient=job.show_patient)
         return to_dict(report, job.show_patient)
 
@@ -157,8 +157,8 @@ class Study:
         return found.named(case.name)
 
 
-class DistantStudy(Study):
-    """`Study` in a worker of a cluster, which may be on another machine.
+class RemoteCaseAnalysis(CaseAnalysis):
+    """`CaseAnalysis` in a worker of a cluster, which may be on another machine.
 
     Raises:
         ConfigError: that machine hasn't the same version, weights or output folder as the one that asks.
@@ -174,7 +174,7 @@ class DistantStudy(Study):
             raise ConfigError(f"{host} doesn't see {job.out}: give an output folder that all nodes share")
 
     def __call__(self, case: Case) -> Findings:
-        """As `Study`; an input that isn't on this machine is an InputError that says so."""
+        """As `CaseAnalysis`; an input that isn't on this machine is an InputError that says so."""
         if not case.path.exists():
             raise InputError(f"{case.path} isn't there on {socket.gethostname()}: give a folder that all nodes share")
         return super().__call__(case)
@@ -223,14 +223,16 @@ def analyze_cases(
 def _run(job: Job, waiting: list[Case], engine: Engine, watch: Watch | None) -> Results[Findings]:
     check_folder(job.out)
     if engine.here or not waiting:
-        return Engine().run(partial(Study, job, watch), waiting)
+        return Engine().run(partial(CaseAnalysis, job, watch), waiting)
     if engine.name == "local":
-        return engine.run(partial(Study, job), waiting)
+        return engine.run(partial(CaseAnalysis, job), waiting)
     try:
         job.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{job.out} can't be written: {error.strerror}; give another output folder") from error
-    return engine.run(partial(DistantStudy, job, maker(job.options)), waiting, partial(_needs, job.options.device))
+    return engine.run(
+        partial(RemoteCaseAnalysis, job, maker(job.options)), waiting, partial(_needs, job.options.device)
+    )
 
 
 def _needs(device: str, gpus: float) -> Needs:

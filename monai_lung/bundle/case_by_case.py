@@ -12,7 +12,7 @@ from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 
 from monai_lung.errors import MonaiLungError
-from monai_lung.pipeline import STOPPING
+from monai_lung.pipeline import FATAL_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _tried(case: str, run: Callable[[], Any]) -> Any:
         return run()
     except Exception as error:
         own = _own(error)
-        if isinstance(own, STOPPING):
+        if isinstance(own, FATAL_ERRORS):
             raise own from error
         if own is not None:
             log.error("%s: %s", case, own)

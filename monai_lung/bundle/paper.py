@@ -157,7 +157,7 @@ class NoduleRoisd(Transform):
 
 
 class ClassifyRoisd(MapTransform):
-    """Benign or malignant: outlines and their regions to what is measured and rated (`monai_lung.advice.Found`).
+    """Benign or malignant: outlines and their regions to `monai_lung.advice.MeasuredNodules`.
 
     Args:
         keys: of lists of outlines; they are replaced.

@@ -80,7 +80,7 @@ class RateNodulesd(MapTransform):
 
     Args:
         keys: of lists of outlines; they are replaced by what is measured of those that are nodules, largest first
-            (`monai_lung.pipeline.Found`).
+            (`monai_lung.advice.MeasuredNodules`).
         network: says whether it's a nodule.
         malignancy_network: says how likely it's malignant.
         rate_settings: as in the classification bundle's config.

@@ -149,9 +149,9 @@ def _options(**values: Any) -> Any:
 
 def _failed(display: CaseDisplay, name: str, error: Exception) -> None:
     """Note a case that failed; an error that would hit every case ends all."""
-    from monai_lung.pipeline import STOPPING
+    from monai_lung.pipeline import FATAL_ERRORS
 
-    if isinstance(error, STOPPING):
+    if isinstance(error, FATAL_ERRORS):
         raise error
     log.debug("%s", name, exc_info=error)
     if display.debug:

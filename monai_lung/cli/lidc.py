@@ -212,11 +212,11 @@ def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> 
     from monai_lung.errors import UsageError
     from monai_lung.io import read_ct
     from monai_lung.lidc.index import read_index
-    from monai_lung.lidc.seg import write
+    from monai_lung.lidc.seg import write_seg
 
     volume = read_ct(ct)
     if volume.series is None:
         raise UsageError(f"{ct} is not a DICOM series: give the DICOM folder of a scan of LIDC-IDRI")
     (scan,) = read_index(database, [volume.series.uid])
-    count = write(volume, scan, output, at_least=at_least)
+    count = write_seg(volume, scan, output, at_least=at_least)
     click.echo(f"{count} segments -> {output}")

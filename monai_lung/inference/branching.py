@@ -29,7 +29,7 @@ def without_branches(outlines: Sequence[Outline], ct: CT) -> list[Outline]:
 
 
 def solidity(outline: Outline, ct: CT) -> float:
-    """Share of the convex hull that an outline fills, on voxels of 2 mm or more: 1 for a ball, less with branches.
+    """Share of an outline's convex hull that it fills, on voxels of 2 mm or more: 1 for a ball, less if it branches.
 
     1.0 where it is too thin for a hull.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.branching import without_branches
-from monai_lung.inference.memory import sparingly
+from monai_lung.inference.memory import within_memory
 from monai_lung.inference.networks import DelineateSettings, Delineator
 from monai_lung.inference.precision import fast_precision
 from monai_lung.model import CT, Lungs, Outline, Seed
@@ -60,7 +60,7 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
         again = []
         for batch in (waiting[n : n + _BATCH] for n in range(0, len(waiting), _BATCH)):
             patches = [Patch(ct, seeds[n], scales[n], settings, centers[n]) for n in batch]
-            for n, patch, probability in zip(batch, patches, run(patches, networks), strict=True):
+            for n, patch, probability in zip(batch, patches, probabilities(patches, networks), strict=True):
                 found, touches = patch.outline(probability)
                 outlines[n] = found or outlines[n]
                 if found and touches and look + 1 < LOOKS:
@@ -70,14 +70,14 @@ def delineate_each(ct: CT, seeds: Sequence[Seed], networks: Delineator) -> list[
     return outlines
 
 
-def run(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
+def probabilities(patches: Sequence[Patch], networks: Delineator) -> list[Tensor]:
     """Probability (X, Y, Z) of each patch, averaged with two of its mirrors, shifted so that 0.5 is the threshold."""
-    return sparingly(lambda batch: _run(patches, networks, batch), _BATCH, networks.device)
+    return within_memory(lambda batch: _probabilities(patches, networks, batch), _BATCH, networks.device)
 
 
-def _run(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Tensor]:
+def _probabilities(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Tensor]:
     if len(patches) > batch:
-        return _run(patches[:batch], networks, batch) + _run(patches[batch:], networks, batch)
+        return _probabilities(patches[:batch], networks, batch) + _probabilities(patches[batch:], networks, batch)
     threshold = networks.delineate_settings.threshold
     image = torch.stack([p.image for p in patches])[:, None].to(networks.device, memory_format=torch.channels_last_3d)
     with torch.inference_mode(), fast_precision(networks.device):

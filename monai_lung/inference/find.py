@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.memory import sparingly
+from monai_lung.inference.memory import within_memory
 from monai_lung.inference.networks import Finder, FindSettings
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.windows import LungWindowInferer
@@ -129,7 +129,7 @@ def slide(
         with torch.inference_mode(), fast_precision(image.device):
             return inferer(image, network)[0, 0]
 
-    return sparingly(run, batch, image.device)
+    return within_memory(run, batch, image.device)
 
 
 def seeds_of(probability: NDArray[np.float32], grid: Grid, settings: FindSettings) -> list[Seed]:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def sparingly(run: Callable[[int], Result], batch: int, device: torch.device) -> Result:
+def within_memory(run: Callable[[int], Result], batch: int, device: torch.device) -> Result:
     """`run(batch)`; where memory runs out, again with half of the batch, down to one.
 
     Args:

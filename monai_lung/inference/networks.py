@@ -124,11 +124,11 @@ def _load(
         network = build_network(config, stage.definition, bundle, trust_bundle=trust_bundle)
         weights[name] = load_weights(network, bundle, stage.weights)
         check_contract(network, stage, parts[stage.settings_key], bundle)
-        parts[name] = placed(network, device)
+        parts[name] = ready_on(network, device)
     return parts, weights
 
 
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
+def ready_on(network: nn.Module, device: torch.device) -> nn.Module:
     """`network` ready to run on `device`, its weights in the layout that convolutions are fastest in."""
     dimensions = {p.dim() for p in network.parameters()} & {4, 5}
     layouts: dict[tuple[int, ...], torch.memory_format] = {(4,): torch.channels_last, (5,): torch.channels_last_3d}

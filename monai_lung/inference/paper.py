@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from monai_lung.definitions import build_network, check_contract, read_config, settings
 from monai_lung.grid import Grid, bounding_box, resample
-from monai_lung.inference.memory import sparingly
-from monai_lung.inference.networks import choose_device, placed
+from monai_lung.inference.memory import within_memory
+from monai_lung.inference.networks import choose_device, ready_on
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.rate import calibrate
 from monai_lung.model import CT, Lungs, Outline, Rating, Seed
@@ -66,7 +66,7 @@ def load_paper_networks(
         network = build_network(config, stage.definition, bundle, trust_bundle=trust_bundle)
         weights[name] = load_weights(network, bundle, stage.weights)
         check_contract(network, stage, values[name], bundle)
-        networks[name] = placed(network, target)
+        networks[name] = ready_on(network, target)
     return PaperNetworks(
         networks["segment"], networks["classify"], values["segment"], values["classify"], target, weights
     )
@@ -137,7 +137,7 @@ def over_subcases(
         part = torch.as_tensor(cut.crop.cut(image[0], start, cut.size))[None]
         part = getattr(part, "as_tensor", lambda: part)().contiguous(memory_format=torch.channels_last_3d)
         with torch.inference_mode(), fast_precision(image.device):
-            return sparingly(lambda _: network(part), 1, image.device)[0].float().cpu()
+            return within_memory(lambda _: network(part), 1, image.device)[0].float().cpu()
 
     parts = []
     for n, start in enumerate(starts, start=1):
@@ -222,7 +222,7 @@ def malignancy_of(rois: Sequence[Tensor], network: nn.Module, device: torch.devi
             found.extend(scores[:, 1] - scores[:, 0])
         return found
 
-    return np.array(sparingly(rows, _BATCH, device), float)
+    return np.array(within_memory(rows, _BATCH, device), float)
 
 
 def ratings_of(outlines: Sequence[Outline], logits: NDArray[np.float64], values: RateSettings) -> list[Rating]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_lung.inference.looks import region
-from monai_lung.inference.memory import sparingly
+from monai_lung.inference.memory import within_memory
 from monai_lung.inference.networks import Rater, RateSettings
 from monai_lung.inference.precision import fast_precision
 from monai_lung.inference.slices import nodule_slices
@@ -88,7 +88,7 @@ def _logits(
             found.extend(mirrored_logits(image, network, clear).double().cpu().numpy())
         return found
 
-    return np.array(sparingly(rows, _BATCH, device))
+    return np.array(within_memory(rows, _BATCH, device))
 
 
 def mirrored_logits(regions: Tensor, network: nn.Module, clear: float = -np.inf) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-Box = tuple[slice, slice, slice]
+from monai_lung.grid import Box
 
 NOTHING = -20.0
 """Logit of what no window covers."""

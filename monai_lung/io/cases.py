@@ -14,7 +14,7 @@ from monai_lung.errors import DecodeError, NoSeriesError
 from monai_lung.io.content import files_sha256
 from monai_lung.io.header import Header, read_headers
 from monai_lung.io.paths import archive_of, check_exists, is_volume, shown, stem
-from monai_lung.io.series import Found, choose, passed_over, ranked, scan
+from monai_lung.io.series import Discovery, choose, passed_over, ranked, scan
 from monai_lung.model import Series
 
 _log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def distinct(cases: Iterable[Case]) -> list[Case]:
     return result
 
 
-def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
+def _studies(path: Path, found: Discovery, series_uid: str | None) -> list[Case]:
     studies: dict[str, list[Series]] = defaultdict(list)
     for series in found.series.values():
         studies[series.study_uid or series.uid].append(series)  # nothing else says they belong together
@@ -160,7 +160,7 @@ def _studies(path: Path, found: Found, series_uid: str | None) -> list[Case]:
     return [_case(path, found, study, warnings) for study in suitable if study]
 
 
-def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, ...]) -> Case:
+def _case(path: Path, found: Discovery, series: list[Series], warnings: tuple[str, ...]) -> Case:
     """The case of a study: its suitable series, the chosen one first."""
     name = hashlib.sha256(series[0].uid.encode()).hexdigest()[:12]
     chosen, *others = (
@@ -177,7 +177,7 @@ def _case(path: Path, found: Found, series: list[Series], warnings: tuple[str, .
     return replace(chosen, others=tuple(others))
 
 
-def _stray_warnings(found: Found, series: Series) -> tuple[str, ...]:
+def _stray_warnings(found: Discovery, series: Series) -> tuple[str, ...]:
     count = found.strays.get((series.study_uid, series.uid), 0)
     if not count:
         return ()

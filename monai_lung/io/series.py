@@ -39,7 +39,7 @@ _REFORMATS = {"REFORMATTED", "MPR", "CPR", "MIP", "MINIP", "MAXIP", "MNIP", "VRT
 
 
 @dataclass(frozen=True)
-class Found:
+class Discovery:
     """The content of a path: series with their slices, the best of each study first; unreadable files; volume files."""
 
     series: dict[tuple[str, str], Series]
@@ -131,7 +131,7 @@ def folder_of(path: Path) -> Path:
     return unzip(path) if zipped or path.suffix.lower() == ".zip" else path.parent
 
 
-def scan(path: Path) -> Found:
+def scan(path: Path) -> Discovery:
     """Read the headers of all files that a path stands for."""
     check_exists(path)
     try:
@@ -162,7 +162,7 @@ def scan(path: Path) -> Found:
     where = regions(kept)
     series = _in_order({key: _describe(group, where[key]) for key, group in kept.items()})
     strays = {key: len(slices[key]) - len(kept[key]) for key in kept}
-    return Found(series, kept, unreadable, () if only else tuple(volumes_among(files)), strays)
+    return Discovery(series, kept, unreadable, () if only else tuple(volumes_among(files)), strays)
 
 
 def _with_its_parts(path: Path, headers: list[Header]) -> list[Header]:

@@ -46,7 +46,7 @@ class _Segment:
     offset: Index
 
 
-def write(ct: CT, scan: Scan, path: Path, *, at_least: int | None = None) -> int:
+def write_seg(ct: CT, scan: Scan, path: Path, *, at_least: int | None = None) -> int:
     """Write `build(ct, scan)` to `path` and return the number of segments; see there for what it raises."""
     seg = build(ct, scan, at_least=at_least)
     with replacing(path) as temporary:

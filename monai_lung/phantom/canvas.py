@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_lung.grid import Box
 from monai_lung.phantom.trees import Points, Tube
 
 Field = NDArray[np.floating[Any]]
 """Coordinates, distances or HU, broadcastable to (X, Y, Z)."""
-Box = tuple[slice, slice, slice]
 
 
 class Canvas:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.errors import UsageError
+from monai_lung.grid import Box
 from monai_lung.model import Point
 from monai_lung.phantom.anatomy import lung_distance_at, nearer_lung_distance
-from monai_lung.phantom.canvas import Box, Canvas, Field
+from monai_lung.phantom.canvas import Canvas, Field
 from monai_lung.phantom.shapes import PhantomNodule
 from monai_lung.phantom.spec import PhantomSpec, offsets
 from monai_lung.phantom.trees import Points

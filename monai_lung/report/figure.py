@@ -14,7 +14,7 @@ from monai_lung.report.ranking import ranked
 from monai_lung.report.views import (
     EDGES,
     LUNG_WINDOW_HU,
-    Box,
+    ViewBox,
     contours,
     coronal_overview,
     grey,
@@ -109,7 +109,7 @@ def _overview(axes: Axes, report: Report) -> None:
     _edges(axes, EDGES["coronal"])
 
 
-def _circle(box: Box, nodule: Nodule) -> tuple[tuple[float, float], float]:
+def _circle(box: ViewBox, nodule: Nodule) -> tuple[tuple[float, float], float]:
     """Centre and radius of the circle around a nodule."""
     radius = nodule.measurements.max_diameter_3d_mm / 2 / box.spacing_mm + 2
     return box.place("coronal", nodule.measurements.center_mm), radius
@@ -133,7 +133,7 @@ def _whole_slice(axes: Axes, ct: CT, nodule: Nodule) -> None:
 def _nodule(axes: Axes, ct: CT, nodule: Nodule) -> None:
     """The axial slice on which the axes were measured, with the outline, both axes and the numbers."""
     m = nodule.measurements
-    box = Box.around(m.center_mm, m.max_diameter_3d_mm)
+    box = ViewBox.around(m.center_mm, m.max_diameter_3d_mm)
     z = box.nearest((*m.center_mm[:2], sum(end[2] for end in m.axes_mm) / len(m.axes_mm)))[2]
     axes.imshow(
         grey(picture(sample_ct(ct, box), "axial", z), LUNG_WINDOW_HU),

@@ -194,7 +194,7 @@ def files_of(formats: Iterable[str]) -> tuple[str, ...]:
     return tuple(file for name in formats for file in FORMATS[name].files)
 
 
-def noted(report: Report, formats: str | Collection[str]) -> Report:
+def with_format_warnings(report: Report, formats: str | Collection[str]) -> Report:
     """`report` with a warning about those of `formats` that its input can't have: DICOM objects of a volume file.
 
     `write_files` does this for what it writes; whoever shows the report otherwise calls it too, so that all agree.
@@ -208,14 +208,16 @@ def noted(report: Report, formats: str | Collection[str]) -> Report:
 
 
 def write_files(report: Report, folder: Path, formats: str | Collection[str], *, show_patient: bool = False) -> None:
-    """Write the files of `formats` into `folder`, which is there; what the input can't have is left out, see `noted`.
+    """Write the files of `formats` into `folder`, which exists.
+
+    What the input can't have is left out, see `with_format_warnings`.
 
     Raises:
         UsageError: a format is unknown.
         InputError: the DICOM files can't be read any more, or don't fit the report.
         OutputError: a file can't be written.
     """
-    report = noted(report, formats)
+    report = with_format_warnings(report, formats)
     entries = [FORMATS[name] for name in possible(check_formats(formats), dicom=bool(report.ct.slices))]
     with ThreadPoolExecutor(1) as aside:
         begun = [aside.submit(entry.write, report, folder, show_patient) for entry in entries if entry.aside]

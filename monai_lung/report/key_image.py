@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_lung.model import CT, Nodule
-from monai_lung.report.views import Box, contours, picture, sample_ct, sample_outline
+from monai_lung.report.views import ViewBox, contours, picture, sample_ct, sample_outline
 
 MOST_PIXELS = 768
 """Along a side; a larger slice is made coarser."""
@@ -33,7 +33,7 @@ class KeyImage:
     """
 
     hu: NDArray[np.float32]
-    box: Box
+    box: ViewBox
     outlines: tuple[NDArray[np.float64], ...]
     axes: tuple[Line, Line]
     frame: Line
@@ -66,10 +66,10 @@ def key_image(ct: CT, nodule: Nodule) -> KeyImage:
     )
 
 
-def _slice_box(ct: CT, z_mm: float) -> Box:
+def _slice_box(ct: CT, z_mm: float) -> ViewBox:
     """The CT's whole field at one height, with pixels as small as the CT's own in its finest direction."""
-    whole = Box.of(ct, 1.0)
+    whole = ViewBox.of(ct, 1.0)
     extent_mm = max(whole.shape[:2])
     spacing = max(min(ct.spacing_mm), extent_mm / MOST_PIXELS)
-    box = Box.of(ct, spacing)
-    return Box((*box.first_mm[:2], z_mm), spacing, (*box.shape[:2], 1))
+    box = ViewBox.of(ct, spacing)
+    return ViewBox((*box.first_mm[:2], z_mm), spacing, (*box.shape[:2], 1))

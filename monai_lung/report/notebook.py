@@ -12,7 +12,7 @@ from monai_lung.model import CT, LPS_RAS, Nodule, Report
 from monai_lung.report import findings, wording
 from monai_lung.report.html.nodule_views import jpeg, nodule_views
 from monai_lung.report.table import nodule_rows
-from monai_lung.report.views import LUNG_WINDOW_HU, Box, grey, picture, sample_ct
+from monai_lung.report.views import LUNG_WINDOW_HU, ViewBox, grey, picture, sample_ct
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ _CARD = (
 
 def ct_html(ct: CT) -> str:
     """The middle of a CT from above and from the front, with its size and what is to be known of it."""
-    box = Box.of(ct, max(_CT_MM, *ct.spacing_mm))
+    box = ViewBox.of(ct, max(_CT_MM, *ct.spacing_mm))
     hu = sample_ct(ct, box)
     _, y, z = (n // 2 for n in box.shape)
     pictures = (picture(hu, "axial", z), picture(hu, "coronal", y))

@@ -50,7 +50,7 @@ _MEASURED = (
 
 
 @dataclass(frozen=True)
-class Case:
+class CaseResult:
     """One case of an output folder: its findings, or why there are none (`error`, one line)."""
 
     name: str
@@ -63,7 +63,7 @@ class Case:
 class Summary:
     """The result of `summarize`: the cases in order of their names, and the files."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[CaseResult, ...]
     files: tuple[Path, ...]
 
     @property
@@ -72,7 +72,7 @@ class Summary:
         return next(file for file in self.files if file.suffix == ".html")
 
     @property
-    def failed(self) -> tuple[Case, ...]:
+    def failed(self) -> tuple[CaseResult, ...]:
         """Cases without findings."""
         return tuple(case for case in self.cases if case.findings is None)
 
@@ -155,7 +155,7 @@ def summarize(out_folder: Path, target: Path | None = None) -> Summary:
     return summary
 
 
-def _cases(folder: Path, target: Path) -> Iterator[Case]:
+def _cases(folder: Path, target: Path) -> Iterator[CaseResult]:
     for place in sorted(folder.iterdir()):
         hidden = place.name.startswith(".")  # unfinished, under its temporary name
         if not place.is_dir() or hidden or place.resolve() == target.resolve():
@@ -163,12 +163,12 @@ def _cases(folder: Path, target: Path) -> Iterator[Case]:
         path = place / "findings.json"
         try:
             if path.exists():
-                yield Case(place.name, findings.read(path), folder=place)
+                yield CaseResult(place.name, findings.read(path), folder=place)
             else:
-                yield Case(place.name, None, _error(place), place)
+                yield CaseResult(place.name, None, _error(place), place)
         except InputError as error:
             _log.warning("case %s: its findings can't be read", place.name)
-            yield Case(place.name, None, _one_line(error), place)
+            yield CaseResult(place.name, None, _one_line(error), place)
 
 
 def _error(place: Path) -> str:
@@ -212,7 +212,7 @@ def _three(values: Sequence[Any] | None) -> Sequence[Any]:
     return values or (None, None, None)
 
 
-def _case_row(case: Case) -> dict[str, Any]:
+def _case_row(case: CaseResult) -> dict[str, Any]:
     content = case.findings or {}
     source, advice = content.get("input", {}), content.get("guidelines", {})
     return {

@@ -50,7 +50,7 @@ OVERVIEW_MM = 1.5
 
 
 @dataclass(frozen=True)
-class Box:
+class ViewBox:
     """An isotropic piece of space along LPS.
 
     Attributes:
@@ -64,7 +64,7 @@ class Box:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, center_mm: Point, diameter_mm: float) -> Box:
+    def around(cls, center_mm: Point, diameter_mm: float) -> ViewBox:
         """A cube with a voxel on `center_mm` and about 16 mm of surroundings on each side of the nodule."""
         side_mm = max(diameter_mm, 6.0) + 32.0
         half = min(int(np.ceil(side_mm / FINEST_MM)), LARGEST) // 2
@@ -73,7 +73,7 @@ class Box:
         return cls((x, y, z), float(spacing), (2 * half + 1,) * 3)
 
     @classmethod
-    def of(cls, ct: CT, spacing_mm: float) -> Box:
+    def of(cls, ct: CT, spacing_mm: float) -> ViewBox:
         """The box that holds every voxel of a CT."""
         last = np.array(ct.hu.shape) - 1
         corners = ct.to_world(np.stack(np.meshgrid(*([0, n] for n in last), indexing="ij"), -1).reshape(-1, 3))
@@ -109,12 +109,12 @@ class Box:
         return float(index[across]), float(row)
 
 
-def sample_ct(ct: CT, box: Box) -> NDArray[np.float32]:
+def sample_ct(ct: CT, box: ViewBox) -> NDArray[np.float32]:
     """HU of a CT at the box's voxels; air beyond the field of view. float32 (x, y, z)."""
     return box.sample(ct.hu, ct.affine_lps, outside=-1024.0)
 
 
-def sample_outline(ct: CT, outline: Outline, box: Box) -> NDArray[np.float32]:
+def sample_outline(ct: CT, outline: Outline, box: ViewBox) -> NDArray[np.float32]:
     """The field whose 0.5 level is a nodule's outline, at the box's voxels. float32 (x, y, z).
 
     The network's probability places the outline between voxels; on each voxel's centre it agrees with the mask.
@@ -146,18 +146,18 @@ def contours(level: NDArray[np.float32]) -> list[NDArray[np.float64]]:
     return [line[:, ::-1] - 1 for line in find_contours(np.pad(level, 1), 0.5)]
 
 
-def coronal_overview(report: Report) -> tuple[NDArray[np.uint8], Box]:
+def coronal_overview(report: Report) -> tuple[NDArray[np.uint8], ViewBox]:
     """The chest from the front: a radiograph of the whole, with the brightest of lungs and nodules in front of it.
 
     The outermost 4.5 mm of the lungs are left out of the projection, else the chest wall would hide all behind it.
 
     Returns:
-        A grey picture (rows, columns) and the box that places points on it (`Box.place("coronal", ...)`).
+        A grey picture (rows, columns) and the box that places points on it (`ViewBox.place("coronal", ...)`).
     """
     from scipy import ndimage
 
     ct = report.ct
-    box = Box.of(ct, OVERVIEW_MM)
+    box = ViewBox.of(ct, OVERVIEW_MM)
     hu = sample_ct(ct, box)
     lung = (report.lungs.labels > 0).astype(np.uint8)
     for nodule in report.nodules:

@@ -13,7 +13,7 @@ from monai_lung.service.config import Config
 from monai_lung.service.folders import Folders, sync_folder
 from monai_lung.service.log import event, reason_of
 from monai_lung.service.metrics import Metrics
-from monai_lung.service.queue import Queue, Study
+from monai_lung.service.queue import Queue, QueuedStudy
 from monai_lung.service.study import FILES
 
 _POLL_S = 0.2
@@ -57,7 +57,7 @@ class Jobs(threading.Thread):
                 event("analysis unavailable", 40, reason=self.trouble)
                 self._stopping.wait(self._config.retry.delay_s(failures))
 
-    def _analyse(self, study: Study) -> None:
+    def _analyse(self, study: QueuedStudy) -> None:
         event("analysis started", study=study.key, revision=study.revision, attempt=study.attempts + 1)
         start = time.monotonic()
         work = self._folders.work / f"{study.key}-{study.revision}"
@@ -75,7 +75,7 @@ class Jobs(threading.Thread):
         values = {"study": study.key, "outcome": outcome.state, "seconds": round(seconds, 2)}
         event("analysis ended", **values, **({"reason": outcome.reason} if outcome.reason else {}))
 
-    def _settle(self, study: Study, outcome: Outcome) -> None:
+    def _settle(self, study: QueuedStudy, outcome: Outcome) -> None:
         """Note what came of a study, its results in place before the queue knows of them."""
         if outcome.state == "crashed":
             attempts = study.attempts + 1
@@ -92,7 +92,7 @@ class Jobs(threading.Thread):
         else:
             self._queue.finish(study, outcome.state, reason=outcome.reason)
 
-    def _keep(self, study: Study, written: Path) -> list[tuple[str, str]]:
+    def _keep(self, study: QueuedStudy, written: Path) -> list[tuple[str, str]]:
         """Move a result to where it stays; returns what goes where."""
         kept = self._folders.results / study.key / str(study.revision)
         if kept.exists():  # of a node that was killed before the queue knew

@@ -19,8 +19,8 @@ from monai_lung.service.log import event
 from monai_lung.service.metrics import Metrics
 from monai_lung.service.queue import Queue
 from monai_lung.service.receive import Receiver, server_context
-from monai_lung.service.retention import Keeper
-from monai_lung.service.send import Sender, transport_to
+from monai_lung.service.retention import Cleaner
+from monai_lung.service.send import ResultSender, transport_to
 from monai_lung.version import __version__
 
 _MOST_UNFINISHED = 100
@@ -47,14 +47,16 @@ class Node:
         self.receiver = Receiver(config, self.queue, self.folders, self.metrics)
         self.analyst = Analyst(make_analysis, config)
         self.jobs = Jobs(config, self.queue, self.folders, self.analyst, self.metrics)
-        self.senders = [Sender(d, t, config, self.queue, self.folders.results, self.metrics) for d, t in transports]
+        self.senders = [
+            ResultSender(d, t, config, self.queue, self.folders.results, self.metrics) for d, t in transports
+        ]
         self.committer = Committer(config, self.queue, self.receiver.associations)
-        self.keeper = Keeper(config.retention, self.queue, self.folders)
+        self.cleaner = Cleaner(config.retention, self.queue, self.folders)
         self.health: Health | None = None
 
     @property
-    def _threads(self) -> list[Jobs | Sender | Committer | Keeper]:
-        return [self.jobs, *self.senders, self.committer, self.keeper]
+    def _threads(self) -> list[Jobs | ResultSender | Committer | Cleaner]:
+        return [self.jobs, *self.senders, self.committer, self.cleaner]
 
     def start(self) -> None:
         """Load the networks, then listen.

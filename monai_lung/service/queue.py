@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_lung.errors import OutputError, UsageError
-from monai_lung.service.records import INDEXES, SCHEMA, VERSION, Commitment, Delivery, Study
+from monai_lung.service.records import INDEXES, SCHEMA, VERSION, Commitment, Delivery, QueuedStudy
 
 _COMPLETE = "revision > finished AND (received_at + ? <= ? OR committed = revision)"
 """Takes the quiet time and the time."""
@@ -102,7 +102,7 @@ class Queue:
         )
         return rows[0]["digest"] if rows else None
 
-    def add_instance(self, study_uid: str, sop_uid: str, digest: str, now: float) -> Study:
+    def add_instance(self, study_uid: str, sop_uid: str, digest: str, now: float) -> QueuedStudy:
         """Note an instance that lies on the disk, new or changed; its study becomes due again."""
         with self._change() as db:
             db.execute(
@@ -146,7 +146,7 @@ class Queue:
 
     # Studies
 
-    def study(self, uid: str) -> Study:
+    def study(self, uid: str) -> QueuedStudy:
         """A study by its StudyInstanceUID.
 
         Raises:
@@ -155,24 +155,24 @@ class Queue:
         rows = self._rows("SELECT * FROM studies WHERE uid = ?", uid)
         if not rows:
             raise UsageError(f"no study {uid} in the queue: monai-lung serve --list shows what is there")
-        return Study(**rows[0])
+        return QueuedStudy(**rows[0])
 
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[QueuedStudy]:
         """All, the oldest first."""
-        return [Study(**row) for row in self._rows("SELECT * FROM studies ORDER BY id")]
+        return [QueuedStudy(**row) for row in self._rows("SELECT * FROM studies ORDER BY id")]
 
-    def instances(self, study: Study) -> dict[str, str]:
+    def instances(self, study: QueuedStudy) -> dict[str, str]:
         """SOP Instance UID to digest of what was received of a study."""
         rows = self._rows("SELECT sop_uid, digest FROM instances WHERE study = ?", study.id)
         return {row["sop_uid"]: row["digest"] for row in rows}
 
-    def next_study(self, now: float, quiet_s: float) -> Study | None:
+    def next_study(self, now: float, quiet_s: float) -> QueuedStudy | None:
         """The study that is complete and waits longest; None where there is none."""
         rows = self._rows(
             f"SELECT * FROM studies WHERE {_COMPLETE} AND next_at <= ? ORDER BY next_at, received_at LIMIT 1",
             *(quiet_s, now, now),
         )
-        return Study(**rows[0]) if rows else None
+        return QueuedStudy(**rows[0]) if rows else None
 
     def study_counts(self, now: float, quiet_s: float) -> dict[str, int]:
         """How many studies are in each state (those of none are left out), and "due": complete, and to be analysed."""
@@ -180,20 +180,20 @@ class Queue:
         due = self._rows(f"SELECT count(*) FROM studies WHERE {_COMPLETE}", quiet_s, now)
         return {**counts, "due": due[0][0]}
 
-    def unfinished_studies(self, limit: int) -> list[Study]:
+    def unfinished_studies(self, limit: int) -> list[QueuedStudy]:
         """Those without a result, or whose analysis has crashed and is tried again, the newest first."""
         rows = self._rows(
             "SELECT * FROM studies WHERE state IN ('failed', 'skipped') OR (revision > finished AND attempts > 0)"
             " ORDER BY id DESC LIMIT ?",
             limit,
         )
-        return [Study(**row) for row in rows]
+        return [QueuedStudy(**row) for row in rows]
 
     def start_waiting_again(self, now: float) -> None:
         """After a start: a sender that was cut off gets the whole quiet time to come back."""
         self._execute("UPDATE studies SET received_at = ? WHERE revision > finished AND attempts = 0", now)
 
-    def postpone(self, study: Study, reason: str, delay_s: float, *, attempts: int) -> None:
+    def postpone(self, study: QueuedStudy, reason: str, delay_s: float, *, attempts: int) -> None:
         """Note how many attempts crashed; another follows. Instances that came meanwhile reset the count."""
         self._execute(
             "UPDATE studies SET attempts = ?, reason = ?, next_at = ? WHERE id = ? AND revision = ?",
@@ -202,7 +202,7 @@ class Queue:
 
     def finish(
         self,
-        study: Study,
+        study: QueuedStudy,
         state: str,
         *,
         reason: str = "",
@@ -241,7 +241,7 @@ class Queue:
         )
         return [Delivery(**row) for row in rows]
 
-    def deliveries(self, study: Study | None = None) -> list[Delivery]:
+    def deliveries(self, study: QueuedStudy | None = None) -> list[Delivery]:
         """All, or those of a study, the oldest first."""
         rows = self._rows("SELECT * FROM deliveries WHERE study = coalesce(?, study) ORDER BY id", study and study.id)
         return [Delivery(**row) for row in rows]
@@ -326,7 +326,7 @@ class Queue:
 
     # Retention
 
-    def drop_received(self, study: Study) -> bool:
+    def drop_received(self, study: QueuedStudy) -> bool:
         """Forget a study's instances, unless it has changed or is due; returns whether its files are to go too."""
         with self._change() as db:
             dropped = db.execute(
@@ -337,7 +337,7 @@ class Queue:
                 db.execute("DELETE FROM instances WHERE study = ?", (study.id,))
         return bool(dropped)
 
-    def drop_results(self, study: Study) -> bool:
+    def drop_results(self, study: QueuedStudy) -> bool:
         """Forget a study's deliveries, unless one waits, and the study itself where none of its instances are kept.
 
         Returns:

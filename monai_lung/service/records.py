@@ -61,7 +61,7 @@ CREATE INDEX IF NOT EXISTS deliveries_pending ON deliveries (destination, id) WH
 
 
 @dataclass(frozen=True)
-class Study:
+class QueuedStudy:
     """A study of the queue. `state` is receiving, done, skipped or failed; the last one says what came of `finished`.
 
     `key` names it where nothing about the patient may show: in logs and folders. `committed` is the revision that its

@@ -10,13 +10,13 @@ from pathlib import Path
 from monai_lung.service.config import Retention
 from monai_lung.service.folders import Folders
 from monai_lung.service.log import event, reason_of
-from monai_lung.service.queue import Queue, Study
+from monai_lung.service.queue import Queue, QueuedStudy
 
 _POLL_S = 60.0
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 
 
-class Keeper(threading.Thread):
+class Cleaner(threading.Thread):
     """Looks once a minute for what can go, until `stop`."""
 
     def __init__(self, settings: Retention, queue: Queue, folders: Folders) -> None:
@@ -52,7 +52,7 @@ class Keeper(threading.Thread):
             if age_s >= self._settings.results_days * _DAY_S or not deliveries:
                 self._remove_results(study)
 
-    def _remove_received(self, study: Study) -> None:
+    def _remove_received(self, study: QueuedStudy) -> None:
         with self._queue.lock:  # an instance that comes now waits, and finds no folder
             gone = self._queue.drop_received(study)
             folder = self._folders.discard(self._folders.received / study.key) if gone else None
@@ -60,7 +60,7 @@ class Keeper(threading.Thread):
         if gone:
             event("received objects removed", study=study.key)
 
-    def _remove_results(self, study: Study) -> None:
+    def _remove_results(self, study: QueuedStudy) -> None:
         with self._queue.lock:
             gone = self._queue.drop_results(study)
             folder = self._folders.discard(self._folders.results / study.key) if gone else None

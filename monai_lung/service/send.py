@@ -36,7 +36,7 @@ def transport_to(destination: Destination, ae_title: str) -> Transport:
     return CStore(destination, ae_title)
 
 
-class Sender(threading.Thread):
+class ResultSender(threading.Thread):
     """Sends what is due to one destination, until `stop`."""
 
     def __init__(

@@ -50,10 +50,10 @@ def lung_grid(
 
 def near_lungs(share: Tensor) -> Tensor:
     """Where a network is asked: bool (X, Y, Z), a voxel wider than the lungs, from their `share` of each voxel."""
-    return wider(share > NEAR_SHARE)
+    return dilated(share > NEAR_SHARE)
 
 
-def wider(mask: Tensor) -> Tensor:
+def dilated(mask: Tensor) -> Tensor:
     """`mask` (bool, (X, Y, Z)), a voxel wider on every side and corner: one axis after the other, as bits."""
     for axis, n in enumerate(mask.shape):
         wide = mask.clone()

@@ -27,7 +27,7 @@ from monai_lung.data.backgrounds import read_background
 from monai_lung.data.splits import patient_folds
 from monai_lung.definitions import read_config
 from monai_lung.errors import MonaiLungError, UsageError
-from monai_lung.inference.networks import choose_device, placed
+from monai_lung.inference.networks import choose_device, ready_on
 from monai_lung.inference.rate import malignancy_logits
 from monai_lung.io.json_text import json_text
 from monai_lung.io.output import replacing
@@ -89,7 +89,7 @@ def judge(data: Path, backgrounds: Path, out: Path, docs: Path, copies: int, dev
         UsageError: nothing is trained, or a scan is missing.
     """
     target = choose_device(device)
-    networks = {name: placed(net, target) for name, net in trained(out, (*SEGMENTERS, *CLASSIFIERS)).items()}
+    networks = {name: ready_on(net, target) for name, net in trained(out, (*SEGMENTERS, *CLASSIFIERS)).items()}
     if not networks:
         raise UsageError(f"{out}: no training has ended there; run tools/train_paper")
     folds = patient_folds(bundle_dir("lung_nodule_segmentation") / "configs" / "folds.json")

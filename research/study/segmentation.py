@@ -15,8 +15,7 @@ from torch import nn
 
 from monai_lung.bundle.segmentation_scores import dice
 from monai_lung.data.crops import Crop
-from monai_lung.inference.delineate import LOOKS, Patch, delineate_each
-from monai_lung.inference.delineate import run as run_patches
+from monai_lung.inference.delineate import LOOKS, Patch, delineate_each, probabilities
 from monai_lung.inference.networks import DelineateSettings, Delineator, load_delineator
 from monai_lung.labels import center_seed
 from monai_lung.networks import ResUNet3d
@@ -167,7 +166,7 @@ def best_threshold(crops: Sequence[Crop], delineator: Delineator) -> float:
         ct = crop_ct(crop)
         seed = center_seed(ct)
         patch = Patch(ct, seed, 1.0, delineator.delineate_settings, np.array(seed.center_mm))
-        logit = torch.logit(run_patches([patch], delineator)[0], 1e-6)
+        logit = torch.logit(probabilities([patch], delineator)[0], 1e-6)
         for k, threshold in enumerate(THRESHOLDS):
             outline, _ = patch.outline(torch.sigmoid(logit - math.log(threshold / (1 - threshold))))
             mask = np.zeros(crop.hu.shape, bool)

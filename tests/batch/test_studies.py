@@ -16,7 +16,7 @@ import pytest
 
 from monai_lung import pipeline
 from monai_lung.batch.options import Engine
-from monai_lung.batch.studies import DistantStudy, Job, analyze_cases, maker
+from monai_lung.batch.studies import Job, RemoteCaseAnalysis, analyze_cases, maker
 from monai_lung.cli import run
 from monai_lung.errors import ConfigError, DecodeError, InputError, OutputError
 from monai_lung.io import content_sha256, find_cases, paths, read_ct, write_nifti
@@ -303,14 +303,14 @@ def test_the_command_line_prints_the_same_twice(analysed, tmp_path, capsys):
 def test_a_node_that_is_not_set_up_as_this_machine_is_refused(job, tmp_path):
     job.out.mkdir()
     asked_by = maker(job.options)
-    DistantStudy(job, asked_by)
+    RemoteCaseAnalysis(job, asked_by)
     for key, name in (("software", "monai-lung"), ("weights", "rate")):
         other = {**asked_by, key: {**asked_by[key], name: "other"}}
         with pytest.raises(ConfigError, match="install the same"):
-            DistantStudy(job, other)
+            RemoteCaseAnalysis(job, other)
     job.out.rmdir()
     with pytest.raises(ConfigError, match="all nodes share"):
-        DistantStudy(job, asked_by)
+        RemoteCaseAnalysis(job, asked_by)
 
 
 def test_a_node_that_does_not_see_the_input_says_so(job, tmp_path):
@@ -319,7 +319,7 @@ def test_a_node_that_does_not_see_the_input_says_so(job, tmp_path):
     job.out.mkdir()
     path.unlink()
     with pytest.raises(InputError, match="isn't there on"):
-        DistantStudy(job, maker(job.options))(case)
+        RemoteCaseAnalysis(job, maker(job.options))(case)
 
 
 def test_an_output_folder_that_takes_nothing_stops_before_the_first_case(job, analysed, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from clinical_phantoms import GLASS_HU, LUNG_HU, SOLID_HU, affine, all_lung, ellipsoid_share, make_ct, outline_of
 
 from monai_lung import prior
-from monai_lung.advice import Found
+from monai_lung.advice import MeasuredNodules
 from monai_lung.clinical.consolidation import CONSOLIDATION_ML, consolidation_ml
 from monai_lung.clinical.surroundings import stands_out
 from monai_lung.model import CT, Lungs
@@ -73,7 +73,7 @@ def test_an_empty_place_in_the_prior_is_not_visible_before(
         nodule_probability = 0.9
 
     monkeypatch.setattr("monai_lung.inference.rate", lambda *what: [Rated])
-    found = Found(ct, all_lung(ct), (), (), ())
+    found = MeasuredNodules(ct, all_lung(ct), (), (), ())
     (seen,) = prior.looking_at(found, Sure)([CENTER], [8.0])  # type: ignore[arg-type]
     assert (seen is not None) == visible
 

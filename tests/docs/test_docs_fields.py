@@ -34,11 +34,11 @@ def test_every_field_of_the_findings_is_explained() -> None:
 
 
 def test_every_column_of_the_cohort_is_explained() -> None:
-    from monai_lung.report.table import Case, _case_row
+    from monai_lung.report.table import CaseResult, _case_row
 
     rows = re.findall(r"^\| (`.+?`) \|", FINDINGS.split("column of `cases.csv`")[1], re.MULTILINE)
     named = [column for row in rows for column in re.findall(r"`([^`]+)`", row)]
-    assert named == list(_case_row(Case("x", None)))
+    assert named == list(_case_row(CaseResult("x", None)))
 
 
 def test_the_page_lists_each_format_with_its_files() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monai_lung.errors import OutOfMemoryError, out_of_memory
-from monai_lung.inference.memory import sparingly
+from monai_lung.inference.memory import within_memory
 
 CPU = torch.device("cpu")
 ERRORS = [
@@ -26,7 +26,7 @@ def test_half_of_the_batch_until_it_fits(error):
             raise error
         return "done"
 
-    assert sparingly(run, 4, CPU) == "done"
+    assert within_memory(run, 4, CPU) == "done"
     assert tried == [4, 2, 1]
 
 
@@ -39,7 +39,7 @@ def test_one_that_does_not_fit_is_an_error_of_ours(error, device, monkeypatch):
         raise error
 
     with pytest.raises(OutOfMemoryError, match=device) as caught:
-        sparingly(run, 4, torch.device(device))
+        within_memory(run, 4, torch.device(device))
     assert "\n" not in str(caught.value)
     assert ("--device cpu" in str(caught.value)) == device.startswith("cuda")
 
@@ -49,7 +49,7 @@ def test_other_errors_pass():
         raise RuntimeError("shapes don't fit")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        sparingly(run, 4, CPU)
+        within_memory(run, 4, CPU)
 
 
 def test_torch_says_so_when_a_cpu_has_too_little():

@@ -9,7 +9,7 @@ from monai.data.utils import compute_importance_map
 from torch import nn
 
 from monai_lung.inference.windows import NOTHING, LungWindowInferer, gaussian, lung_windows
-from monai_lung.transforms.lung_grid import wider
+from monai_lung.transforms.lung_grid import dilated
 
 
 def two_lungs(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -75,7 +75,7 @@ def test_weights_are_those_of_monai(window: tuple[int, int, int]) -> None:
 def test_a_wider_mask_is_that_of_max_pooling(shape: tuple[int, int, int]) -> None:
     share = torch.rand(shape, generator=torch.Generator().manual_seed(2)) ** 20
     pooled = nn.functional.max_pool3d(share[None, None], 3, 1, 1)[0, 0] > 0.25
-    assert torch.equal(wider(share > 0.25), pooled)
+    assert torch.equal(dilated(share > 0.25), pooled)
 
 
 def test_an_analysis_doesnt_wait_for_the_import_of_monai() -> None:

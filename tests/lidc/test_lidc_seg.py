@@ -14,7 +14,7 @@ from monai_lung.errors import InputError
 from monai_lung.io import read_ct
 from monai_lung.lidc.index import Scan, read_index
 from monai_lung.lidc.nodules import marked_nodules
-from monai_lung.lidc.seg import build, write
+from monai_lung.lidc.seg import build, write_seg
 from monai_lung.lidc.votes import ReaderMasks
 from monai_lung.model import CT
 
@@ -51,7 +51,7 @@ def marked_voxels(masks: ReaderMasks, mask: np.ndarray) -> np.ndarray:
 
 def test_each_reader_and_the_consensus_is_a_segment(case, tmp_path):
     ct, scan = case
-    assert write(ct, scan, tmp_path / "seg.dcm") == 6
+    assert write_seg(ct, scan, tmp_path / "seg.dcm") == 6
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")
     voxels = voxels_of(seg, ct)
     (lonely, nodule) = marked_nodules(scan)
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused(case):
 
 def test_the_real_scan_of_four_nodules(data_dir, lidc_scans, tmp_path):
     ct, scan = read_ct(data_dir / "ct" / "LIDC-IDRI-0003" / "dicom"), lidc_scans[14]
-    assert write(ct, scan, tmp_path / "seg.dcm") == 17
+    assert write_seg(ct, scan, tmp_path / "seg.dcm") == 17
     voxels = voxels_of(highdicom.seg.segread(tmp_path / "seg.dcm"), ct)
     for nodule in marked_nodules(scan):
         masks = nodule.masks()
@@ -119,6 +119,6 @@ def test_the_real_scan_of_four_nodules(data_dir, lidc_scans, tmp_path):
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed: apt-get install dicom3tools")
 def test_dciodvfy_finds_no_error(case, tmp_path):
     ct, scan = case
-    write(ct, scan, tmp_path / "seg.dcm")
+    write_seg(ct, scan, tmp_path / "seg.dcm")
     result = subprocess.run(["dciodvfy", str(tmp_path / "seg.dcm")], capture_output=True, text=True, check=False)
     assert "Error" not in result.stderr + result.stdout

@@ -25,7 +25,7 @@ from monai_lung.report.html.nodule_views import VOXELS_HU, nodule_views, to_byte
 from monai_lung.report.html.page import MAX_VOXELS_BYTES, page
 from monai_lung.report.views import (
     PLANES,
-    Box,
+    ViewBox,
     contours,
     coronal_overview,
     grey,
@@ -124,7 +124,7 @@ class TestOrientation:
         report = make_report(1, layout=layout, nifti=True, shape=(96, 80, 56))
         nodule = report.nodules[0]
         center = np.array(nodule.measurements.center_mm)
-        box = Box.around(nodule.measurements.center_mm, 20.0)
+        box = ViewBox.around(nodule.measurements.center_mm, 20.0)
         middle = (box.shape[0] - 1) / 2
         indices = dict(zip(("sagittal", "coronal", "axial"), box.nearest(nodule.measurements.center_mm), strict=True))
         edges = {view.plane: view.edges for view in nodule_views(report.ct, nodule).views}
@@ -160,7 +160,7 @@ class TestOrientation:
         from monai_lung.io import read_ct
 
         ct = read_ct(data_dir / "ct" / "LIDC-IDRI-0001" / "dicom")
-        box = Box.around((56.0, 86.0, -116.0), 30.0)
+        box = ViewBox.around((56.0, 86.0, -116.0), 30.0)
         middle = box.shape[0] // 2
         image = picture(sample_ct(ct, box), "axial", middle)
         assert image[middle - 3 : middle + 4, middle - 3 : middle + 4].mean() > -100
@@ -175,7 +175,7 @@ class TestOutlines:
         outline = report.nodules[0].outline
         for index in np.ndindex(outline.mask.shape):
             point = report.ct.to_world(np.array(index, float) + outline.offset)
-            value = sample_outline(report.ct, outline, Box(tuple(point), 1.0, (1, 1, 1)))[0, 0, 0]
+            value = sample_outline(report.ct, outline, ViewBox(tuple(point), 1.0, (1, 1, 1)))[0, 0, 0]
             assert (value >= 0.5) == outline.mask[index]
 
     def test_area_is_that_of_the_ellipse(self, make_report):
@@ -183,7 +183,7 @@ class TestOutlines:
         report = make_report(1, nifti=True, shape=(144, 120, 44), spacing_mm=(2.0, 2.0, 5.0))
         nodule = report.nodules[0]
         m = nodule.measurements
-        box = Box.around(m.center_mm, m.max_diameter_3d_mm)
+        box = ViewBox.around(m.center_mm, m.max_diameter_3d_mm)
         level = picture(sample_outline(report.ct, nodule.outline, box), "axial", box.nearest(m.center_mm)[2])
         (line,) = contours(level)
         x, y = line.T * box.spacing_mm

@@ -21,7 +21,7 @@ from monai_lung.errors import UsageError, WeightsError
 from monai_lung.service.analyst import Analyst, Stopped
 from monai_lung.service.folders import place
 from monai_lung.service.node import Node
-from monai_lung.service.queue import Study
+from monai_lung.service.queue import QueuedStudy
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_result_that_can_not_be_kept_holds_up_no_other_study(
     with archive, running(config) as node:
         keep, bad = node.jobs._keep, node.queue.key_of(str(series().datasets[0].StudyInstanceUID))
 
-        def keep_or_fail(study: Study, written: Path) -> list[tuple[str, str]]:
+        def keep_or_fail(study: QueuedStudy, written: Path) -> list[tuple[str, str]]:
             if study.key == bad:
                 raise PermissionError(errno.EACCES, "Permission denied")
             return keep(study, written)

@@ -10,8 +10,8 @@ import pytest
 from monai_lung.errors import OutputError, UsageError
 from monai_lung.service.config import Retention
 from monai_lung.service.folders import Folders, place
-from monai_lung.service.queue import Queue, Study
-from monai_lung.service.retention import Keeper
+from monai_lung.service.queue import Queue, QueuedStudy
+from monai_lung.service.retention import Cleaner
 
 DAY_S = 86400.0
 
@@ -20,9 +20,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.folders = Folders(root)
         self.queue = Queue(self.folders.queue)
-        self.keeper = Keeper(Retention(received_hours=24, failed_days=7, results_days=30), self.queue, self.folders)
+        self.cleaner = Cleaner(Retention(received_hours=24, failed_days=7, results_days=30), self.queue, self.folders)
 
-    def study(self, uid: str, state: str = "", files: tuple[str, ...] = ()) -> Study:
+    def study(self, uid: str, state: str = "", files: tuple[str, ...] = ()) -> QueuedStudy:
         place(self.folders.new_file(b"ct"), self.folders.received / self.queue.key_of(uid), "a.dcm")
         study = self.queue.add_instance(uid, uid + ".1", "digest", time.time())
         if state:
@@ -32,7 +32,7 @@ class Store:
             self.queue.finish(study, state, files=[(f"{study.key}/1/{name}", "pacs") for name in files])
         return self.queue.study(uid)
 
-    def held(self, study: Study) -> tuple[bool, bool, bool]:
+    def held(self, study: QueuedStudy) -> tuple[bool, bool, bool]:
         """Whether what was received, the results, and the study itself are there."""
         in_queue = study.uid in [s.uid for s in self.queue.studies()]
         return (self.folders.received / study.key).exists(), (self.folders.results / study.key).exists(), in_queue
@@ -49,15 +49,15 @@ def test_each_kind_goes_at_its_own_age(store: Store) -> None:
     pending = store.study("1.5", "done", ("seg.dcm",))
     store.queue.sent(store.queue.deliveries(done)[0])
     now = time.time()
-    store.keeper.clean(now + 0.9 * DAY_S)
+    store.cleaner.clean(now + 0.9 * DAY_S)
     assert [store.held(s)[0] for s in (done, failed, skipped, waiting, pending)] == [True] * 5
-    store.keeper.clean(now + 1.1 * DAY_S)
+    store.cleaner.clean(now + 1.1 * DAY_S)
     assert store.held(done) == (False, True, True)
     assert store.held(skipped)[0] is False
     assert store.held(failed)[0] is True
-    store.keeper.clean(now + 8 * DAY_S)
+    store.cleaner.clean(now + 8 * DAY_S)
     assert store.held(failed) == (False, False, False)
-    store.keeper.clean(now + 31 * DAY_S)
+    store.cleaner.clean(now + 31 * DAY_S)
     assert store.held(done) == (False, False, False)
     assert store.held(waiting) == (True, False, True)
     assert store.held(pending) == (True, True, True)
@@ -69,14 +69,14 @@ def test_what_is_tried_again_meanwhile_keeps_its_file(store: Store) -> None:
     study = store.study("1.1", "done", ("seg.dcm",))
     store.queue.not_sent(store.queue.deliveries(study)[0], "down", None)
     store.queue.send_again(0)
-    store.keeper._remove_results(study)
+    store.cleaner._remove_results(study)
     assert store.held(study) == (True, True, True)
     assert [d.state for d in store.queue.deliveries(study)] == ["pending"]
 
 
 def test_a_study_that_comes_back_is_new(store: Store) -> None:
     study = store.study("1.1", "done")
-    store.keeper.clean(time.time() + 40 * DAY_S)
+    store.cleaner.clean(time.time() + 40 * DAY_S)
     assert store.queue.studies() == []
     again = store.study("1.1")
     assert (again.revision, again.finished, again.key) == (1, 0, study.key)
@@ -89,7 +89,7 @@ def test_a_study_that_grows_while_it_is_analysed_stays_due(store: Store) -> None
     grown = store.queue.study("1.1")
     assert (grown.state, grown.revision, grown.finished) == ("receiving", 2, 1)
     assert store.queue.next_study(time.time(), 1) == grown
-    store.keeper.clean(time.time() + 40 * DAY_S)
+    store.cleaner.clean(time.time() + 40 * DAY_S)
     assert store.held(grown)[0] is True
 
 

@@ -21,8 +21,8 @@ from monai_lung.report.views import (
     EDGES,
     LUNG_WINDOW_HU,
     PLANES,
-    Box,
     Plane,
+    ViewBox,
     contours,
     grey,
     picture,
@@ -62,7 +62,7 @@ class NoduleViews:
     Without voxels ("") the views stand still.
     """
 
-    box: Box
+    box: ViewBox
     views: tuple[View, ...]
     voxels: str
     columns: int
@@ -104,7 +104,7 @@ def nodule_views(ct: CT, nodule: Nodule, *, scrolls: bool = True) -> NoduleViews
         scrolls: keep the voxels and the outlines of all slices, not only those of the slice to start with.
     """
     m = nodule.measurements
-    box = Box.around(m.center_mm, m.max_diameter_3d_mm)
+    box = ViewBox.around(m.center_mm, m.max_diameter_3d_mm)
     ends = [box.place("axial", end) for end in m.axes_mm]
     axes = ((*ends[0], *ends[1]), (*ends[2], *ends[3]))
     x, y, _ = box.nearest(m.center_mm)
@@ -113,15 +113,15 @@ def nodule_views(ct: CT, nodule: Nodule, *, scrolls: bool = True) -> NoduleViews
     return box_views(ct, box, starts, nodule.outline, axes=axes, scrolls=scrolls)
 
 
-def same_box(box: Box, center_mm: Point) -> Box:
+def same_box(box: ViewBox, center_mm: Point) -> ViewBox:
     """A box of the same size and voxels around another point."""
     x, y, z = (float(c - (n - 1) / 2 * box.spacing_mm) for c, n in zip(center_mm, box.shape, strict=True))
-    return Box((x, y, z), box.spacing_mm, box.shape)
+    return ViewBox((x, y, z), box.spacing_mm, box.shape)
 
 
 def box_views(
     ct: CT,
-    box: Box,
+    box: ViewBox,
     starts: tuple[int, int, int],
     outline: Outline | None,
     *,
@@ -181,7 +181,7 @@ def jpeg(image: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _images(ct: CT, box: Box) -> tuple[int | None, ...]:
+def _images(ct: CT, box: ViewBox) -> tuple[int | None, ...]:
     """Number of the DICOM image nearest to the middle of each axial slice of a box."""
     if not ct.slices or all(one.image_number is None for one in ct.slices):
         return ()

@@ -25,7 +25,7 @@ from monai_lung.report.html.nodule_views import (
 from monai_lung.report.html.render import render
 from monai_lung.report.key_image import key_image
 from monai_lung.report.ranking import deciding_id, ranked
-from monai_lung.report.views import PRESETS_HU, Box, coronal_overview
+from monai_lung.report.views import PRESETS_HU, ViewBox, coronal_overview
 
 MAX_VOXELS_BYTES = 8_500_000
 """Of all nodules' voxels together; views of nodules beyond (the smaller ones) stand still, so that the page opens."""
@@ -151,7 +151,7 @@ def _gone(report: Report) -> Iterator[Gone]:
         return
     mapped = prior.gone_now_mm or (None,) * len(prior.gone)
     for (center_mm, mm3), outline, place in zip(prior.gone, prior.gone_outlines, mapped, strict=False):
-        box = Box.around(center_mm, (6 * mm3 / math.pi) ** (1 / 3))
+        box = ViewBox.around(center_mm, (6 * mm3 / math.pi) ** (1 / 3))
         then = box_views(prior.ct, box, box.nearest(center_mm), outline)
         yield Gone(center_mm, mm3, then, place and _same_place(report.ct, then, place, None, scrolls=True))
 
@@ -163,7 +163,7 @@ def _overview(report: Report) -> Overview:
     return Overview(jpeg(image), image.shape[1], image.shape[0], marks, candidates)
 
 
-def _circle(box: Box, nodule: Nodule) -> tuple[float, float, float]:
+def _circle(box: ViewBox, nodule: Nodule) -> tuple[float, float, float]:
     """Column, row and radius of the circle around a nodule."""
     column, row = box.place("coronal", nodule.measurements.center_mm)
     radius = max(nodule.measurements.max_diameter_3d_mm / 2 / box.spacing_mm + 2, SMALLEST_RADIUS)

@@ -22,7 +22,7 @@ from monai_lung.report.ranking import CATEGORIES, case_rank, ranked_rows
 from monai_lung.report.wording import GUIDELINE_TITLES, number, percent
 
 if TYPE_CHECKING:
-    from monai_lung.report.table import Case, Summary
+    from monai_lung.report.table import CaseResult, Summary
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def _urgency(case: Case) -> tuple[Any, ...]:
+def _urgency(case: CaseResult) -> tuple[Any, ...]:
     return (*case_rank(case.findings or {}), case.name)
 
 
@@ -124,7 +124,7 @@ def _in_short(nodule: Mapping[str, Any]) -> str:
     return f"{place}, {number(nodule['mean_diameter_mm'])} mm {nodule['texture']}"
 
 
-def _row(case: Case, page: Path) -> Row:
+def _row(case: CaseResult, page: Path) -> Row:
     """Date, categories, the nodule that decides, its change, the highest probability, nodules, warnings."""
     content = case.findings or {}
     nodules, source = ranked_rows(content), content["input"]
