@@ -1,4 +1,4 @@
-"""The figures in a bundle's metadata.json: taken from the `metrics.json` of its evaluation, never typed."""
+"""The figures in a bundle's metadata.json and model card: from the `metrics.json` of its evaluation, never typed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from monai_lung.errors import ConfigError, WeightsError
 from monai_lung.io.json_text import json_text
 from monai_lung.io.output import replacing
+from monai_lung.metrics.figures import update_card
 
 FIGURES = {
     "segmentation": (("dice", "all"), ("dice", "> 10 mm")),
@@ -25,12 +26,14 @@ FIGURES = {
 def record(metrics: Path, bundle: Path) -> dict[str, float]:
     """Put the figures of an evaluation into `bundle/configs/metadata.json` as `eval_metrics`.
 
+    The table of its model card (`docs/README.md`) follows where the card has marks for it.
+
     Args:
         metrics: the `metrics.json` that `evaluate.json` wrote.
         bundle: the bundle that was evaluated.
 
     Returns:
-        what was written.
+        What was written into the metadata.
 
     Raises:
         ConfigError: a file is missing or damaged, or a figure isn't there.
@@ -47,6 +50,9 @@ def record(metrics: Path, bundle: Path) -> dict[str, float]:
         raise ConfigError(f"{metrics}: no figure {error}: evaluate on nodules that readers rated") from error
     with replacing(place) as temporary:
         temporary.write_text(json_text({**metadata, "eval_metrics": found}), encoding="utf-8")
+    card = bundle / "docs" / "README.md"
+    if card.is_file():
+        update_card(card, metrics)
     return found
 
 

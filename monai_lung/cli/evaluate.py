@@ -34,7 +34,9 @@ TASKS = ("segmentation", "classification")
     help="Rate nodules by the segmentation network's masks, or by those of half of the readers. Default: predicted.",
 )
 @click.option(
-    "--store", is_flag=True, help="Put the figures into the bundle's metadata.json; those of other weights are refused."
+    "--store",
+    is_flag=True,
+    help="Put the figures into the bundle's metadata.json and model card; those of other weights are refused.",
 )
 @device_option
 @bundle_option("--bundle", "bundle", "Evaluate the bundle in this folder rather than the installed one.")

@@ -119,9 +119,9 @@ def write_metrics(path: Path | str, content: Mapping[str, Any]) -> None:
 
 
 def markdown_table(metrics: Mapping[str, Any]) -> str:
-    """The figures of a `metrics.json` as a Markdown table, a row a group, a column a figure: value (low-high).
+    """The figures of a `metrics.json` as a Markdown table: one row for each group, one column for each figure.
 
-    The last two columns are the nodules and patients of the group.
+    A cell is a value with its interval; the last two columns are the nodules and patients of the group.
     """
     figures: Mapping[str, Mapping[str, Mapping[str, Any]]] = metrics["figures"]
     names = list(figures)
@@ -136,15 +136,18 @@ def markdown_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def update_card(card: Path | str, metrics_file: Path | str) -> None:
+def update_card(card: Path | str, metrics_file: Path | str) -> bool:
     """Put the table of a `metrics.json` between the marks of a model card, so that no figure is typed by hand.
 
     Args:
         card: Markdown with `<!-- table: NAME -->` and `<!-- /table -->`, NAME being the file name of the metrics.
         metrics_file: what `write_metrics` wrote.
 
+    Returns:
+        Whether the card has these marks; one without them stays as it is.
+
     Raises:
-        ConfigError: the card has no such marks, or the metrics can't be read.
+        ConfigError: the metrics can't be read.
         OutputError: the card can't be written.
     """
     try:
@@ -156,9 +159,10 @@ def update_card(card: Path | str, metrics_file: Path | str) -> None:
     before, found, rest = text.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ConfigError(f"{card}: no line {start.strip()} with {end} after it; put both where the table belongs")
+        return False
     with replacing(card) as temporary:
         temporary.write_text(before + start + table + end + after)
+    return True
 
 
 def _cell(cell: Mapping[str, Any] | None) -> str:

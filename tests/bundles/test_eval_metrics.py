@@ -22,7 +22,7 @@ def evaluated(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Pat
     weights = json.loads((bundle / "configs" / "metadata.json").read_text())["weights_sha256"]
     figures: dict = {}
     for n, (name, group) in enumerate(FIGURES[request.param]):
-        figures.setdefault(name, {})[group] = {"value": 0.5 + n / 16, "low": 0.1, "high": 0.9}
+        figures.setdefault(name, {})[group] = {"value": 0.5 + n / 16, "low": 0.1, "high": 0.9, "n": 7, "patients": 5}
     content = {"task": request.param, "weights": {"model.pt": weights["model.pt"]}, "figures": figures}
     metrics = tmp_path / "metrics.json"
     metrics.write_text(json.dumps(content))
@@ -50,6 +50,22 @@ def test_what_is_stored_is_written_as_the_file_stands(evaluated: tuple[Path, Pat
     metrics.write_text(json.dumps(content))
     record(metrics, bundle)
     assert (bundle / "configs" / "metadata.json").read_text() == text
+
+
+def test_the_model_card_gets_the_same_figures(evaluated: tuple[Path, Path]) -> None:
+    metrics, bundle = evaluated
+    card = bundle / "docs" / "README.md"
+    card.parent.mkdir()
+    shutil.copy(BUNDLES / bundle.name / "docs" / "README.md", card)
+    before, _, rest = card.read_text().partition("<!-- table: metrics.json -->")
+    record(metrics, bundle)
+    _, group = FIGURES[json.loads(metrics.read_text())["task"]][0]
+    now = card.read_text()
+    assert now.startswith(before)
+    assert now.endswith(rest.partition("<!-- /table -->")[2])
+    (row,) = [line for line in now.splitlines() if line.startswith(f"| {group} | 0.500")]
+    assert "0.500 (0.100-0.900)" in row
+    assert row.endswith("| 7 | 5 |")
 
 
 @pytest.mark.parametrize(
