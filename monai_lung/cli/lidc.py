@@ -75,14 +75,6 @@ def index(output: Path, database: Path | None) -> None:
     show_default=True,
     help="Cut out nodules marked by at least this many readers.",
 )
-@click.option(
-    "--backgrounds",
-    metavar="N",
-    type=click.IntRange(0),
-    default=8,
-    show_default=True,
-    help="Cut this many patches without a mark out of each scan.",
-)
 @engine_options
 @database_option
 @click.pass_context
@@ -92,7 +84,6 @@ def prepare(
     output: Path,
     workers: int,
     min_readers: int,
-    backgrounds: int,
     engine: str,
     address: str | None,
     database: Path | None,
@@ -112,7 +103,7 @@ def prepare(
         outcome = prepare_all(
             download,
             output,
-            settings=Settings(min_readers, backgrounds),
+            settings=Settings(min_readers),
             engine=where,
             database=database,
             progress=progress,

@@ -2,8 +2,7 @@
 
 OUT/manifest.csv                       a row for each scan of LIDC-IDRI: done, failed (why) or missing
 OUT/nodules.csv images/ readers/       nodule crops: OUT is a folder in the crop format
-OUT/backgrounds.csv backgrounds/       patches without any mark
-OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), record.json, subcases/N_image and N_mask
+OUT/scans/<patient>_s<scan>/           ct, lungs, votes (.nii.gz), record.json
 """
 
 from __future__ import annotations
@@ -140,13 +139,11 @@ def _write_tables(
 ) -> Outcome:
     manifest: list[Row] = []
     nodules: list[Row] = []
-    backgrounds: list[Row] = []
     for uid, scan in scans.items():
         about: Row = {"status": "failed" if uid in failed else "missing", "reason": failed.get(uid, "")}
         if uid in records:
             about = {"status": "done", "reason": "", "folder": f"scans/{scan_name(scan)}", **records[uid].scan}
             nodules += records[uid].nodules
-            backgrounds += records[uid].backgrounds
         manifest.append({"patient": scan.patient, "scan_id": scan.id, "series_uid": uid, **about})
     left_out = {str(folder): "no file with a readable header: download it again" for folder in found.unreadable}
     left_out |= {str(folder): "a CT that isn't in the database of LIDC-IDRI: left out" for folder in found.unknown}
@@ -154,8 +151,8 @@ def _write_tables(
         {"patient": patient_of(Path(folder)), "status": "failed", "reason": f"{folder}: {reason}"}
         for folder, reason in left_out.items()
     ]
-    for name, rows in (("manifest", manifest), ("nodules", nodules), ("backgrounds", backgrounds)):
-        write_table(out / f"{name}.csv", rows)
+    write_table(out / "manifest.csv", manifest)
+    write_table(out / "nodules.csv", nodules)
     named = {scan_name(scan): failed[uid] for uid, scan in scans.items() if uid in failed}
     missing = sum(row["status"] == "missing" for row in manifest)
     return Outcome(len(records), named | left_out, missing, found.others, len(nodules))

@@ -1,8 +1,7 @@
-"""One scan of LIDC-IDRI from its DICOM folder to training data: CT, lungs, votes, sub-cases, crops, backgrounds."""
+"""One scan of LIDC-IDRI from its DICOM folder to training data: CT, lungs, votes, crops."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,9 +22,6 @@ from monai_lung.model import CT, Index, Lungs
 RECORD = "record.json"
 MARGIN_MM = 15.0
 """Least context of a crop on each of its six sides, as far as the scan reaches."""
-BACKGROUND_MM = 64.0
-"""Edge of a background patch."""
-_TRIES = 50
 
 Row = Mapping[str, object]
 Marked = Sequence[tuple[MarkedNodule, ReaderMasks]]
@@ -37,21 +33,18 @@ class Settings:
 
     Attributes:
         min_readers: least marks of a nodule that becomes a crop.
-        backgrounds: patches without any mark for each scan.
     """
 
     min_readers: int = 3
-    backgrounds: int = 8
 
 
 @dataclass(frozen=True)
 class Record:
-    """The output of a scan: columns of the manifest, rows of `nodules.csv` and of `backgrounds.csv`."""
+    """The output of a scan: columns of the manifest, rows of `nodules.csv`."""
 
     settings: Settings
     scan: Row
     nodules: list[Row]
-    backgrounds: list[Row]
 
 
 def scan_name(scan: Scan) -> str:
@@ -60,11 +53,12 @@ def scan_name(scan: Scan) -> str:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The output of an earlier run for a scan, None without any."""
+    """The output of an earlier run for a scan, None without any; of version 0.1 too, which made more."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Record(**{**content, "settings": Settings(**content["settings"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        scan = {name: value for name, value in content["scan"].items() if name not in ("backgrounds", "subcases")}
+        return Record(Settings(content["settings"]["min_readers"]), scan, content["nodules"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -80,18 +74,12 @@ def prepare_scan(scan: Scan, source: Path, out: Path, settings: Settings) -> Rec
     ct = read_ct(source, series_uid=scan.series_uid)
     nodules = draw_nodules(ct, scan)
     votes = _votes(ct, nodules)
-    from monai_lung.lidc.paper_subcases import write_subcases  # seconds, which bad scans needn't wait for
-
     with replacing_folder(out / "scans" / scan_name(scan)) as folder:
         lungs = segment_lungs(ct.hu, ct.affine_lps)
         for name, array in (("ct", ct.hu), ("lungs", lungs.labels), ("votes", votes)):
             write_nifti(folder / f"{name}.nii.gz", array, ct.affine_lps)
-        subcases = write_subcases(ct, lungs, votes, folder / "subcases")
         crops = [_write_crop(ct, *n, out) for n in nodules if n[1].n_readers >= settings.min_readers]
-        starts = _background_starts(ct, lungs, votes > 0, scan.series_uid, settings.backgrounds)
-        patches = [_write_background(ct, scan, n, start, out) for n, start in enumerate(starts)]
-        counts = {"nodules": len(nodules), "crops": len(crops), "backgrounds": len(patches), "subcases": subcases}
-        record = Record(settings, {**_about(ct, lungs), **counts}, crops, patches)
+        record = Record(settings, {**_about(ct, lungs), "nodules": len(nodules), "crops": len(crops)}, crops)
         (folder / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
     return record
 
@@ -127,31 +115,6 @@ def _write_crop(ct: CT, nodule: MarkedNodule, masks: ReaderMasks, out: Path) -> 
     _write_hu(ct, start, shape, out / "images" / f"{nodule.id}.nii.gz")
     write_nifti(out / "readers" / f"{nodule.id}.nii.gz", masks.on(start, shape).bits, _affine_at(ct, start))
     return {**nodule.row(), "diameter_mm": agreed_diameter_mm(masks, ct.voxel_mm3), **_place(ct, start, shape)}
-
-
-def _background_starts(ct: CT, lungs: Lungs, marked: NDArray[np.bool_], seed: str, count: int) -> list[Index]:
-    """First voxels of boxes around random lung voxels in which no reader marked anything; at most `count`."""
-    rng = np.random.default_rng(int(hashlib.sha256(seed.encode()).hexdigest()[:16], 16))
-    shape = _background_shape(ct)
-    found: list[Index] = []
-    for voxel in rng.choice(np.flatnonzero(lungs.labels), count * _TRIES):
-        center = np.array(np.unravel_index(voxel, ct.hu.shape))
-        start = _index(np.clip(center - np.array(shape) // 2, 0, np.subtract(ct.hu.shape, shape)))
-        if len(found) < count and not marked[_box(start, shape)].any():
-            found.append(start)
-    return found
-
-
-def _background_shape(ct: CT) -> Index:
-    return _index(np.minimum(np.round(BACKGROUND_MM / np.array(ct.spacing_mm)).astype(int), ct.hu.shape))
-
-
-def _write_background(ct: CT, scan: Scan, number: int, start: Index, out: Path) -> Row:
-    """One patch; returns its row of `backgrounds.csv`."""
-    shape, name = _background_shape(ct), f"{scan_name(scan)}_b{number}"
-    _write_hu(ct, start, shape, out / "backgrounds" / f"{name}.nii.gz")
-    about = {"id": name, "patient": scan.patient, "scan_id": scan.id, "series_uid": scan.series_uid}
-    return {**about, **_place(ct, start, shape)}
 
 
 def _write_hu(ct: CT, start: Index, shape: Index, path: Path) -> None:

@@ -213,7 +213,7 @@ def test_lidc_prepare_on_a_cluster(nodes, tmp_path, monkeypatch):
     write_download(tmp_path / "tcia")
     write_database(tmp_path / "lidc.sqlite")
     common = ["lidc", "prepare", str(tmp_path / "tcia"), "--database", str(tmp_path / "lidc.sqlite")]
-    common += ["--min-readers", "1", "--backgrounds", "2"]
+    common += ["--min-readers", "1"]
     assert command_line([*common, "-o", str(tmp_path / "local")]) == 0
     assert command_line([*common, "-o", str(tmp_path / "ray"), "--engine", "ray", "--address", nodes.address]) == 0
     assert content(tmp_path / "ray") == content(tmp_path / "local")

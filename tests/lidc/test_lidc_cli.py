@@ -69,7 +69,7 @@ def test_split_by_nodule_says_that_it_leaks(source, tmp_path, unit):
 
 
 def test_prepare_split_and_seg(source, tmp_path):
-    options = ("--database", source / "lidc.sqlite", "--min-readers", 1, "--backgrounds", 1)
+    options = ("--database", source / "lidc.sqlite", "--min-readers", 1)
     result = call("prepare", source / "tcia", "-o", tmp_path / "out", *options)
     assert result.exit_code == 0
     assert "2 scans done, 0 failed, 1 not in the download, 4 nodule crops" in result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -37,7 +38,7 @@ from monai_lung.lidc.scan_folder import MARGIN_MM, Settings
 from monai_lung.lidc.whole_lungs import make_backgrounds
 
 REAL_SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
-SETTINGS = Settings(min_readers=1, backgrounds=4)
+SETTINGS = Settings(min_readers=1)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def array(path: Path) -> np.ndarray:
 
 
 def run(tcia: Path, source: Path, out: Path, **options) -> Outcome:
-    settings = Settings(min_readers=3, backgrounds=1)
+    settings = Settings(min_readers=3)
     return prepare(tcia, out, settings=settings, database=source / "lidc.sqlite", **options)
 
 
@@ -219,56 +220,41 @@ def test_crops_are_in_the_crop_format_with_a_margin_on_each_side(prepared):
     assert rows[1].diameter_mm == pytest.approx((6 * 3 * 49 * SPACING_MM**3 / np.pi) ** (1 / 3), abs=0.01)
 
 
-def test_sub_cases_are_those_of_the_paper(prepared):
-    folder = prepared / "scans" / f"{PATIENTS[0]}_s1"
-    assert {row["subcases"] for row in table(prepared / "manifest.csv")} == {"2", ""}
-    affine = nibabel.load(folder / "ct.nii.gz").affine
-    expected_mm = affine @ [*NODULE, 1]
-    found = []
-    for number in range(2):
-        image, mask = (nibabel.load(folder / "subcases" / f"{number}_{kind}.nii.gz") for kind in ("image", "mask"))
-        assert image.shape == mask.shape == (192, 192, 48)
-        np.testing.assert_allclose(np.linalg.norm(image.affine[:3, :3], axis=0), (1.5, 1.5, 3.0))
-        assert image.get_data_dtype() == np.int16
-        hu, marked = np.asarray(image.dataobj), np.asarray(mask.dataobj)
-        assert hu.min() == -1024
-        assert not marked[hu == -1024].any()
-        found += [(mask.affine @ [*voxel, 1])[:3] for voxel in np.argwhere(marked)]
-    # Of the nodule of three readers 5 x 5 x 3 voxels, of the one reader's none.
-    np.testing.assert_allclose(np.mean(found, axis=0), expected_mm[:3], atol=1.5)
-    assert len(found) * 1.5 * 1.5 * 3.0 == pytest.approx(5 * 5 * 3 * SPACING_MM**3, rel=0.25)
-
-
-def test_backgrounds_hold_no_mark(prepared):
-    rows = table(prepared / "backgrounds.csv")
-    assert len(rows) == 8
-    votes = {n: array(prepared / "scans" / f"{PATIENTS[n - 1]}_s{n}" / "votes.nii.gz") for n in (1, 2)}
-    for row in rows:
-        hu, number = array(prepared / "backgrounds" / f"{row['id']}.nii.gz"), int(row["scan_id"])
-        start = (int(row["x0"]), int(row["y0"]), round((float(row["z0_mm"]) - ORIGIN_MM[2]) / SPACING_MM))
-        box = tuple(slice(a, a + n) for a, n in zip(start, hu.shape, strict=True))
-        np.testing.assert_array_equal(hu, chest_hu(number)[box])
-        assert not votes[number][box].any()
-        assert hu.shape == (26, 26, 26)
-
-
 def test_a_second_run_makes_nothing_anew_but_other_settings_do(source, prepared, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(prepared, out)
     records = sorted(out.glob("scans/*/record.json"))
     before = [path.stat().st_mtime_ns for path in records]
-    tables = [(out / f"{name}.csv").read_text() for name in ("manifest", "nodules", "backgrounds")]
+    tables = [(out / f"{name}.csv").read_text() for name in ("manifest", "nodules")]
     seen = []
     prepare(
         source / "tcia", out, settings=SETTINGS, database=source / "lidc.sqlite", progress=lambda *n: seen.append(n)
     )
     assert seen == [(2, 2)]
     assert [path.stat().st_mtime_ns for path in records] == before
-    assert [(out / f"{name}.csv").read_text() for name in ("manifest", "nodules", "backgrounds")] == tables
+    assert [(out / f"{name}.csv").read_text() for name in ("manifest", "nodules")] == tables
     records[0].write_text("{ cut off")
     outcome = run(source / "tcia", source, out)
     assert (outcome.done, outcome.crops) == (2, 2)
     assert all(path.stat().st_mtime_ns > old for path, old in zip(records, before, strict=True))
+
+
+def test_scans_that_version_0_1_prepared_stay(source, prepared, tmp_path):
+    """It made patches and sub-cases as well, which nothing reads any more."""
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    for path in out.glob("scans/*/record.json"):
+        old = json.loads(path.read_text())
+        old["settings"]["backgrounds"], old["backgrounds"] = 8, [{"id": "b0"}]
+        old["scan"] |= {"backgrounds": 8, "subcases": 2}
+        path.write_text(json.dumps(old))
+    seen = []
+    outcome = prepare(
+        source / "tcia", out, settings=SETTINGS, database=source / "lidc.sqlite", progress=lambda *n: seen.append(n)
+    )
+    assert seen == [(2, 2)], "nothing is made again"
+    assert (outcome.done, outcome.crops) == (2, 4)
+    assert (out / "manifest.csv").read_text() == (prepared / "manifest.csv").read_text()
 
 
 @pytest.mark.slow
