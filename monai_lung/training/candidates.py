@@ -27,9 +27,9 @@ from monai_lung.inference.networks import Networks
 from monai_lung.io.output import replacing
 from monai_lung.model import Outline, Seed
 from monai_lung.training.draws import rng_of
-from monai_lung.training.rate_dataset import rating_targets
 from monai_lung.training.scenes import Scene
 from monai_lung.training.synthesis import random_frame
+from monai_lung.training.targets import rating_targets
 from monai_lung.transforms.rating import TARGETS, near_channels, wide_channels
 
 NEAR_MM, WIDE_MM = (0.75, 0.75, 1.5), (2.0, 2.0, 3.0)

@@ -54,17 +54,3 @@ class WeightedBce(nn.Module):
         target, weight = label[:, 0], label[:, 1]
         bce = functional.binary_cross_entropy_with_logits(logits.float(), target, weight, reduction="sum")
         return bce / weight.sum().clamp(min=1e-6)
-
-
-class MalignancyNll(nn.Module):
-    """The paper's loss of a rating: negative log-likelihood of benign or malignant, nothing else.
-
-    Malignant is a target above 0.5 (the readers' mean rating above 3); 0.5, and what isn't rated, is left out.
-    """
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Logits (N, T), label (N, 2, T) of target and weight, malignancy second of T -> a scalar."""
-        logit, target, weight = logits[:, 1].float(), label[:, 0, 1], label[:, 1, 1]
-        known = (weight > 0) & ((target - 0.5).abs() > 1e-6)
-        nll = functional.binary_cross_entropy_with_logits(logit, (target > 0.5).float(), reduction="none")
-        return (nll * known).sum() / known.sum().clamp(min=1)

@@ -23,7 +23,7 @@ from monai_lung.model import CT, LPS_RAS, Outline, Seed
 from monai_lung.stages import SLICE_TARGETS, RateSettings
 from monai_lung.training.datasets import load_crops
 from monai_lung.training.draws import DrawnDataset, rng_of
-from monai_lung.training.rate_dataset import rating_targets
+from monai_lung.training.targets import rating_targets
 from monai_lung.transforms.rating import slice_channels
 
 _FULL_READERS = 4

@@ -54,18 +54,18 @@ class LongCrop:
         return Grid((x, y, z), affine)
 
 
-def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator, ways: tuple[float, ...] = WAYS) -> LongCrop:
+def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator) -> LongCrop:
     """`crop` with `margin_mm` more at both ends.
 
-    Three ways, drawn at random with the shares `ways`, so that none can be told by its look: the last slice with the
+    Three ways, drawn at random with the shares `WAYS`, so that none can be told by its look: the last slice with the
     nodule painted over (there the truth is known, since no reader marked anything beyond), the last slice repeated
     (truth unknown, trust 0), or plain parenchyma (truth known).
     """
     n = max(1, int(np.ceil(margin_mm / crop.spacing_mm[2])))
     share = crop.share
-    parts = [_beyond(crop.hu[..., 0], share[..., 0], n, rng, ways)]
+    parts = [_beyond(crop.hu[..., 0], share[..., 0], n, rng)]
     parts.append((crop.hu.astype(np.float32), share, np.ones_like(share)))
-    parts.append(_beyond(crop.hu[..., -1], share[..., -1], n, rng, ways))
+    parts.append(_beyond(crop.hu[..., -1], share[..., -1], n, rng))
     parts[0] = tuple(a[..., ::-1] for a in parts[0])
     channels = np.stack([np.concatenate(p, axis=-1) for p in zip(*parts, strict=True)])
     marked = np.argwhere(share >= 0.5)
@@ -75,10 +75,10 @@ def continue_in_z(crop: Crop, margin_mm: float, rng: np.random.Generator, ways: 
 
 
 def _beyond(
-    hu: NDArray[np.int16], share: NDArray[np.float32], n: int, rng: np.random.Generator, ways: tuple[float, ...]
+    hu: NDArray[np.int16], share: NDArray[np.float32], n: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], ...]:
     """HU, share and trust (X, Y, n) of `n` slices that follow the slice `hu` outwards."""
-    way = rng.choice(3, p=ways)
+    way = rng.choice(3, p=WAYS)
     values: NDArray[np.float32] = hu.astype(np.float32)
     zero = np.zeros((*hu.shape, n), np.float32)
     if way == 1:

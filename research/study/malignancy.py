@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monai_lung.bundle.rating import ball
 from monai_lung.data.crops import Crop
@@ -24,14 +25,14 @@ from monai_lung.labels import outlines_of
 from monai_lung.model import CT, Outline
 from monai_lung.networks import NoduleResNet50, SliceResNet
 from monai_lung.networks.plain import resnet50
-from monai_lung.training.losses import MalignancyNll, WeightedBce
-from monai_lung.training.rate_dataset import RateDataset
+from monai_lung.training.losses import WeightedBce
 from monai_lung.training.slice_dataset import SliceDataset, flat_crop, flat_slice
 from monai_lung.transforms.rating import SLICE_TARGETS, TARGETS
 from monai_lung.weights import resume
 from research.study.budget import Task
 from research.study.features import FEATURES, nodule_features
 from research.study.fit import Loss, Schedule, fit
+from research.study.regions import RegionDataset
 from research.study.segmentation import OURS, load_masks
 from research.study.store import Predictions, Study, crop_ct, trained_key
 
@@ -40,6 +41,20 @@ MaskKind = Literal["readers", "predicted"]
 _BATCH = 16
 RIDGE = 1.0
 """Penalty of the kernel regression: about one example's worth, as the kernel is 1 at distance 0."""
+
+
+class MalignancyNll(nn.Module):
+    """The paper's loss of a rating: negative log-likelihood of benign or malignant, nothing else.
+
+    Malignant is a target above 0.5 (the readers' mean rating above 3); 0.5, and what isn't rated, is left out.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Logits (N, T), label (N, 2, T) of target and weight, malignancy second of T -> a scalar."""
+        logit, target, weight = logits[:, 1].float(), label[:, 0, 1], label[:, 1, 1]
+        known = (weight > 0) & ((target - 0.5).abs() > 1e-6)
+        nll = functional.binary_cross_entropy_with_logits(logit, (target > 0.5).float(), reduction="none")
+        return (nll * known).sum() / known.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -162,10 +177,10 @@ def train_rater(
     task, facts = rater.task(study), trained_facts(study, rater)
     torch.manual_seed(study.seed)
     network = rater.build(study.budget.widths[rater.width]).to(study.device)
-    dataset: RateDataset | SliceDataset
+    dataset: RegionDataset | SliceDataset
     shares = None
     if rater.sees == "region":
-        dataset = RateDataset(crops, (), task.spacing_mm, task.patch, seed=seed)
+        dataset = RegionDataset(crops, task.spacing_mm, task.patch, seed=seed)
     else:
         nodules = [flat_crop(crop) for crop in crops] + [flat_slice(s) for s in slices]
         dataset = SliceDataset(nodules, task.spacing_mm[0], task.patch[0], seed=seed)

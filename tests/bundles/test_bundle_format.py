@@ -24,6 +24,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ("segmentation", "classification", "analysis", "paper")
 WITH_NETWORKS = ("segmentation", "classification", "paper")
 EVALUATED = WITH_NETWORKS[:2]
+TRAININGS = {"segmentation": ("train", "train_find"), "classification": ("train_rate", "train_malignancy")}
 
 
 def folder(name: str) -> Path:
@@ -132,7 +133,6 @@ def test_evaluation_has_the_properties(bundles, name, crop_dir):
     [
         ("segmentation", "train.json"),
         ("segmentation", "train_find.json"),
-        ("classification", "train.json"),
         ("classification", "train_malignancy.json"),
     ],
 )
@@ -153,7 +153,7 @@ def test_every_file_of_a_bundle_is_there(name):
     needed = {"LICENSE", "docs/data_license.txt", "docs/README.md"}
     needed |= {f"configs/{n}" for n in ("metadata.json", "inference.json", "logging.conf")}
     if name in EVALUATED:
-        needed |= {f"configs/{n}.json" for n in ("train", "evaluate", "multi_gpu_train")}
+        needed |= {f"configs/{n}.json" for n in (*TRAININGS[name], "evaluate", "multi_gpu_train")}
     assert needed <= present
     log = configparser.ConfigParser(interpolation=None)
     log.read(folder(name) / "configs" / "logging.conf")
@@ -181,12 +181,13 @@ def test_the_zoo_finds_the_files_versions_and_keys_that_it_asks_for(name):
     assert set(json.loads((configs / "inference.json").read_text())) >= ZOO_INFERENCE
     if name in EVALUATED:
         assert (folder(name) / "models" / "model.pt").is_file()
-        train = json.loads((configs / "train.json").read_text())
-        assert set(train) >= {"bundle_root", "device", "dataset_dir", "output_dir", "val_interval"}
-        assert "max_epochs" in train["train"]["trainer"]
-        for section, keys in ZOO_TRAIN.items():
-            assert set(train[section]) >= keys
-            assert "data" in train[section]["dataset"]
+        for training in TRAININGS[name]:
+            train = json.loads((configs / f"{training}.json").read_text())
+            assert set(train) >= {"bundle_root", "device", "output_dir", "val_interval"}
+            assert "max_epochs" in train["train"]["trainer"]
+            for section, keys in ZOO_TRAIN.items():
+                assert set(train[section]) >= keys
+                assert "data" in train[section]["dataset"]
 
 
 def test_network_definitions_and_settings_are_plain_values():

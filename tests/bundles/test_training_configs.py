@@ -24,11 +24,7 @@ from monai_lung.training.checkpoints import BestCheckpoint, Resumable, patient_h
 from monai_lung.training.handlers import RampEma, StopEarly, SwitchLoss, WaitShare
 from monai_lung.weights import resume, save_weights
 
-AFTER_THE_PAPER = [
-    ("segmentation", "train.json"),
-    ("segmentation", "train_find.json"),
-    ("classification", "train.json"),
-]
+AFTER_THE_PAPER = [("segmentation", "train.json"), ("segmentation", "train_find.json")]
 TRAINED = [*AFTER_THE_PAPER, ("classification", "train_malignancy.json")]
 RUNS = [(*which, recipe) for which in TRAINED for recipe in ("cpu", "best", "paper")][:-1]
 """The malignancy has no paper's recipe: its network isn't the paper's."""
@@ -42,7 +38,7 @@ def options(crop_dir, slice_dir, fold_file, background_dir, tmp_path):
         recipes = f"recipes#{recipe}#"
         tiny = {"width": 4, "epochs": 1, "batch": 2}
         tiny |= {
-            "train.json": {"patch": [16, 16, 16], "others": 0},  # for the rating network: without backgrounds
+            "train.json": {"patch": [16, 16, 16]},
             "train_find.json": {"patch": [16, 16, 16], "samples": 4},
             "train_malignancy.json": {},
         }[name]
@@ -150,10 +146,6 @@ def test_the_paper_recipes_have_the_papers_settings(bundles):
         assert (paper["epochs"], paper["batch"], paper["rate"], paper["schedule"]) == (64, 6, 1e-2, "thirds")
         assert (paper["bce"], paper["dice"], paper["bce_epochs"]) == (1.0, 0.0, 3)
     assert recipes["segmentation", "train.json"]["target"] == "three"
-    rate = recipes["classification", "train.json"]
-    assert (rate["spacing_mm"], rate["patch"]) == ([1.5, 1.5, 3.0], [48, 48, 16])
-    assert (rate["epochs"], rate["batch"], rate["rate"], rate["schedule"]) == (52, 16, 1e-4, "constant")
-    assert (rate["loss"], rate["late_kernel"], rate["width"]) == ("malignancy", 1, 64)
     for paper in recipes.values():
         assert paper["ema_momentum"] > 0.999  # Ignite wants it below 1
         assert paper["weight_decay"] == 0
@@ -237,13 +229,6 @@ def test_a_batch_larger_than_the_nodules_is_said(bundles, options):
     assert "no full batch" in str(cause_of(caught.value, UsageError))
 
 
-def test_rating_without_backgrounds_is_refused_where_others_are_wanted(bundles, options):
-    wrong = options("train.json", **{"recipes#cpu#others": 4})
-    with pytest.raises(RuntimeError) as caught:
-        run(bundles.classification, "train.json", kind="train", **wrong)
-    assert "--background_dir" in str(cause_of(caught.value, UsageError))
-
-
 @pytest.mark.parametrize("option", ["start", "checkpoint"])
 def test_a_checkpoint_of_another_network_is_refused(bundles, options, crop_dir, tmp_path, option):
     torch.save({"model": torch.nn.Conv3d(1, 2, 3).state_dict()}, tmp_path / "other.pt")
@@ -270,7 +255,6 @@ def test_a_training_that_is_killed_goes_on_as_if_it_was_not(bundles, options, tm
     name, four = "train.json", {"recipes#cpu#epochs": 4}
     run(bundles.segmentation, name, kind="train", **options(name, **four, output_dir=str(tmp_path / "whole")))
     half = options(name, **four, output_dir=str(tmp_path / "half"))
-    half.pop("recipes#cpu#others")  # a command knows only what its config has
     arguments = [x for key, value in half.items() for x in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(bundles.segmentation)]
     command += ["--config_file", str(bundles.segmentation / "configs" / name), *arguments]
@@ -435,7 +419,6 @@ def test_two_processes_train_as_one(bundles, options, tmp_path, name):
         "recipes#cpu#batch": 1,
         "train#sampler#shuffle": False,
     }
-    two.pop("recipes#cpu#others", None)  # a command knows only what its config has
     flow = workflow(bundles.segmentation, name, kind="train", **one)
     flow.initialize()
     network = flow.parser.get_parsed_content("network")
@@ -561,10 +544,9 @@ def test_a_checkpoint_says_whose_nodules_it_learned_from(bundles, options, fold_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train.json", "train_malignancy.json"])
-def test_two_processes_train_what_rates(bundles, options, tmp_path, name):
+def test_two_processes_train_what_rates(bundles, options, tmp_path):
     """Batch norm sees its own half of a batch in each process, so the loss isn't that of one process."""
-    bundle = bundles.classification
+    bundle, name = bundles.classification, "train_malignancy.json"
     given = options(name, **{"recipes#cpu#batch": 1})  # of two crops one each
     configs = [str(bundle / "configs" / n) for n in (name, "multi_gpu_train.json")]
     arguments = [x for key, value in given.items() for x in (f"--{key}", str(value))]

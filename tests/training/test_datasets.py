@@ -13,12 +13,10 @@ import monai_lung.training.find_dataset as find_dataset_module
 import monai_lung.training.synthesis as synthesis_module
 from monai_lung.data.backgrounds import Background, check_held_out
 from monai_lung.data.crops import RATINGS
-from monai_lung.errors import InputError, UsageError
+from monai_lung.errors import UsageError
 from monai_lung.training.datasets import DelineateDataset
 from monai_lung.training.find_dataset import FindDataset, SetInNodulesd, donors_of
-from monai_lung.training.rate_dataset import RateDataset
 from monai_lung.training.synthesis import donor_of, outwards, turned_to
-from monai_lung.transforms.rating import TARGETS
 
 
 def test_the_plain_patch_shows_the_ball_where_the_label_is() -> None:
@@ -164,23 +162,6 @@ def test_a_nodule_on_the_wall_is_turned_to_the_wall() -> None:
     np.testing.assert_allclose(away, [0, -1], atol=0.05)
     frame = turned_to(np.eye(3), donor.wall, away)
     np.testing.assert_allclose(frame[:2, :2] @ away, donor.wall, atol=1e-6)
-
-
-def test_a_background_with_nothing_to_learn_from_is_named(background: Background) -> None:
-    thin = dataclasses.replace(background, name="thin", depth_mm=np.minimum(background.depth_mm, 2))
-    with pytest.raises(InputError, match=r"background thin: .*leave it out"):
-        RateDataset([ball_crop()], [background, thin], (0.75, 0.75, 1.5), (32, 32, 16), others=3)
-
-
-def test_rated_items_have_targets_and_what_is_no_nodule_has_only_that(background: Background) -> None:
-    dataset = RateDataset([ball_crop()], [background], (0.75, 0.75, 1.5), (32, 32, 16), others=3)
-    nodule, other = dataset[0], dataset[2]
-    assert nodule["image"].shape == (3, 32, 32, 16)
-    assert nodule["label"][0, 0] == 1
-    assert abs(nodule["label"][0, TARGETS.index("malignancy")] - 0.75) < 1e-6
-    assert nodule["image"][2].sum() > 50
-    assert other["label"][0, 0] == 0
-    assert other["label"][1].tolist() == [1] + [0] * (len(TARGETS) - 1)
 
 
 def test_slices_of_other_patients_and_known_nodules_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
