@@ -1,4 +1,9 @@
-"""Training for a fixed number of steps: the same loop for every network, so that they can be compared."""
+"""Training for a fixed number of steps: the same loop for every network, so that they can be compared.
+
+The bundles train by Ignite's loop, by epochs, with validation, checkpoints and a moving average of the weights. Here
+networks of other packages with other losses and several heads get the same number of steps, with nothing validated on
+the way, so that none has an advantage; that is the loop below, and Ignite's would need each of its parts switched off.
+"""
 
 from __future__ import annotations
 
