@@ -22,6 +22,7 @@ from research.benchmarks.tasks import Task
 log = logging.getLogger(__name__)
 
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
+_NO_PEERS = "the peers aren't installed: tools/peers does that"
 TIMEOUT_S = 900
 """For one task."""
 
@@ -63,11 +64,13 @@ def read_results(settings: Settings) -> dict[str, Result]:
 
 
 def prepare(tasks: list[Task], settings: Settings) -> None:
-    """Make the inputs that aren't there yet; nothing of it is timed.
+    """Make the inputs that aren't there yet, and say so where peers are missing; nothing of it is timed.
 
     Raises:
         InputError: one can't be made.
     """
+    if any(t.peer for t in tasks) and not PEERS.is_file():
+        log.warning(_NO_PEERS)
     for name in dict.fromkeys(t.given for t in tasks if t.given):
         target = find_input(name, settings.cache, settings.scan)
         if target is not None and not target.exists():
@@ -98,7 +101,7 @@ def run_one(task: Task, settings: Settings) -> Result:
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     noted: Result = {"when": when, "others_busy_cores": busy_cores(), "section": task.section, "threads": task.threads}
     if task.peer and not PEERS.is_file():
-        return {**noted, "error": "the peers aren't installed: tools/peers does that"}
+        return {**noted, "error": _NO_PEERS}
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         given = {

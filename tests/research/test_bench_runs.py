@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from monai_lung.cli import run as cli_run
 from research.benchmarks import child, inputs, parent
 from research.benchmarks.tasks import Task
 
@@ -85,3 +86,29 @@ def test_the_networks_work_is_that_of_the_formula():
     assert gflop(network, (1, 3, 10, 12, 14)) == pytest.approx(expected)
     assert not calls
     assert next(network.parameters()).device == torch.device("cpu")
+
+
+def test_missing_peers_are_named_before_anything_is_made(settings, monkeypatch, caplog):
+    monkeypatch.setattr(parent, "PEERS", Path("/nowhere/python"))
+    parent.prepare([Task("own", "lungs", "", "own:bare_python")], settings)
+    assert not caplog.messages
+    parent.prepare([Task("p", "lungs", "", "peers:lungmask", peer=True)], settings)
+    assert caplog.messages == ["the peers aren't installed: tools/peers does that"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--scan", "/nowhere"], "/nowhere: no such folder; give a folder with one DICOM series"),
+        (["--only", "nonsense"], "--only nonsense: no such section; there are start, limit, "),
+    ],
+)
+def test_the_command_says_what_is_wrong(words, said, capsys):
+    assert cli_run(["bench", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"monai-lung: error: {said}")
+
+
+def test_the_command_says_what_it_does(tmp_path, capsys):
+    assert cli_run(["bench", "--quick", "--page", "--out", str(tmp_path)]) == 0
+    assert f"wrote {tmp_path / 'quick' / 'benchmarks.md'}" in capsys.readouterr().err
