@@ -35,9 +35,11 @@ def serve(file: Path, check: bool, listing: bool, retry: bool) -> None:
     Ends on SIGTERM. --list and --retry work beside a running node.
     """
     from monai_lung.extras import require
+
+    for module in ("pydantic", "pynetdicom"):
+        require(module, "monai-lung serve", extra="dicom,service")
     from monai_lung.service.config import read_config
 
-    require("pynetdicom", "monai-lung serve", extra="dicom,service")
     try:
         config = read_config(file)
     except ConfigError as error:

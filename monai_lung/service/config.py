@@ -233,12 +233,12 @@ class Retry:
         give_up_days: a result that couldn't be delivered for so long is given up; without it, never.
     """
 
-    first_s: float = 15.0
-    longest_s: float = 900.0
+    first_s: Positive = 15.0
+    longest_s: Positive = 900.0
     give_up_days: Positive | None = None
 
     def __post_init__(self) -> None:
-        check(0 < self.first_s <= self.longest_s, "first_s", "must be more than 0 and at most longest_s")
+        check(self.first_s <= self.longest_s, "first_s", "must be at most longest_s")
 
     def delay_s(self, attempts: int) -> float:
         """Seconds to wait after so many attempts that failed."""

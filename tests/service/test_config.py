@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,10 @@ def test_a_folder_of_objects_is_sent_file_by_file(tmp_path: Path) -> None:
             r"sender\.port: says where \['CT1'\] gets its answers, but that title is given twice",
         ),
         (("", "[http]\nport = 11112"), r"http\.port: is that of dicom\.port"),
-        (("", "[retry]\nfirst_s = 1000"), r"retry\.first_s: must be more than 0 and at most longest_s"),
+        (("", "[retry]\nfirst_s = 1000"), r"retry\.first_s: must be at most longest_s"),
+        (("", "[retry]\nlongest_s = inf"), r"retry\.longest_s: must be a finite number, not inf"),
+        (("", "[dicom]\nquiet_s = nan"), r"dicom\.quiet_s: must be a finite number, not nan"),
+        (("", "[retention]\nfailed_days = nan"), r"retention\.failed_days: must be a finite number, not nan"),
         (("", "[retention]\nresults_days = -1"), r"retention\.results_days: must be greater than or equal to 0, not -"),
         (("[[sender]]", "[sender]"), r"sender: must be a list \(\[\[sender\]\]\)"),
         (("", "= 5"), r"node\.toml is not valid TOML"),
@@ -161,3 +165,17 @@ def test_addresses() -> None:
 
 def test_waiting_doubles_up_to_a_limit() -> None:
     assert [Retry(10, 60).delay_s(n) for n in (1, 2, 3, 4, 5, 10**6)] == [10, 20, 40, 60, 60, 60]
+
+
+@pytest.mark.parametrize("missing", [("pydantic",), ("pynetdicom",), ("pydantic", "pynetdicom")])
+def test_without_the_extra_the_command_says_so(
+    tmp_path: Path, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in missing:
+        monkeypatch.setitem(sys.modules, module, None)
+    for module in ("config", "config_checks"):  # as if for the first time
+        monkeypatch.delitem(sys.modules, f"monai_lung.service.{module}", raising=False)
+    assert run(["serve", "--config", str(written(tmp_path, GOOD)), "--check"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"monai-lung: error: monai-lung serve needs {missing[0]} (")
+    assert line.endswith('pip install "monai-lung[dicom,service]"')
