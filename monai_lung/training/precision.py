@@ -94,7 +94,8 @@ def quickest(
 
 def _multiplies_bfloat16() -> bool:
     """Whether this processor's instructions do; where they don't, it is emulated, a hundred times slower."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # a torch without MKLDNN lacks it
+    return supported is not None and bool(supported())
 
 
 def _step_seconds(way: nn.Module, shape: Sequence[int]) -> float:

@@ -36,6 +36,11 @@ def test_bfloat16_is_not_tried_where_the_processor_has_none(network, monkeypatch
     assert quickest(network, SHAPE, CPU) is network
 
 
+def test_a_torch_without_mkldnn_multiplies_none(monkeypatch) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", torch.ops.no_such_library)
+    assert not precision._multiplies_bfloat16()
+
+
 def test_timing_leaves_no_trace(network, monkeypatch) -> None:
     monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
     before = {key: value.clone() for key, value in network.state_dict().items()}
