@@ -138,7 +138,7 @@ def read_backgrounds(folder: Path | str, exclude: Sequence[str] = ()) -> list[Ba
     paths = background_files(Path(folder))
     unknown = set(exclude) - {p.stem for p in paths}
     if unknown:
-        raise UsageError(f"{folder}: no {min(unknown)}.npz to leave out; give --exclude_backgrounds the files' names")
+        raise UsageError(f"{folder}: no {min(unknown)}.npz to leave out; give the names of files, without .npz")
     kept = [p for p in paths if p.stem not in exclude]
     if not kept:
         raise UsageError(f"{folder}: no backgrounds (*.npz) here; make them with monai-lung lidc backgrounds")
@@ -173,6 +173,6 @@ def check_held_out(backgrounds: Sequence[Background], patients: Sequence[str]) -
     for background in backgrounds:
         if background.name.rsplit("_s", 1)[0] in held_out:
             raise UsageError(
-                f"background {background.name} is of a patient who is held out: make the backgrounds for this --fold, "
-                "or name it in --exclude_backgrounds"
+                f"background {background.name} is of a patient who is held out: make the backgrounds for this fold, "
+                "or leave it out"
             )

@@ -66,7 +66,7 @@ class TrainedOn:
             ValueError: it isn't.
         """
         if state["hashes"] != self.hashes:
-            raise ValueError("it learned from other patients: give the same data, folds, --exclude and --start")
+            raise ValueError("it learned from other patients: give the same data, folds, patients left out and start")
 
 
 class WithPatients:
@@ -109,9 +109,7 @@ class Resumable:
         if not self.path.is_file():
             return
         if not self.resume:
-            raise UsageError(
-                f"{self.path.parent} holds a training: continue with --resume true, or give another --output_dir"
-            )
+            raise UsageError(f"{self.path.parent} holds a training: resume it, or give another output folder")
         plan = self._plan()
         try:
             state = read_checkpoint(self.path)
@@ -122,8 +120,8 @@ class Resumable:
                 raise ValueError(f"its learning rate was planned otherwise: {self._plan()}, now {plan}")
         except Exception as error:  # torch raises many kinds
             raise WeightsError(
-                f"{self.path}: can't continue from it ({error}); train without resume, to another --output_dir, "
-                "from its last checkpoint with --start"
+                f"{self.path}: can't continue from it ({error}); start a new training from its last checkpoint, "
+                "in another output folder"
             ) from error
         log.info("%s: continuing after epoch %d", self.path, engine.state.epoch)
 

@@ -35,8 +35,8 @@ def load_crops(folder: Path | str, patients: Sequence[str], exclude: Sequence[st
     rows = select(read_table(folder), set(patients) - set(exclude))
     if not rows:
         raise UsageError(
-            f"{folder}: no nodule of the {len(patients)} patients of this side of the split: give the --fold_file that "
-            "was made for these data (monai-lung lidc split), and a fold in it"
+            f"{folder}: no nodule of the {len(patients)} patients of this side of the split: give the file of "
+            "folds that was made for these data (monai-lung lidc split), and a fold in it"
         )
     log.info("%s: %d nodules of %d patients", folder, len(rows), len({row.patient for row in rows}))
     return [read_crop(folder, row) for row in rows]

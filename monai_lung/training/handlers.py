@@ -21,7 +21,7 @@ from monai_lung.io.output import replacing
 from monai_lung.training.checkpoints import BestCheckpoint
 
 log = logging.getLogger(__name__)
-_GO_ON = "the last checkpoint is sound: --start from it, in another --output_dir"
+_GO_ON = "the last checkpoint is sound: start a new training from it, in another output folder"
 TELL_SECONDS = 60.0
 """How long a training is silent at most, but for one step."""
 

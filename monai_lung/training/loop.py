@@ -27,7 +27,7 @@ def chosen(recipes: Mapping[str, Any], recipe: str) -> Any:
         UsageError: there is none of that name.
     """
     if recipe not in recipes:
-        raise UsageError(f"--recipe {recipe}: the config has only {', '.join(sorted(recipes))}")
+        raise UsageError(f"recipe {recipe}: the config has only {', '.join(sorted(recipes))}")
     return recipes[recipe]
 
 

@@ -164,7 +164,7 @@ def lungs_of(folder: str, exclude: Sequence[str] = (), held_out: Sequence[str] =
     """
     lungs = [one for one in read_backgrounds(folder) if one.name.rsplit("_s", 1)[0] not in exclude]
     if not lungs:
-        raise UsageError(f"{folder}: no lungs are left; leave fewer out with --exclude_backgrounds")
+        raise UsageError(f"{folder}: no lungs are left; leave fewer out")
     check_held_out(lungs, held_out)
     return lungs
 
@@ -348,7 +348,7 @@ def class_items(donors: Sequence[Donor], labels: Labels = "marks") -> list[dict[
         said = ratings if labels == "marks" else [statistics.median(ratings or [3])]
         items += [{"nodule": n, "malignant": int(rating > 3)} for rating in said if rating != 3]
     if len({item["malignant"] for item in items}) < 2:
-        raise UsageError("benign and malignant nodules are needed, and only one kind is here; give another --fold")
+        raise UsageError("benign and malignant nodules are needed, and only one kind is here; give another fold")
     return items
 
 

@@ -238,5 +238,5 @@ def marked_crops(folder: str, patients: Sequence[str], exclude: Sequence[str] = 
     """
     crops = [crop for crop in load_crops(folder, patients, exclude) if (crop.share >= 0.5).any()]
     if all(np.mean(crop.row.ratings.get("malignancy", (3,))) == 3 for crop in crops):
-        raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another --fold")
+        raise UsageError(f"{folder}: no nodule to validate with is rated benign or malignant; give another fold")
     return [{"crop": crop, "id": crop.row.id} for crop in crops]

@@ -132,7 +132,7 @@ def test_what_was_trained_becomes_the_bundles_weights(bundles, options, ct_dir, 
         ("train_classify.json", {"labels": "other"}, "choose marks or nodules"),
         ("train_classify.json", {"architecture": "other"}, "choose one of nodule-resnet, resnet50"),
         ("train_classify.json", {"train_patients": ["P0"]}, "only one kind is here"),
-        ("train_classify.json", {"train_patients": ["nobody"]}, "--fold_file"),
+        ("train_classify.json", {"train_patients": ["nobody"]}, "file of folds"),
     ],
 )
 def test_what_does_not_fit_is_said(bundles, options, config, wrong, said):

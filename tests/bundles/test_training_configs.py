@@ -204,7 +204,7 @@ def test_a_training_isnt_overwritten_nor_planned_anew_on_the_way(bundles, option
     before = (tmp_path / "run" / "resume.pt").read_bytes()
     with pytest.raises(RuntimeError) as caught:
         run(bundles.segmentation, name, kind="train", **options(name, recipe))
-    assert "--resume true" in str(cause_of(caught.value, UsageError))
+    assert "resume it" in str(cause_of(caught.value, UsageError))
     for setting, value in (("epochs", 9), ("rate", 0.0003)):
         other = options(name, recipe, **{f"recipes#{recipe}#{setting}": value})
         with pytest.raises(RuntimeError) as caught:
@@ -220,7 +220,7 @@ def test_no_nodule_to_learn_from_is_said(bundles, options, kind, name):
     for option in wrong[: 1 if name == "train_find.json" else 2]:
         with pytest.raises(RuntimeError) as caught:
             run(bundle, name, kind="train", **options(name, **option))
-        assert "--fold_file" in str(cause_of(caught.value, UsageError))
+        assert "file of folds" in str(cause_of(caught.value, UsageError))
 
 
 def test_a_batch_larger_than_the_nodules_is_said(bundles, options):
@@ -354,7 +354,7 @@ def test_weights_that_are_no_numbers_dont_replace_sound_ones(bundles, options, t
     with pytest.raises(RuntimeError) as caught:
         flow.run()
     message = str(cause_of(caught.value, MonaiLungError))
-    assert re.match(r"after epoch 4 weights \(.*\) are NaN or infinite: .*--start", message)
+    assert re.match(r"after epoch 4 weights \(.*\) are NaN or infinite: .*start a new training from it", message)
     assert {"resume.pt", "model_best.pt"} <= {path.name for path in kept}
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.pt")} == {
         path: content for path, content in kept.items() if path.suffix == ".pt"
@@ -374,7 +374,7 @@ def test_a_metric_that_is_no_number_isnt_the_best(tmp_path):
 
 def test_a_damaged_resume_file_says_so(tmp_path):
     (tmp_path / "resume.pt").write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match="without resume"):
+    with pytest.raises(WeightsError, match="start a new training"):
         Resumable(tmp_path, {}, resume=True).load(None)
 
 

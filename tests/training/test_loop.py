@@ -17,7 +17,7 @@ from monai_lung.training.loop import chosen
 def test_a_recipe_that_is_not_there_names_those_that_are() -> None:
     recipes: dict[str, Any] = {"cpu": {"epochs": 2}}
     assert chosen(recipes, "cpu") == {"epochs": 2}
-    with pytest.raises(UsageError, match="--recipe gpu: the config has only cpu"):
+    with pytest.raises(UsageError, match="recipe gpu: the config has only cpu"):
         chosen(recipes, "gpu")
 
 
