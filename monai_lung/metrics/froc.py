@@ -10,10 +10,15 @@ import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from monai_lung.extras import require
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False findings a scan."""
@@ -85,11 +90,17 @@ def sensitivities(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
 
 def write_predictions(rows: Iterable[Mapping[str, object]], path: Path) -> None:
     """Keep a table of predictions, small: `.csv.gz`, scores to four digits, always the same bytes."""
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    table = _pandas().DataFrame(list(rows), columns=list(COLUMNS))
     text = table.to_csv(index=False, float_format="%.4f").encode()
     path.write_bytes(gzip.compress(text, mtime=0))
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """A table that `write_predictions` kept."""
-    return pd.read_csv(path, keep_default_na=False, dtype={"nodule": str, "patient": str, "scan": str})
+    kinds = {"nodule": str, "patient": str, "scan": str}
+    table: pd.DataFrame = _pandas().read_csv(path, keep_default_na=False, dtype=kinds)
+    return table
+
+
+def _pandas() -> Any:
+    return require("pandas", "a table of predictions")

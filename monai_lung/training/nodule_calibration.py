@@ -9,6 +9,7 @@ from typing import Any
 
 from monai_lung.data.crops import read_table
 from monai_lung.definitions import read_config, settings
+from monai_lung.extras import require
 from monai_lung.inference.networks import choose_device, load_rater
 from monai_lung.io.json_text import json_text
 from monai_lung.io.output import replacing
@@ -50,8 +51,9 @@ def calibrate_nodules(
         store: write what was fitted into the installed classification bundle.
 
     Raises:
-        MonaiLungError: files can't be read or written, or the checkpoint is of another network.
+        MonaiLungError: files can't be read or written, the checkpoint is of another network, or pandas is missing.
     """
+    require("pandas", "the calibration")
     rater = load_rater(choose_device(device))
     rater = replace(rater, rate=resume(rater.rate, checkpoint).eval())
     finding = bundle_dir(SEGMENTATION)

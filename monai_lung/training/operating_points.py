@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -18,6 +18,9 @@ from monai_lung.metrics.froc import threshold_at
 from monai_lung.training.calibration import DIGITS, fit_platt
 from monai_lung.training.candidates import TRUE, Candidates, DrawCandidated, TwoLooksd
 from monai_lung.transforms.rating import TARGETS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEPT = "study/detection.csv.gz"
 """Where the docs' folder keeps the predictions."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +64,12 @@ def test_a_kept_table_is_the_same_bytes_and_rows(tmp_path: Path) -> None:
     assert list(read.columns) == list(COLUMNS)
     assert read["nodule"].tolist() == ["n1", ""]
     assert froc(read).nodules == 1
+
+
+def test_without_pandas_the_calibration_says_so() -> None:
+    words = ["calibrate", "nodules", "a", "b.pt", "c", "scan", "--crops", "d"]
+    code = f"import sys; sys.modules['pandas'] = None; from monai_lung.cli import run; sys.exit(run({words}))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("monai-lung: error: the calibration needs pandas (")
+    assert ended.stderr.endswith('pip install "monai-lung[dicom]"\n')
