@@ -30,3 +30,10 @@ def test_a_bundle_has_the_version_and_says_what_changed(path) -> None:
     assert metadata["version"] == __version__
     assert metadata["changelog"][__version__]
     assert metadata["required_packages_version"]["monai-lung"] == __version__
+
+
+def test_the_deploy_application_has_the_version() -> None:
+    config = (ROOT / "tools" / "monai_deploy" / "app" / "app.yaml").read_text(encoding="utf-8")
+    assert f"\n  version: {__version__}\n" in config
+    page = (ROOT / "docs" / "how-to" / "monai-deploy.md").read_text(encoding="utf-8")
+    assert re.findall(r"--tag monai-lung:(\S+)", page) == [__version__]

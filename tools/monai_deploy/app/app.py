@@ -56,12 +56,13 @@ class ChestSelector(DICOMSeriesSelectorOperator):
 
     def __init__(self, fragment: Fragment, given: Input, **kwargs: Any) -> None:
         self._given = given
+        self.left_out = 0
         super().__init__(fragment, **kwargs)
 
     def filter(self, selection_rules: object, dicom_study_list: Any, *_: Any) -> list[StudySelectedSeries]:
         """The studies with a CT to analyse, each with that one; rules of the SDK aren't asked for."""
         selected = []
-        for study in dicom_study_list:
+        for number, study in enumerate(dicom_study_list, start=1):
             of_study = StudySelectedSeries(study)
             for series in study.get_all_series():
                 if series.SeriesInstanceUID in self._given.cases:
@@ -69,7 +70,8 @@ class ChestSelector(DICOMSeriesSelectorOperator):
             if of_study.selected_series:
                 selected.append(of_study)
             else:
-                log.warning("a study without a CT that can be analysed is left out")
+                self.left_out += 1
+                log.error("study %d of %d: no CT in it that can be analysed", number, len(dicom_study_list))
         return selected
 
 
@@ -79,8 +81,7 @@ class LungNodules(Operator):
     def __init__(self, fragment: Fragment, given: Input, output: Path, **kwargs: Any) -> None:
         self._given, self._output = given, output
         self._analyzer = Analyzer()
-        self.failed: list[str] = []
-        self.written: list[Path] = []
+        self.failed = self.analysed = 0
         super().__init__(fragment, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -94,11 +95,14 @@ class LungNodules(Operator):
                 case = self._given.cases[selected.series.SeriesInstanceUID]
                 try:
                     report = self._analyzer.analyze(case)
-                    self.written.append(write(report, self._output, FORMATS))
-                except MonaiLungError as error:
-                    self.failed.append(f"{case.name}: {error}")
-                    log.error("%s: %s", case.name, error)
+                    write(report, self._output, FORMATS)
+                except Exception as error:  # whatever it is, the other studies go on
+                    self.failed += 1
+                    kind = "" if isinstance(error, MonaiLungError) else f"unexpected {type(error).__name__}: "
+                    log.error("%s: %s%s", case.name, kind, " ".join(str(error).split()))
+                    log.debug("traceback", exc_info=True)
                 else:
+                    self.analysed += 1
                     log.info("%s: %d nodules", case.name, len(report.nodules))
 
 
@@ -112,10 +116,10 @@ class LungNoduleApp(Application):
     def compose(self) -> None:
         """Connect the operators."""
         loader = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=self.given.folder, name="loader")
-        selector = ChestSelector(self, self.given, name="selector")
+        self.selector = ChestSelector(self, self.given, name="selector")
         self.nodules = LungNodules(self, self.given, self.output, name="lung_nodules")
-        self.add_flow(loader, selector, {(STUDIES, STUDIES)})
-        self.add_flow(selector, self.nodules, {(SELECTED, SELECTED)})
+        self.add_flow(loader, self.selector, {(STUDIES, STUDIES)})
+        self.add_flow(self.selector, self.nodules, {(SELECTED, SELECTED)})
 
 
 def run() -> int:
@@ -133,4 +137,4 @@ def run() -> int:
         return 1
     app = LungNoduleApp(given, Path(context.output_path))
     app.run()
-    return 1 if app.nodules.failed or not app.nodules.written else 0
+    return 1 if app.selector.left_out or app.nodules.failed or not app.nodules.analysed else 0
