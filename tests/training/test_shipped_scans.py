@@ -13,7 +13,7 @@ from monai_lung.weights import bundle_dir
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "backgrounds", str(tmp_path / "gone"), str(tmp_path / "out")]) in (1, 2)
+    assert run(["train", "backgrounds", str(tmp_path / "gone"), str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("monai-lung: error: ")
 
