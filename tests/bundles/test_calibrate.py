@@ -71,7 +71,7 @@ def test_a_calibration_isnt_stored_without_its_weights(copies, crop_dir, tmp_pat
     def full(*what: object, **how: object) -> str:
         raise OutputError("malignancy.pt: no space left")
 
-    monkeypatch.setattr(copies, "save_weights", full)
+    monkeypatch.setattr(malignancy_calibration, "save_weights", full)
     config = tmp_path / "lung_nodule_classification" / "configs" / "inference.json"
     before = config.read_bytes()
     with pytest.raises(OutputError):
@@ -103,8 +103,8 @@ def test_each_network_rates_the_fold_that_it_hasnt_seen(copies, crop_dir, tmp_pa
             network.members[0].head.bias.fill_(fold)
         torch.save({"model": network.state_dict()}, tmp_path / f"{fold}.pt")
     given = []
-    monkeypatch.setattr(copies, "fit_readers", lambda *what: given.append(what) or (1.0, 0.0, 1.0))
-    monkeypatch.setattr(copies, "fit_platt", lambda scores, malignant: (1.5, 0.5))
+    monkeypatch.setattr(malignancy_calibration, "fit_readers", lambda *what: given.append(what) or (1.0, 0.0, 1.0))
+    monkeypatch.setattr(malignancy_calibration, "fit_platt", lambda scores, malignant: (1.5, 0.5))
     calibrate_malignancy(crop_dir, 0, {1: tmp_path / "1.pt", 2: tmp_path / "2.pt"})
     ((scores, mean),) = given
     # P1 to P4 in the order of the table, two nodules of P4; P0 is in fold 0

@@ -113,7 +113,7 @@ def test_the_command_takes_them_after_a_yes(segmentation, classification, ct_dir
 def test_a_folder_that_is_no_bundle_is_wrong_usage(tmp_path) -> None:
     end = CliRunner().invoke(cli, ["analyze", str(tmp_path), "-o", "out", "--segmentation-bundle", str(tmp_path)])
     assert end.exit_code == 2
-    assert "is not a bundle: it has no configs/inference.json" in end.output
+    assert "is not a bundle" in " ".join(end.output.replace("│", " ").split())
 
 
 def test_a_network_that_does_not_fit_its_stage_is_refused_in_a_line(bundles, tmp_path) -> None:

@@ -21,6 +21,7 @@ from monai_lung.bundle.packing import BUNDLES, TOLERANCE, pack, run_onnx
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import UsageError, WeightsError
 from monai_lung.stages import PAPER_STAGES, STAGES, stages_of
+from monai_lung.version import __version__
 from monai_lung.weights import bundle_dir, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,16 +38,16 @@ def packed(bundles, tmp_path_factory) -> Path:
 
 
 def unpacked(packed: Path, name: str, folder: Path) -> Path:
-    with zipfile.ZipFile(packed / f"{name}_v0.1.0.zip") as archive:
+    with zipfile.ZipFile(packed / f"{name}_v{__version__}.zip") as archive:
         archive.extractall(folder)
     return folder / name
 
 
 def test_the_name_holds_the_version_and_one_folder_lies_in_it(packed, bundles):
-    assert sorted(p.name for p in packed.iterdir()) == sorted(f"{name}_v0.1.0.zip" for name in BUNDLES)
+    assert sorted(p.name for p in packed.iterdir()) == sorted(f"{name}_v{__version__}.zip" for name in BUNDLES)
     for path in packed.iterdir():
         names = set(zipfile.ZipFile(path).namelist())
-        name = path.name.removesuffix("_v0.1.0.zip")
+        name = path.name.removesuffix(f"_v{__version__}.zip")
         assert {n.split("/")[0] for n in names} == {name}
         own = {
             p.relative_to(bundles.segmentation.parent).as_posix()
@@ -60,13 +61,13 @@ def test_the_name_holds_the_version_and_one_folder_lies_in_it(packed, bundles):
 
 def test_monai_downloads_and_loads_it(packed, bundles, tmp_path):
     name = "lung_nodule_classification"
-    download(name=name, bundle_dir=tmp_path, url=(packed / f"{name}_v0.1.0.zip").as_uri(), progress=False)
+    download(name=name, bundle_dir=tmp_path, url=(packed / f"{name}_v{__version__}.zip").as_uri(), progress=False)
     state = load(name, bundle_dir=tmp_path, workflow_type="none", device="cpu")
     assert state.keys() == torch.load(bundles.classification / "models" / "model.pt", weights_only=True).keys()
     network, metadata, extra = load(
         name, bundle_dir=tmp_path, load_ts_module=True, device="cpu", config_files=["inference.json"]
     )
-    assert metadata["version"] == "0.1.0"
+    assert metadata["version"] == __version__
     assert json.loads(extra["inference.json"])["network_def"]["width"] == 2
     assert network(torch.rand(1, 3, 48, 48, 24)).shape == (1, 9)
 
@@ -184,7 +185,7 @@ def test_a_fresh_environment_with_monai_and_this_package_only_loads_and_runs_it(
         folder = tmp_path / "downloaded"
         folder.mkdir(exist_ok=True)
         call(python, "-m", "monai.bundle", "download", "--name", name, "--bundle_dir", folder, "--url", zipped.as_uri())
-        assert "loaded 0.1.0" in call(python, "-W", "ignore", "-c", CHECK, name, folder, channels)
+        assert f"loaded {__version__}" in call(python, "-W", "ignore", "-c", CHECK, name, folder, channels)
     config = tmp_path / "downloaded" / BUNDLES[0] / "configs" / "inference.json"
     call(
         *(python, "-m", "monai.bundle", "run", "--config_file", config),

@@ -97,7 +97,7 @@ def name_in_gbk_without_a_character_set(chest: Chest, folder: Path) -> Path:
     return folder
 
 
-@kind("choice", warned="air without any tissue, as those of a phantom do", volume_error=0.04)
+@kind("choice", warned="air without any tissue, as in a phantom", volume_error=0.04)
 def lungs_of_air(chest: Chest, folder: Path) -> Path:
     """A phantom whose lungs hold nothing but air, as those that volumetry is tested with."""
     # the voxels of the border become air, too, which makes the lungs 3 % larger

@@ -114,7 +114,7 @@ def sizes_mixed(chest: Chest, folder: Path) -> Path:
     return builder.write(folder)
 
 
-@kind("series", warned="40 frames of reference, but lie in one line")
+@kind("series", warned="40 frames of reference but lie on one line")
 def frame_of_reference_for_each_slice(chest: Chest, folder: Path) -> Path:
     """Each slice has a frame of reference of its own, as de-identification leaves it."""
     return changed(chest, folder, lambda d: setattr(d, "FrameOfReferenceUID", f"1.2.3.{d.InstanceNumber}"))
@@ -159,7 +159,7 @@ def scout_by_its_geometry(chest: Chest, folder: Path) -> Path:
     return builder.write(folder)
 
 
-@kind("series", warned="2 frames of reference, but lie in one line")
+@kind("series", warned="2 frames of reference but lie on one line")
 def frames_of_reference_mixed(chest: Chest, folder: Path) -> Path:
     """Half of the slices have another frame of reference."""
     builder = chest.series()

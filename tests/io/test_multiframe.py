@@ -105,7 +105,7 @@ def test_one_file_of_several_stands_for_all_of_them(tmp_path):
 def test_a_part_alone_says_so(tmp_path):
     in_parts(SeriesBuilder(body_hu(slices=30)), tmp_path)
     (tmp_path / "2.dcm").unlink()
-    assert any("Only 2 of the 3 files of this image are there" in w for w in read_ct(tmp_path / "1.dcm").warnings)
+    assert any("Only 2 of the 3 files of this image are present" in w for w in read_ct(tmp_path / "1.dcm").warnings)
 
 
 def test_one_file_of_two_phases_stands_for_itself(tmp_path):

@@ -328,7 +328,7 @@ def test_missing_rescale_and_lossy_compression_are_mentioned(tmp_path):
     ct = read_ct(tmp_path)
     np.testing.assert_array_equal(ct.hu, builder.hu)
     assert any("without a rescale" in w for w in ct.warnings)
-    assert any("with loss" in w for w in ct.warnings)
+    assert any("compressed lossily" in w for w in ct.warnings)
 
 
 def test_malformed_elements_elsewhere_do_no_harm(tmp_path):

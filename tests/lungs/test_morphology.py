@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from monai_lung.lungs.morphology import bounding_box, close, dilate, erode
+from monai_lung.grid import bounding_box
+from monai_lung.lungs.morphology import close, dilate, erode
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.5, 2.5, 2.5), (2.0, 2.0, 5.0), (3.0, 1.5, 2.0)])
