@@ -26,7 +26,7 @@ FIGURES = {
 def record(metrics: Path, bundle: Path) -> dict[str, float]:
     """Put the figures of an evaluation into `bundle/configs/metadata.json` as `eval_metrics`.
 
-    The table of its model card (`docs/README.md`) follows where the card has marks for it.
+    The table of its model card follows where the card has marks for it.
 
     Args:
         metrics: the `metrics.json` that `evaluate.json` wrote.
