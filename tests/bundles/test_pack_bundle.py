@@ -68,8 +68,8 @@ def test_monai_downloads_and_loads_it(packed, bundles, tmp_path):
         name, bundle_dir=tmp_path, load_ts_module=True, device="cpu", config_files=["inference.json"]
     )
     assert metadata["version"] == __version__
-    assert json.loads(extra["inference.json"])["network_def"]["width"] == 2
-    assert network(torch.rand(1, 3, 48, 48, 24)).shape == (1, 9)
+    assert json.loads(extra["inference.json"])["network_def"]["near_width"] == 2
+    assert network(torch.rand(1, 9, 48, 48, 24)).shape == (1, 9)
 
 
 def test_its_configs_find_their_own_weights(packed, ct_dir, tmp_path):
@@ -88,7 +88,7 @@ def test_every_format_computes_the_same_at_any_size(packed, bundles, tmp_path, s
             network = build_network(read_config(bundle), stage.definition, bundle).eval()
             load_weights(network, bundle, file)
             path = bundle / "models" / file
-            channels = 3 if "classification" in name else 1
+            channels = {"model.pt": 9, "malignancy.pt": 3}[file] if "classification" in name else 1
             image = torch.rand(size[0], channels, *size[1:], generator=torch.Generator().manual_seed(1))
             with torch.inference_mode():
                 expected = network(image).numpy()
@@ -180,7 +180,7 @@ def test_a_fresh_environment_with_monai_and_this_package_only_loads_and_runs_it(
     listed = call(python, "-m", "pip", "list").lower()
     assert "highdicom" not in listed
     assert "onnx" not in listed
-    for name, channels in zip(BUNDLES[:2], (1, 3), strict=True):
+    for name, channels in zip(BUNDLES[:2], (1, 9), strict=True):
         zipped = pack(bundle_dir(name), tmp_path / "dist")
         folder = tmp_path / "downloaded"
         folder.mkdir(exist_ok=True)
