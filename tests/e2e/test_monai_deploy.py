@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,8 +73,17 @@ def test_a_study_that_fails_is_named_and_the_others_go_on(python: Path, phantom_
         data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
         data.PixelData = b"\0" * len(data.PixelData)  # no air, no lungs
         data.save_as(studies / "empty" / path.name)
+    other = pydicom.dcmread(next((phantom_dir / "dicom").rglob("*.dcm")))
+    other.Modality, other.SOPClassUID = "MR", pydicom.uid.MRImageStorage
+    other.StudyInstanceUID += ".2"
+    other.SeriesInstanceUID += ".2"
+    other.SOPInstanceUID += ".2"
+    other.file_meta.MediaStorageSOPInstanceUID = other.SOPInstanceUID
+    other.file_meta.MediaStorageSOPClassUID = other.SOPClassUID
+    other.save_as(studies / "other.dcm")
     done = run(python, studies, tmp_path / "out")
     assert done.returncode == 1
+    assert re.search("study . of 3: no CT in it that can be analysed", done.stderr + done.stdout)
     assert "no lungs" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "out").glob("*/sr.dcm"))) == 1
