@@ -12,7 +12,7 @@ from monai_lung.report.formats import FORMATS
 
 
 def report_text(findings: Mapping[str, Any], folder: Path | None) -> str:
-    """What an analysis found: lungs, what decides, advice, a row a nodule, warnings, and where the files are.
+    """The findings of an analysis: lungs, deciding nodule, advice, one row for each nodule, warnings, and the folder.
 
     Args:
         findings: the content of a `findings.json`.
@@ -57,7 +57,7 @@ def _deciding(row: Mapping[str, Any]) -> str:
 
 
 def _nodule_table(nodules: Iterable[Mapping[str, Any]], with_change: bool) -> str:
-    """A row a nodule: volume and texture or, against a prior, the change."""
+    """One row for each nodule: volume and texture or, against a prior, the change."""
     middle = ("change",) if with_change else ("mm3", "texture")
     rows = []
     for nodule in nodules:
@@ -99,7 +99,7 @@ def _change(row: Mapping[str, Any]) -> str:
 
 
 def _category(advice: Mapping[str, Any]) -> str:
-    """The category of one guideline; where it depends on what isn't known the possible ones, "-" where it has none."""
+    """The category of one guideline, or all possible ones where facts are missing; "-" where it has none."""
     if advice.get("label"):
         return str(advice["label"])
     category = advice.get("category")

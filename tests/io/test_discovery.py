@@ -423,7 +423,7 @@ def test_companions_that_macos_writes_are_no_cases(tmp_path, caplog):
 
 
 def test_all_files_of_a_series_are_one_case(tmp_path):
-    """`analyze dicom/*.dcm` made an analysis a file (dcm2niix 840)."""
+    """`analyze dicom/*.dcm` made one analysis for each file (dcm2niix 840)."""
     from monai_lung.cli.analyze import _cases
     from monai_lung.cli.case_display import CaseDisplay
 
