@@ -233,8 +233,8 @@ def _nodule(
     nodule = np.zeros((4, *depth.shape), np.float32)
     here = patch.part(box)
     if 0 not in here.shape:
-        nodule[(slice(None), *box)] = resample(channels, long.grid, here, outside=0)
         nodule[(0, *box)] = resample(channels[0], long.grid, here)
+        nodule[(slice(1, None), *box)] = resample(channels[1:], long.grid, here, outside=0)
     return torch.from_numpy(nodule)
 
 
