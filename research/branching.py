@@ -1,17 +1,15 @@
 """How solid true and false candidates are: the figures behind `monai_lung.inference.branching`.
 
-    python -m research.branching CANDIDATES
-
 CANDIDATES is a folder of `monai-lung train candidates`. Shapes come from the looks that are kept of each outline: the
 near one up to 28 mm, the wide one above. Prints, for some limits, how many of either are below.
 """
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -55,17 +53,17 @@ def table(candidates: Candidates) -> list[str]:
     return lines
 
 
-def main(folder: Path) -> None:
-    """Print the table."""
-    every = joined([read(path) for path in sorted(folder.glob("*/*.npz"))])
+@click.command(help=__doc__)
+@click.argument("candidates", type=click.Path(path_type=Path, exists=True))
+def main(candidates: Path) -> None:
+    """Print the table; errors on one line."""
+    try:
+        every = joined([read(path) for path in sorted(candidates.glob("*/*.npz"))])
+    except (MonaiLungError, ValueError) as error:
+        raise click.ClickException(f"{candidates}: {error}") from error
     large = (every.diameter_mm >= BRANCHING_MM) & (every.kind != NEITHER) & (every.score >= LEAST_SCORE)
-    sys.stdout.write("\n".join(table(every.of(large))) + "\n")
+    click.echo("\n".join(table(every.of(large))))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m research.branching CANDIDATES")
-    try:
-        main(Path(sys.argv[1]))
-    except (MonaiLungError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    main()

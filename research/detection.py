@@ -1,25 +1,26 @@
 """The page on findings in lungs that no network saw, drawn from the predictions that `calibrate nodules` keeps.
 
 They lie in `docs/study` (`metrics.froc.COLUMNS`, `score` is the rating network's logit), so that the page can be drawn
-again without a training. With CANDIDATES and CROPS those of the rating network that ships are made again first.
+again without a training. With candidates and crops those of the shipped rating network are made again first.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from monai_lung.errors import InputError, MonaiLungError
+from monai_lung.errors import InputError, MonaiLungError, UsageError
 from monai_lung.metrics.figures import auc_of
 from monai_lung.metrics.froc import RATES, Froc, froc, read_predictions
 from monai_lung.training.candidates import LESION
 from monai_lung.training.operating_points import FALSE_A_SCAN, KEPT, calibration
+from research import DOCS
 
 SHIPS = "study/detection_ships.csv.gz"
 """Predictions of the rating network that ships, on lungs that it was trained on, in the docs' folder."""
@@ -103,7 +104,7 @@ _POINT_HEAD = (
 )
 _TOP = """# Findings on lungs that no network saw
 
-Drawn by `tools/draw_detection docs` from `docs/{kept}`.
+Drawn by `tools/research detection` from `docs/{kept}`.
 
 {n} whole CTs of {n} patients were left out of the training of finding and rating:
 {scans}.
@@ -253,13 +254,21 @@ def keep_shipped(docs: Path, candidates: Path, crops: Path) -> None:
     write_predictions(predictions_of(held, logits, rows, least), docs / SHIPS)
 
 
-if __name__ == "__main__":
-    given = [Path(argument) for argument in sys.argv[1:]]
-    if len(given) not in (1, 3):
-        sys.exit("usage: python -m research.detection DOCS [CANDIDATES CROPS]")
+@click.command(help=__doc__)
+@click.argument("docs", type=click.Path(path_type=Path, exists=True), default=DOCS)
+@click.option("--candidates", type=click.Path(path_type=Path, exists=True), help="Rate what lies here again.")
+@click.option("--crops", type=click.Path(path_type=Path, exists=True), help="Of the nodules that were set in there.")
+def main(docs: Path, candidates: Path | None, crops: Path | None) -> None:
+    """Draw the page of DOCS; errors on one line."""
     try:
-        if len(given) == 3:
-            keep_shipped(given[0], given[1], given[2])
-        draw(given[0])
+        if candidates and crops:
+            keep_shipped(docs, candidates, crops)
+        elif candidates or crops:
+            raise UsageError("--candidates and --crops: give both or neither")
+        draw(docs)
     except MonaiLungError as error:
-        sys.exit(f"error: {error}")
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

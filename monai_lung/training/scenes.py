@@ -97,7 +97,9 @@ def _set_in(
     box = b.grid.reach(Grid(long.grid.shape, np.linalg.inv(to_crop) @ long.grid.affine_lps), 1)
     here = b.grid.part(box)
     seen = Grid(here.shape, to_crop @ here.affine_lps)
-    nodule = np.concatenate([resample(channels[:1], long.grid, seen), resample(channels[1:], long.grid, seen, outside=0)])
+    nodule = np.concatenate(
+        [resample(channels[:1], long.grid, seen), resample(channels[1:], long.grid, seen, outside=0)]
+    )
     blended, _, _ = blend(torch.from_numpy(hu[box].astype(np.float32)), torch.from_numpy(nodule), donor, rng)
     hu[box] = np.rint(blended.numpy()).astype(np.int16)
     core = hu[box][nodule[1] >= min(0.75, float(nodule[1].max()))]

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from monai_lung.errors import UsageError
+from research import DOCS, ROOT
 from research.benchmarks import parent
-from research.benchmarks.inputs import ROOT, real_scan
+from research.benchmarks.inputs import real_scan
 from research.benchmarks.tasks import SECTIONS, chosen
 
 log = logging.getLogger(__name__)
@@ -47,5 +48,5 @@ def bench(
         parent.run(tasks, settings, again=bool(only))
     from research.benchmarks.page import write  # only now: a child inherits its parent's peak of memory
 
-    folder = docs or (settings.out if quick else ROOT / "docs")
+    folder = docs or (settings.out if quick else DOCS)
     log.info("wrote %s", write(settings, parent.read_results(settings), folder))

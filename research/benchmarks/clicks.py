@@ -32,8 +32,8 @@ from monai_lung.inference.networks import Networks
 from monai_lung.metrics.figures import figure, mean_of
 from monai_lung.model import CT, LPS_RAS, Outline, Point
 from monai_lung.pointed import lungs_or_none, measured, outline_at
+from research import ROOT
 from research.benchmarks import machine
-from research.benchmarks.inputs import ROOT
 
 log = logging.getLogger("clicks")
 FOLDS = ROOT / "bundles" / "lung_nodule_segmentation" / "configs" / "folds.json"

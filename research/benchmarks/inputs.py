@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from research import ROOT
+
 if TYPE_CHECKING:
     from monai_lung.phantom import PhantomNodule, PhantomSpec
 
-ROOT = Path(__file__).resolve().parents[2]
 REAL = Path("ct/LIDC-IDRI-0001/dicom")
 """In the data folder."""
 CHEST_MM = 300.0

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_lung.errors import InputError
-from research.benchmarks.inputs import ROOT, find_input
+from research import ROOT
+from research.benchmarks.inputs import find_input
 from research.benchmarks.machine import busy_cores
 from research.benchmarks.tasks import Task
 

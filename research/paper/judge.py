@@ -1,7 +1,7 @@
 """Judges the paper's networks and those they are compared with, keeps what they say, and stores the weights.
 
-`tools/judge_paper` runs it. The predictions, one row per nodule and network, go to `docs/study`; `tools/draw_paper`
-draws `docs/paper.md` from them alone.
+The predictions, one row per nodule and network, go to `docs/study`; `research.paper.page` draws `docs/paper.md` from
+them alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from monai_lung.stages import PAPER
 from monai_lung.training.calibration import DIGITS, fit_platt, fit_readers
 from monai_lung.training.paper import CLASSIFIERS, SEGMENTERS, classifier, donors_of, segmenter
 from monai_lung.weights import bundle_dir, read_checkpoint, resume, save_weights
-from research.paper.files import LOSSES, NODULES, PRODUCT, RATINGS
+from research import DOCS
+from research.paper.files import LEFT_OUT, LOSSES, NODULES, PRODUCT, RATINGS, UNSEEN
 from research.paper.scenes import (
     Answer,
     Scene,
@@ -51,9 +52,6 @@ from research.paper.scenes import (
 
 log = logging.getLogger(__name__)
 
-LEFT_OUT = ("LIDC-IDRI-0003", "QIN-LSC-0009", "QIN-LSC-0055", "LungCT-Diagnosis-R_168")
-"""Scans whose lungs no network of the comparison has seen (`tools/train_paper`)."""
-UNSEEN = ("LIDC-IDRI-0001", "LIDC-IDRI-0003")
 FOLD = 0
 
 
@@ -91,7 +89,7 @@ def judge(data: Path, backgrounds: Path, out: Path, docs: Path, copies: int, dev
     target = choose_device(device)
     networks = {name: ready_on(net, target) for name, net in trained(out, (*SEGMENTERS, *CLASSIFIERS)).items()}
     if not networks:
-        raise UsageError(f"{out}: no training has ended there; run tools/train_paper")
+        raise UsageError(f"{out}: no training has ended there; run tools/research paper.train")
     folds = patient_folds(bundle_dir("lung_nodule_segmentation") / "configs" / "folds.json")
     missing = [name for name in LEFT_OUT if not (backgrounds / f"{name}.npz").is_file()]
     if missing:
@@ -225,7 +223,7 @@ def calibration(ratings: pd.DataFrame) -> dict[str, float]:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("backgrounds", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path, exists=True))
-@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True, help="Gets study/.")
+@click.option("--docs", type=click.Path(path_type=Path), default=DOCS, help="Gets study/. Default: the checkout's.")
 @click.option("--copies", default=2, show_default=True, help="How often each nodule is set into another place.")
 @click.option("--product", is_flag=True, help="Judge this software's own networks on the same scenes, too.")
 @click.option("--store", "stores", is_flag=True, help="Then put weights and calibration into the bundle.")

@@ -1,16 +1,17 @@
-"""`docs/paper.md`: the paper figure by figure, drawn from what `tools/judge_paper` has kept (`tools/draw_paper`)."""
+"""`docs/paper.md`: the paper figure by figure, drawn from what `research.paper.judge` has kept."""
 
 from __future__ import annotations
 
-import sys
 from importlib import resources
 from pathlib import Path
 
+import click
 import numpy as np
 from matplotlib.figure import Figure
 
 from monai_lung.errors import MonaiLungError
 from monai_lung.io.output import replacing
+from research import DOCS
 from research.paper import tables
 from research.paper.tables import NOT_TRAINED, Kept, rated
 
@@ -110,15 +111,15 @@ def roc(kept: Kept) -> Figure | None:
     return picture
 
 
-def main() -> int:
-    """Write the page of the folder that is given; 0 done, 1 failed."""
+@click.command(help=__doc__)
+@click.argument("docs", type=click.Path(path_type=Path, exists=True), default=DOCS)
+def main(docs: Path) -> None:
+    """Write the page of DOCS; errors on one line."""
     try:
-        sys.stdout.write(f"{write(Path(sys.argv[1] if len(sys.argv) > 1 else 'docs'))}\n")
+        click.echo(write(docs))
     except MonaiLungError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

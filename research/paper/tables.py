@@ -54,11 +54,11 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         rows = pd.read_csv(path, keep_default_na=True, dtype={"ratings": str, "nodule": str, "patient": str})
     except Exception as error:  # gzip, Unicode and pandas' own
         raise InputError(
-            f"{path}: not a table of predictions ({error}); make it again with tools/judge_paper"
+            f"{path}: not a table of predictions ({error}); make it again with tools/research paper.judge"
         ) from error
     lacking = set(columns) - set(rows.columns)
     if lacking:
-        raise InputError(f"{path}: no column {min(lacking)}; make it again with tools/judge_paper")
+        raise InputError(f"{path}: no column {min(lacking)}; make it again with tools/research paper.judge")
     return rows
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from monai_lung.errors import MonaiLungError, UsageError
 from monai_lung.inference.networks import choose_device
+from research import DOCS
 from research.study import malignancy, page, protocol, segmentation, whole_ct
 from research.study.budget import BUDGETS
 from research.study.store import Study
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder with lidc_crops/, lidc_slices/ and ct/ (default: the environment's MONAI_LUNG_DATA)",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="predictions (default: %(default)s)")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where study.md goes (default: %(default)s)")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where study.md goes (default: the checkout's docs)")
     parser.add_argument("--budget", choices=BUDGETS, default="cpu", help="how long to train (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help="%(choices)s")

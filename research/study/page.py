@@ -60,8 +60,8 @@ def _facts(study: Study) -> dict[str, object]:
     seg, rate, slices = study.budget.segmentation, study.budget.rating, study.budget.slices
     slow = (
         "This is what two CPU cores do in some hours. The networks are far from converged: the tables say how fast\n"
-        "they learn, not the figures they reach; `tools/study --data DATA --budget full --device cuda` trains them at\n"
-        "length."
+        "they learn, not the figures they reach; `tools/research study --data DATA --budget full --device cuda`\n"
+        "trains them at length."
     )
     return {
         "budget": study.budget.name,

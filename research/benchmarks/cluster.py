@@ -1,16 +1,21 @@
-"""The program of tools/bench_cluster; its arguments are described there."""
+"""Studies per hour on Ray on this machine beside one process.
+
+A CT, by default a phantom, is analysed some times by one process of one thread, then by as many one-thread workers on
+Ray as there are cores.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import resource
-import sys
 import tempfile
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import click
 
 from monai_lung.batch.cluster import Needs
 from monai_lung.batch.cluster import run as run_on_ray
@@ -46,7 +51,7 @@ def measured(results: Results[Seen]) -> dict[str, float]:
     ends: list[float] = []
     for _, result in results:
         if result.value is None:
-            raise SystemExit(f"bench_cluster: error: {result.error}")
+            raise click.ClickException(str(result.error))
         seen.append(result.value)
         ends.append(time.perf_counter())
     starts = [end - one[1] for end, one in zip(ends, seen, strict=True)]
@@ -60,30 +65,26 @@ def measured(results: Results[Seen]) -> dict[str, float]:
     }
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option("--ct", type=click.Path(path_type=Path, exists=True), help="What `monai-lung analyze` takes.")
+@click.option("--studies", default=4, show_default=True, help="How often it is analysed.")
+def main(ct: Path | None, studies: int) -> None:
     """Print the figures as JSON."""
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else phantom(Path(scratch))
+        path = ct.absolute() if ct else phantom(Path(scratch))
         case = find_cases(path)[0]
-        cases = [replace(case, name=f"study-{n}") for n in range(count)]
+        cases = [replace(case, name=f"study-{n}") for n in range(studies)]
         build = partial(Clocked, Job(Path(scratch) / "out", Options(device="cpu"), ("json", "nifti")))
         one = measured(run_here(build, cases))
         many = measured(run_on_ray(build, cases, needs=Needs()))
-    efficiency = many["studies_per_hour"] / (one["studies_per_hour"] * many["workers"])
-    load = [round(v, 1) for v in os.getloadavg()]
-    print(
-        json.dumps(
-            {
-                "one_process": one,
-                "ray": many,
-                "efficiency": round(efficiency, 3),
-                "load": load,
-                "cores": os.cpu_count(),
-            },
-            indent=1,
-        )
-    )
+    figures = {
+        "one_process": one,
+        "ray": many,
+        "efficiency": round(many["studies_per_hour"] / (one["studies_per_hour"] * many["workers"]), 3),
+        "load": [round(v, 1) for v in os.getloadavg()],
+        "cores": os.cpu_count(),
+    }
+    click.echo(json.dumps(figures, indent=1))
 
 
 def phantom(folder: Path) -> Path:
