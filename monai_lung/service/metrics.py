@@ -29,7 +29,7 @@ class Metrics:
         name, registry = "monai_lung", self.registry
         self._received = client.Counter(f"{name}_instances_received", "Instances on the disk", registry=registry)
         self._repeated = client.Counter(f"{name}_instances_repeated", "Instances held already", registry=registry)
-        self._discarded = client.Counter(f"{name}_instances_discarded", "Taken, but no CT", registry=registry)
+        self._discarded = client.Counter(f"{name}_instances_discarded", "Discarded: not CT", registry=registry)
         self._refused = client.Counter(f"{name}_instances_refused", "By status", ["status"], registry=registry)
         self._rejected = client.Counter(
             f"{name}_associations_rejected", "Of connections and associations", ["reason"], registry=registry
