@@ -135,7 +135,7 @@ def test_the_command_writes_the_same_reports(volume: Path, tmp_path: Path, capsy
         ([], 2, "either --points or --mask"),
         (["--points", "1,2,3", "--mask", "m.nii.gz"], 2, "either --points or --mask"),
         (["--points", "1,2"], 2, "three numbers"),
-        (["--points", "1,2,3", "--format", "json"], 2, "add -o OUT"),
+        (["--points", "1,2,3", "--format", "json"], 2, "needs -o OUT"),
         (["--mask", "/no/such/mask.nii.gz"], 2, "no such file"),
         (["--points", "900,0,0"], 1, "no nodule at any of 1 points"),
     ],
@@ -184,8 +184,8 @@ def test_a_mask_that_is_not_of_this_ct_is_refused(crop: CT, tmp_path: Path) -> N
     write_nifti(tmp_path / "far.nii.gz", mask, AFFINE + np.array([[0, 0, 0, 70.0]] + [[0, 0, 0, 0]] * 3))
     write_nifti(tmp_path / "empty.nii.gz", mask * 0, AFFINE)
     for name, words in (
-        ("coarse", r"other voxels \(1.40 x 1.40 x 2.50 mm\) than the CT \(0.70"),
-        ("moved", "other voxels"),
+        ("coarse", r"another voxel grid \(1.40 x 1.40 x 2.50 mm\) than the CT \(0.70"),
+        ("moved", "another voxel grid"),
         ("far", "extends beyond the CT"),
         ("empty", "is empty"),
     ):
