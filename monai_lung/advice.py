@@ -113,7 +113,7 @@ def examination_notes(found: MeasuredNodules) -> tuple[str, ...]:
         return ()
     return (
         f"{len(found.measurements)} findings beside about {dense_ml:.0f} ml of consolidation: consider infection "
-        "(Lung-RADS category 0, LDCT in 1-3 months) before single nodules are followed.",
+        "(Lung-RADS category 0, LDCT in 1-3 months) before following individual nodules.",
     )
 
 

@@ -66,5 +66,7 @@ def _instead(ct: CT, case: Case, tried: int) -> CT:
     """`ct` with the warning that other series come first by their headers."""
     first = case.series.uid if case.series else ""
     others = "it" if tried == 1 else f"{tried} series"
-    warning = f"Series {first} ranks first by its header but holds no lungs: another is analysed in place of {others}."
+    warning = (
+        f"Series {first} ranks first by its header but holds no lungs: another series is analysed in place of {others}."
+    )
     return replace(ct, warnings=(warning, *ct.warnings))

@@ -323,7 +323,7 @@ class Analyzer:
                 )
         warnings = [f"Prior: {text}" for text in (earlier.ct.warnings if earlier.ct else ())]
         if prior.source == "result":
-            warnings.append("Growth is measured against an earlier result: only the lungs' masks were aligned.")
+            warnings.append("Growth is measured against an earlier result: only the lung masks were aligned.")
         if prior.study_date is None or found.ct.study_date is None:
             warnings.append("No doubling times: a date of examination is missing.")
         elif prior.study_date == found.ct.study_date:

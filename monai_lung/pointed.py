@@ -280,7 +280,7 @@ def _doubts(number: int, row: Row, ct: CT, point: OperatingPoint) -> list[str]:
     outline, _, rating = row
     doubts, across = [], axial_axis(ct.affine_lps)
     if outline.mask.any(axis=tuple(axis for axis in range(3) if axis != across)).sum() < 2:
-        doubts.append(f"Nodule {number} is outlined on one slice alone: its volume and height are unreliable.")
+        doubts.append(f"Nodule {number} is outlined on a single slice: its volume and height are unreliable.")
     if rating.nodule_probability < point.min_nodule_probability:
         share = f"{100 * rating.nodule_probability:.0f} %"
         doubts.append(f"Nodule {number} would not have been reported: its probability of being a nodule is {share}.")

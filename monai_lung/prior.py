@@ -40,7 +40,9 @@ def read_prior(path: Path, options: Options) -> PriorExamination:
             raise
         except Exception as error:  # foreign files: JSON of another make, dates, gzip and NIfTI each raise their own
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PriorError(f"{path}: a damaged result ({reason}); analyse that CT again, or give it") from error
+            raise PriorError(
+                f"{path}: a damaged result ({reason}); analyse that CT again, or give the CT itself"
+            ) from error
     from monai_lung.chest import read_chest
 
     ct, lungs = read_chest(path, allow_gaps=options.allow_gaps)
@@ -99,7 +101,7 @@ def _from_result(folder: Path) -> PriorExamination:
     image: Any = nibabel.load(mask)
     labels = np.asarray(image.dataobj).astype(np.uint8)
     if labels.ndim != 3:
-        raise PriorError(f"{mask}: no mask of three dimensions; analyse the earlier CT again")
+        raise PriorError(f"{mask}: not a three-dimensional mask; analyse the earlier CT again")
     lungs = Lungs(labels, content["lungs"]["right_ml"], content["lungs"]["left_ml"])
     date = content["input"].get("study_date")
     return PriorExamination(

@@ -143,7 +143,7 @@ class RateSettings:
             check_number(f"operating_points.{name}", probability, 0, 1)
         high, standard, low = (self.operating_point(n).min_nodule_probability for n in get_args(Sensitivity))
         if not high <= standard <= low:
-            raise ValueError(f"operating_points: high {high}, standard {standard}, low {low} must not fall")
+            raise ValueError(f"operating_points: high {high}, standard {standard}, low {low} must not decrease")
 
     @property
     def channels(self) -> int:

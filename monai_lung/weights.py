@@ -160,7 +160,9 @@ def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str,
     config = read_config(bundle)
     if not (stages := stages_of(config)):
         keys = ", ".join(dict.fromkeys(stage.settings_key for stage in (STAGES | PAPER_STAGES).values()))
-        raise WeightsError(f"{bundle / 'configs' / 'inference.json'}: no stage's settings ({keys}); see add-a-network")
+        raise WeightsError(
+            f"{bundle / 'configs' / 'inference.json'}: no stage's settings ({keys}); see docs/how-to/add-a-network.md"
+        )
     stage = next((stage for stage in stages if stage.weights == file), None)
     if stage is None:
         raise WeightsError(f"{file}: the weights of {bundle} are {', '.join(stage.weights for stage in stages)}")
@@ -170,7 +172,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str,
         network.load_state_dict({**state})
     except Exception as error:  # torch raises many kinds
         what = f"{type(network).__name__} of {stage.definition} in {bundle / 'configs' / 'inference.json'}"
-        raise WeightsError(f"{name}: no weights of the {what}; set width or members there, or give others") from error
+        raise WeightsError(f"{name}: not weights of the {what}; set width or members there, or give others") from error
 
 
 def resume(network: nn.Module, path: Path | str) -> nn.Module:
@@ -186,7 +188,7 @@ def resume(network: nn.Module, path: Path | str) -> nn.Module:
         network.load_state_dict(checkpoint.get("model", checkpoint))
     except Exception as error:  # torch raises many kinds
         raise WeightsError(
-            f"{path}: no weights of {type(network).__name__}, or of another width ({_first_line(error)})"
+            f"{path}: not weights of {type(network).__name__}, or of another width ({_first_line(error)})"
         ) from error
     return network
 

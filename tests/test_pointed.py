@@ -135,7 +135,7 @@ def test_the_command_writes_the_same_reports(volume: Path, tmp_path: Path, capsy
         ([], 2, "either --points or --mask"),
         (["--points", "1,2,3", "--mask", "m.nii.gz"], 2, "either --points or --mask"),
         (["--points", "1,2"], 2, "three numbers"),
-        (["--points", "1,2,3", "--format", "json"], 2, "add -o OUT"),
+        (["--points", "1,2,3", "--format", "json"], 2, "needs -o OUT"),
         (["--mask", "/no/such/mask.nii.gz"], 2, "no such file"),
         (["--points", "900,0,0"], 1, "no nodule at any of 1 points"),
     ],
@@ -184,14 +184,14 @@ def test_a_mask_that_is_not_of_this_ct_is_refused(crop: CT, tmp_path: Path) -> N
     write_nifti(tmp_path / "far.nii.gz", mask, AFFINE + np.array([[0, 0, 0, 70.0]] + [[0, 0, 0, 0]] * 3))
     write_nifti(tmp_path / "empty.nii.gz", mask * 0, AFFINE)
     for name, words in (
-        ("coarse", r"other voxels \(1.40 x 1.40 x 2.50 mm\) than the CT \(0.70"),
-        ("moved", "other voxels"),
-        ("far", "goes beyond the CT"),
+        ("coarse", r"another voxel grid \(1.40 x 1.40 x 2.50 mm\) than the CT \(0.70"),
+        ("moved", "another voxel grid"),
+        ("far", "extends beyond the CT"),
         ("empty", "is empty"),
     ):
         with pytest.raises(MaskError, match=words):
             read_outlines(tmp_path / f"{name}.nii.gz", crop)
-    with pytest.raises(MaskError, match="other grids"):
+    with pytest.raises(MaskError, match="must have the CT's voxel grid"):
         read_outlines(mask[1:], crop)
     with pytest.raises(UsageError, match="no such file"):
         read_outlines(tmp_path / "none.nii.gz", crop)
@@ -201,7 +201,7 @@ def test_a_one_slice_mask_is_said_to_be_one(crop: CT, pointing: Pointing) -> Non
     mask = sphere(*SPHERES[0])
     mask[..., :30], mask[..., 31:] = False, False
     report = pointing.inside(crop, mask)
-    assert any("Nodule 1 is outlined on one slice alone" in text for text in report.warnings)
+    assert any("Nodule 1 is outlined on a single slice" in text for text in report.warnings)
 
 
 @pytest.mark.parametrize(("probability", "said"), [(0.05, True), (0.9, False)])

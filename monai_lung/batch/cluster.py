@@ -259,5 +259,5 @@ class _ActorPool:
         if self.deaths[index] < TRIES:
             self.waiting.appendleft(index)
             return None
-        text = f"its worker died {TRIES} times, likely for lack of memory ({reason}): give it a node with more"
+        text = f"its worker died {TRIES} times, likely for lack of memory ({reason}): use a node with more memory"
         return Result(error=MonaiLungError(text))

@@ -30,7 +30,7 @@ def run(build: Callable[[], Work[Item, Value]], items: Sequence[Item], *, worker
         Exception: whatever `build` raises.
     """
     if workers < 1:
-        raise UsageError(f"{workers} workers can't do anything: give 1 or more")
+        raise UsageError(f"{workers} workers: give 1 or more")
     if workers > 1 and len(items) > 1:
         yield from _in_processes(build, items, workers)
     elif items:
@@ -47,7 +47,7 @@ def _in_processes(build: Callable[[], Work[Item, Value]], items: Sequence[Item],
         for suspect in suspects:
             alone = deque([suspect])
             for index, _ in (yield from _until_one_dies(build, alone, 1)):
-                reason = "its process died, alone, likely for lack of memory: free some, or use a larger machine"
+                reason = "its process died, even alone, likely for lack of memory: free some, or use a larger machine"
                 yield index, Result(error=MonaiLungError(reason))
 
 

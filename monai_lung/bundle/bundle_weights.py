@@ -44,7 +44,9 @@ class BundleWeights:
             WeightsError: weights are missing, damaged, not those of the metadata, or of another network.
         """
         if not (self.bundle_root / "configs").is_dir():
-            raise UsageError(f"--bundle_root {self.bundle_root}: no bundle; run in the bundle's folder, or name it")
+            raise UsageError(
+                f"--bundle_root {self.bundle_root}: not a bundle; run in the bundle's folder, or give its path"
+            )
         for file, network in self.load_dict.items():
             if self.checkpoints.get(file):
                 resume(network, self.checkpoints[file])

@@ -57,7 +57,9 @@ def read_mask(path: Path, ct: CT) -> NDArray[np.integer[Any]]:
     """
     labels, affine = _labels(path)
     if labels.shape != ct.hu.shape or not np.allclose(LPS_RAS @ affine, ct.affine_lps, atol=1e-2):
-        raise MaskError(f"{path}: {labels.shape} isn't on the grid of its CT {ct.hu.shape}; make it from this very CT")
+        raise MaskError(
+            f"{path}: not on the voxel grid of its CT (sizes {labels.shape} and {ct.hu.shape}); make it from this CT"
+        )
     return labels.astype(np.int64)
 
 

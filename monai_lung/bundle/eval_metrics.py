@@ -42,7 +42,9 @@ def record(metrics: Path, bundle: Path) -> dict[str, float]:
     content, place = _read(metrics), bundle / "configs" / "metadata.json"
     metadata = _read(place)
     if not content.get("weights") or content["weights"].items() - metadata.get("weights_sha256", {}).items():
-        raise WeightsError(f"{metrics}: of other weights than those in {bundle}: evaluate the bundle as it is")
+        raise WeightsError(
+            f"{metrics}: these figures are of other weights than those in {bundle}; evaluate the bundle as it is now"
+        )
     try:
         wanted = FIGURES[content["task"]]
         found = {f"{name}, {group}": float(content["figures"][name][group]["value"]) for name, group in wanted}

@@ -177,7 +177,7 @@ class MalignancyScores(NoduleLogits):
             "threshold": 0.5,
             "auc_of_network_alone": "the malignancy of the 3D network, which the shipped networks don't use",
             "ece_by_chance": "that of a perfectly calibrated model on as many nodules: mean, and 95 % of draws",
-            "kept": f"share of the nodules that are taken for one, at {self.settings.min_nodule}",
+            "kept": f"share of the nodules that rating keeps, at a probability of {self.settings.min_nodule}",
             "coverage": "share of nodules whose readers' mean rating, on the probability's scale, lies in the interval",
         }
         content = {"task": "classification", "protocol": protocol, "weights": self.weights, "seed": self.seed}

@@ -58,7 +58,7 @@ def pack(bundle: Path, out: Path, *, trust_bundle: bool = False) -> Path:
         metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
         version = metadata["version"]
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{bundle}: no bundle, its configs/metadata.json gives no version ({error})") from error
+        raise WeightsError(f"{bundle}: not a bundle: its configs/metadata.json gives no version ({error})") from error
     archive = out / f"{bundle.name}_v{version}.zip"
     with tempfile.TemporaryDirectory(prefix="monai-lung-") as scratch:
         copy = Path(scratch) / bundle.name
@@ -101,7 +101,9 @@ def _export(bundle: Path, stage: Stage, metadata: dict[str, Any], trust_bundle: 
             results = {script: torch.jit.load(script)(tried).numpy(), onnx: run_onnx(onnx, tried)}
         for path, result in results.items():
             if not np.allclose(result, expected, rtol=0, atol=TOLERANCE):
-                raise WeightsError(f"{path.name}: computes something else than {file}; export it with another torch")
+                raise WeightsError(
+                    f"{path.name}: its results differ from those of {file}; export it with another version of torch"
+                )
 
 
 def export_onnx(network: nn.Module, image: Tensor, path: Path) -> None:

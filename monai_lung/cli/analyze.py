@@ -78,8 +78,9 @@ def analyze(
 ) -> None:
     """Find, measure and rate the nodules of each CT.
 
-    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. After an
-    interruption the same command goes on where it was. Of more than a few cases each is printed as a line.
+    CT is a DICOM folder, file, DICOMDIR or zip, NIfTI, NRRD or MHA. In a folder each study is a case. Run the
+    same command again after an interruption, and it continues where it stopped. With more than five cases, each is
+    printed as one line.
     """
     from monai_lung.batch.options import Engine
     from monai_lung.batch.studies import Job, analyze_cases, settled

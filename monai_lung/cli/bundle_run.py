@@ -31,7 +31,7 @@ class Setting(click.ParamType):
             return value
         key, equals, text = str(value).partition("=")
         if not key or not equals:
-            self.fail(f"{value!r}: give KEY=VALUE, as recipes#cpu#epochs=14", param, ctx)
+            self.fail(f"{value!r}: give KEY=VALUE, for example recipes#cpu#epochs=14", param, ctx)
         try:
             return key, ast.literal_eval(text)
         except (ValueError, SyntaxError):
@@ -46,7 +46,7 @@ def set_option() -> Decorator:
         metavar="KEY=VALUE",
         type=Setting(),
         multiple=True,
-        help="Set any other value of the bundle's config, as recipes#cpu#epochs=14. May be given several times.",
+        help="Set any other value of the bundle's config, such as recipes#cpu#epochs=14. May be given several times.",
     )
 
 

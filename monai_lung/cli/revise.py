@@ -23,7 +23,7 @@ class Numbers(click.ParamType):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isascii() and part.isdigit() for part in parts):
-            self.fail(f"{value!r}: give numbers of nodules, as 3,5", param, ctx)
+            self.fail(f"{value!r}: give the numbers of nodules, for example 3,5", param, ctx)
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     required=True,
     help="Read the configuration of the node from this TOML file.",
 )
-@click.option("--check", is_flag=True, help="Check the configuration, then end.")
-@click.option("--list", "listing", is_flag=True, help="List the studies in the queue, with their UIDs, then end.")
-@click.option("--retry", is_flag=True, help="Try failed studies and objects that were given up again, then end.")
+@click.option("--check", is_flag=True, help="Check the configuration, then exit.")
+@click.option("--list", "listing", is_flag=True, help="List the studies in the queue, with their UIDs, then exit.")
+@click.option("--retry", is_flag=True, help="Queue failed studies and abandoned deliveries again, then exit.")
 def serve(file: Path, check: bool, listing: bool, retry: bool) -> None:
-    """Be a PACS node: take CTs over DICOM, analyse them, send SEG, SR and report to archives.
+    """Run a PACS node: take CTs over DICOM, analyse them, send SEG, SR and report to archives.
 
-    Ends on SIGTERM. --list and --retry work beside a running node.
+    It ends on SIGTERM. --list and --retry also work while a node is running.
     """
     from monai_lung.extras import require
 

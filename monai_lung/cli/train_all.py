@@ -29,20 +29,20 @@ DELINEATE = (
 """Settings of the cycles of the network that delineates, each from where the one before ended."""
 
 
-@command(name="all", short_help="Train all networks as those that ship, some hours on two cores.")
+@command(name="all", short_help="Train all networks as the shipped ones were, some hours on two cores.")
 @click.argument("data", metavar="DATA", type=PATH)
 @click.argument("out", metavar="OUT", type=PATH)
 def train_all(data: Path, out: Path) -> None:
-    """Train all networks as those that ship were trained, some hours on two cores.
+    """Train all networks as the shipped ones were trained, some hours on two cores.
 
     DATA holds ct/ and lungs/ with the scans that `train backgrounds` knows, lidc_crops/ and lidc_slices/; OUT takes
-    the rest. Run again with the same OUT, it continues where it was stopped. Nothing is stored in the bundles: the last
-    lines say how.
+    the rest. Run it again with the same OUT, and it continues where it stopped. Nothing is stored in the bundles: the
+    last lines that it prints say how to do that.
 
-    The weights that ship differ: other seeds; finding was trained on from the weights of version 0.1, in two rounds;
-    rating's near look was trained on from version 0.1's network, its wide look from eight epochs of its own, and for
-    seven epochs more in two rounds, not six; delineating and malignancy are those of version 0.1, which drew other
-    hard negatives.
+    The shipped weights were made a little differently: with other seeds; finding continued from the weights of version
+    0.1, in two rounds; rating's near look continued from version 0.1's network and its wide look from eight epochs of
+    its own, then both for seven epochs in two rounds, not six; delineating and malignancy are those of version 0.1,
+    which drew other hard negatives.
     """
     for part in ("ct", "lungs", "lidc_crops", "lidc_slices"):
         if not (data / part).is_dir():

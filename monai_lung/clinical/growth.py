@@ -190,7 +190,7 @@ def check_prior(ct: CT, prior: PriorExamination, *, allow_other_patient: bool = 
     if ct.study_date and prior.study_date and prior.study_date > ct.study_date:
         raise PriorError(
             f"{ct.name}: the earlier examination is of {prior.study_date}, later than this one of {ct.study_date}: "
-            "swap them, or --allow-other-patient"
+            "swap them, or give --allow-other-patient"
         )
 
 

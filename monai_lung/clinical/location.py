@@ -25,7 +25,9 @@ def check_lungs(lungs: Lungs, ct: CT) -> None:
         MaskError: another shape than the CT, or no voxel of a lung.
     """
     if lungs.labels.shape != ct.hu.shape:
-        raise MaskError(f"{ct.name}: the lung mask has {lungs.labels.shape} voxels, the CT {ct.hu.shape}: other grids")
+        raise MaskError(
+            f"{ct.name}: the lung mask has {lungs.labels.shape} voxels, the CT {ct.hu.shape}: both must be on one grid"
+        )
     if not lungs.labels.any():
         raise MaskError(f"{ct.name}: the lung mask is empty: no side or distance can be measured")
 

@@ -160,7 +160,9 @@ def _side(lungs: Lungs, affine_lps: NDArray[np.float64], hu: NDArray[np.int16] |
     if not lungs.labels.any():
         raise PriorError("an examination without lungs can't be compared: is its lung mask empty?")
     if hu is not None and hu.shape != lungs.labels.shape:
-        raise PriorError(f"a lung mask of {lungs.labels.shape} doesn't fit its CT of {hu.shape}: other grids")
+        raise PriorError(
+            f"a lung mask of {lungs.labels.shape} doesn't fit its CT of {hu.shape}: both must be on one grid"
+        )
     box, affine = _lung_box(lungs.labels, affine_lps)
     labels = lungs.labels[box]
     centers = [_center(labels == side, affine) for side in (RIGHT_LUNG, LEFT_LUNG) if (labels == side).any()]

@@ -68,7 +68,7 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         raise UsageError(f"device {name!r}: must be like cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name}: this torch sees only {torch.cuda.device_count()}, counted from 0")
+        raise UsageError(f"device {name}: this torch sees {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return device
 
 

@@ -35,7 +35,9 @@ def one_acquisition(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], tu
         return single, warnings + _join_warnings(single)
     best, n = _most_complete(single)
     if best:
-        kept = f"Acquisition with {len(best)} of {len(single)} slices used: the series holds {n} that overlap."
+        kept = (
+            f"The acquisition with {len(best)} of the {len(single)} slices was used: the series holds {n} that overlap."
+        )
         return best, (*warnings, kept)
     if passes := _passes(single):
         kept_slices, pass_warnings = _without_overlap(passes)
@@ -88,7 +90,7 @@ def _join_warnings(headers: tuple[Header, ...]) -> tuple[str, ...]:
         return ()
     where = ", ".join(f"{(headers[k].position or (0, 0, 0))[2]:.1f}" for k in joins)
     what = f"The series joins {len(lengths)} passes (at z = {where} mm)"
-    return (f"{what}: where the patient breathed between them, a nodule may be missing, cut or seen twice.",)
+    return (f"{what}: if the patient breathed between them, a nodule may be missing, cut or seen twice.",)
 
 
 def _ordered(headers: Sequence[Header]) -> tuple[Header, ...]:

@@ -55,7 +55,7 @@ def check_data_file(path: Path) -> Voxels:
     if nrrd:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
     elif not (last := _DATA_FILE.search(head)) or path.suffix.lower() in (".nrrd", ".nhdr"):
-        raise DecodeError(f"{shown(path)} can't be read, it is neither NRRD nor MetaImage: fetch the file again")
+        raise DecodeError(f"{shown(path)} can't be read: it is neither NRRD nor MetaImage; fetch the file again")
     else:
         head = head[: last.end()]
     target = path

@@ -148,7 +148,7 @@ def _frame_warnings(headers: tuple[Header, ...], z: NDArray[np.float64]) -> tupl
     positions = np.array([h.position for h in headers])
     slope, start = np.polyfit(z - z[0], positions, 1)
     if np.abs(positions - (np.outer(z - z[0], slope) + start)).max() > max(1.0, *(headers[0].spacing_mm or ())):
-        raise series_error(headers, "mixes frames of reference, its slices can't be placed against each other")
+        raise series_error(headers, "mixes frames of reference: its slices can't be placed relative to each other")
     return (f"The slices name {count} frames of reference but lie on one line: they were placed by their positions.",)
 
 
@@ -160,7 +160,7 @@ def _reduction(headers: tuple[Header, ...], shape: tuple[int, int, int]) -> tupl
         way_out = "cut it to the chest or choose another series"
         raise series_error(headers, f"would need {math.prod(shape)} voxels, more than {MAX_VOXELS}", way_out)
     sizes = " x ".join(map(str, shape))
-    return 2, (f"{sizes} voxels are too many: the slices were read at half of their resolution, their finest is lost.",)
+    return 2, (f"{sizes} voxels are too many: the slices were read at half their resolution, so fine detail is lost.",)
 
 
 def _sources(
@@ -173,7 +173,7 @@ def _sources(
     step = float(np.median(steps))
     what = _describe_gaps(headers, steps, step)
     if _interleaved(steps):
-        raise series_error(headers, f"{what}: two passes that nothing tells apart lie between each other", "send one")
+        raise series_error(headers, f"{what}: two passes that nothing tells apart are interleaved", "send one")
     if not allow_gaps:
         raise series_error(headers, what, "send the missing slices, or give --allow-gaps to interpolate")
     if steps.max() > max(_MAX_GAP_MM, 1.5 * step):
@@ -221,7 +221,7 @@ def _shifts(
         return np.zeros((len(headers), 2)), np.zeros(2), ()
     extent = headers[0].columns * pixel_x, headers[0].rows * pixel_y
     if (np.ptp(drift_mm, axis=0) > extent).any():
-        raise series_error(headers, "has slices that lie beside each other rather than above each other")
+        raise series_error(headers, "has slices that lie beside each other, not stacked")
     slope = np.array([np.polyfit(z, drift_mm[:, i], 1)[0] for i in (0, 1)])
     line = np.outer(z - z[0], slope)
     if np.abs(drift_mm - line).max() <= max(0.5, min(pixel_x, pixel_y)):

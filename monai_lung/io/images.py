@@ -40,7 +40,7 @@ def as_ct(image: Any, affine_lps: NDArray[np.float64] | None = None, *, name: st
     affine = found if affine_lps is None else np.asarray(affine_lps, float)
     if affine is None:
         raise UsageError(
-            f"{type(image).__name__}: an array says nothing of its voxels' size and place: "
+            f"{type(image).__name__}: an array has no voxel size and position: "
             "call as_ct(array, affine_lps), with the affine from voxel index to LPS mm"
         )
     if affine.shape != (4, 4):

@@ -47,7 +47,9 @@ def read_outlines(mask: Path | str | NDArray[Any], ct: CT) -> list[Outline]:
     """
     if isinstance(mask, np.ndarray):
         if mask.shape != ct.hu.shape:
-            raise MaskError(f"the mask has {mask.shape} voxels, the CT {ct.hu.shape}: other grids")
+            raise MaskError(
+                f"the mask has {mask.shape} voxels, the CT {ct.hu.shape}: the mask must have the CT's voxel grid"
+            )
         parts, what = list(_labelled(mask, ct.grid)), "the mask"
     else:
         path = Path(mask)
@@ -119,9 +121,11 @@ def _of_rtstruct(path: Path, ct: CT) -> Iterator[_Part]:
     """The ROIs of an RTSTRUCT but those called lung, drawn on the slices of its series."""
     rt_utils = require("rt_utils", "an RTSTRUCT", extra="rtstruct")
     if not ct.slices:
-        raise MaskError(f"{shown(path)}: an RTSTRUCT refers to DICOM slices, and the CT is a volume file")
+        raise MaskError(f"{shown(path)}: an RTSTRUCT refers to DICOM slices, but the CT is a volume file")
     if ct.resampled:
-        raise MaskError(f"{shown(path)}: the CT was resampled (tilt, gaps): give the outline as a volume")
+        raise MaskError(
+            f"{shown(path)}: the CT was resampled (tilt, gaps), so an RTSTRUCT can't be used: give a volume file"
+        )
     try:
         struct = rt_utils.RTStructBuilder.create_from(str(ct.slices[0].path.parent), str(path))
         names = [name for name in struct.get_roi_names() if "lung" not in name.lower()]
@@ -145,9 +149,9 @@ def _on_ct(part: _Part, ct: CT, what: str) -> Outline:
     if np.abs(index - nearest).max() > _OFF_GRID or not 0.98 < size < 1.02:
         spacing = " x ".join(f"{v:.2f}" for v in part.grid.spacing_mm)
         own = " x ".join(f"{v:.2f}" for v in ct.spacing_mm)
-        raise MaskError(f"{what} lies on other voxels ({spacing} mm) than the CT ({own} mm): resample it to the CT")
+        raise MaskError(f"{what} has another voxel grid ({spacing} mm) than the CT ({own} mm): resample it to the CT's")
     if (nearest < 0).any() or (nearest >= ct.hu.shape).any():
-        raise MaskError(f"{what} goes beyond the CT: it belongs to another one")
+        raise MaskError(f"{what} extends beyond the CT: it was made on another one")
     return outline_of(nearest, ct)
 
 

@@ -168,7 +168,7 @@ def _name_warnings(slices: tuple[SourceSlice, ...]) -> tuple[str, ...]:
     if not nameless:
         return ()
     what = f"{nameless} of {len(slices)} slices have no SOPInstanceUID, or share it with others"
-    return (f"{what}: DICOM SEG and SR name them by UIDs made from their places, which no archive knows.",)
+    return (f"{what}: DICOM SEG and SR name them by UIDs made from their positions, which no archive knows.",)
 
 
 def _patient(header: Header) -> tuple[str, tuple[str, ...]]:

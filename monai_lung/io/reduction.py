@@ -35,7 +35,7 @@ def factors_of(path: Path, shape: tuple[int, int, int], affine: NDArray[np.float
     factors = [2, 2, 2]
     factors[along] = 1
     sizes = " x ".join(map(str, shape))
-    warning = f"{sizes} voxels are too many: the slices were read at half of their resolution, their finest is lost."
+    warning = f"{sizes} voxels are too many: the slices were read at half their resolution, so fine detail is lost."
     return (factors[0], factors[1], factors[2]), (warning,)
 
 

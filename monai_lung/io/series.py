@@ -116,9 +116,9 @@ def _passed_over(one: Series, chosen: Series, thinner: list[Series], softer: lis
     how = " and ".join(word for word, which in (("thinner", thinner), ("softer", softer)) if one in which)
     kernel = f", kernel {one.kernel}" if one.kernel else ""
     what = f"{_step_mm(one):.1f} mm{kernel}, {_length_mm(one):.0f} mm long"
-    why = "it isn't said to be of the chest" if one.region != chosen.region else ""
+    why = "its header doesn't say that it is of the chest" if one.region != chosen.region else ""
     why = why or ("it is derived" if one.derived and not chosen.derived else "")
-    why = why or ("it is shorter" if _length_mm(one) < 0.9 * _length_mm(chosen) else "its slices are further apart")
+    why = why or ("it is shorter" if _length_mm(one) < 0.9 * _length_mm(chosen) else "its slices are farther apart")
     return f"A {how} series of this study was not chosen ({what}), because {why}: --series-uid {one.uid} takes it."
 
 
@@ -283,7 +283,7 @@ def _unsuitable(headers: Sequence[Header], placed: bool, n_slices: int) -> str:
     if not first.sop_class.startswith("1.2.840.10008."):
         return "its SOPClassUID is missing or none of DICOM's: it may not be a CT image"
     if first.sop_class not in _CT_CLASSES:
-        return "secondary capture or another object than a CT image"
+        return "secondary capture, or some other object that isn't a CT image"
     if _LOCALIZERS & kinds:
         return "localizer"
     if kinds & _REFORMATS:

@@ -179,7 +179,7 @@ def _read_itk(path: Path) -> Volume:
 def _nan_warning(path: Path, count: int, of: int) -> tuple[str, ...]:
     if count > _MAX_NAN_SHARE * of:
         raise NotCTError(f"{100 * count / of:.0f} % of the values of {shown(path)} are NaN or infinite: export again")
-    return (f"{count} voxels without a number were taken as -1024 HU.",) if count else ()
+    return (f"{count} voxels that were NaN or infinite were taken as -1024 HU.",) if count else ()
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -201,7 +201,9 @@ def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
         raise GeometryError(f"{shown(path)} has voxels of {sizes} mm, which no chest CT has (is its unit mm?)")
     unit = affine[:3, :3] / lengths
     if not np.allclose(unit.T @ unit, np.eye(3), atol=0.01):
-        raise GeometryError(f"the axes of {shown(path)} are not at right angles: resample it to a grid that is")
+        raise GeometryError(
+            f"the axes of {shown(path)} are not at right angles: resample it to a grid with right angles"
+        )
 
 
 def _axial(

@@ -76,7 +76,7 @@ def segment_lungs(hu: NDArray[np.int16], affine_lps: NDArray[np.float64]) -> Lun
     )
     if right_ml + left_ml < SMALLEST_LUNGS_ML:
         raise LungsNotFoundError(
-            f"only {right_ml + left_ml:.0f} ml of lung in the image, {SMALLEST_LUNGS_ML:.0f} ml is the least: "
+            f"only {right_ml + left_ml:.0f} ml of lung in the image, at least {SMALLEST_LUNGS_ML:.0f} ml are needed: "
             "give a CT of the chest in Hounsfield units"
         )
     return Lungs(labels, right_ml, left_ml, warnings)

@@ -50,7 +50,7 @@ def _truth(phantom: Phantom) -> dict[str, object]:
     voxel_ml = abs(np.linalg.det(phantom.affine_lps[:3, :3])) / 1000
     return {
         "schema": "monai-lung/phantom/1",
-        "note": "A synthetic image: good for trying and testing, no measure of accuracy.",
+        "note": "A synthetic image for trying things out and testing: it says nothing about accuracy.",
         "lungs_ml": {
             name: round(float((phantom.lung_labels == label).sum() * voxel_ml), 1)
             for label, name in ((1, "right"), (2, "left"))

@@ -175,7 +175,7 @@ def _error(place: Path) -> str:
     """Why a case has no findings."""
     path = place / "error.json"
     if not path.exists():
-        return "no findings.json: not analysed to the end, or without --format json"
+        return "no findings.json: the analysis didn't finish; run it again"
     try:
         return _one_line(json.loads(path.read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError, TypeError):

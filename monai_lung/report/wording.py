@@ -133,7 +133,7 @@ def measurements(m: Measurements) -> list[tuple[str, str]]:
         check = " (check that it is a nodule)" if {"hilum", "diaphragm"} & set(others) else ""
         lines.append(("Touches", ", ".join(others) + check))
     if m.juxtapleural_shape:
-        lines.append(("Shape", "flat at the pleura, as a lymph node's"))
+        lines.append(("Shape", "flat at the pleura, like a lymph node"))
     if m.apex_distance_mm is not None:
         lines.append(("Below the apex", f"{number(m.apex_distance_mm, 0)} mm"))
     lines.append(("Centre (DICOM)", f"{point(m.center_mm)} mm"))

@@ -27,17 +27,19 @@ class Metrics:
         client = _client()
         self.registry: CollectorRegistry = client.CollectorRegistry()
         name, registry = "monai_lung", self.registry
-        self._received = client.Counter(f"{name}_instances_received", "Instances on the disk", registry=registry)
-        self._repeated = client.Counter(f"{name}_instances_repeated", "Instances held already", registry=registry)
-        self._discarded = client.Counter(f"{name}_instances_discarded", "Taken, but no CT", registry=registry)
-        self._refused = client.Counter(f"{name}_instances_refused", "By status", ["status"], registry=registry)
-        self._rejected = client.Counter(
-            f"{name}_associations_rejected", "Of connections and associations", ["reason"], registry=registry
+        self._received = client.Counter(
+            f"{name}_instances_received", "Instances received and stored", registry=registry
         )
-        self._studies = client.Counter(f"{name}_analyses", "By outcome", ["outcome"], registry=registry)
+        self._repeated = client.Counter(f"{name}_instances_repeated", "Instances received again", registry=registry)
+        self._discarded = client.Counter(f"{name}_instances_discarded", "Objects discarded: not CT", registry=registry)
+        self._refused = client.Counter(f"{name}_instances_refused", "Instances refused", ["status"], registry=registry)
+        self._rejected = client.Counter(
+            f"{name}_associations_rejected", "Connections and associations rejected", ["reason"], registry=registry
+        )
+        self._studies = client.Counter(f"{name}_analyses", "Analyses by outcome", ["outcome"], registry=registry)
         self._seconds = client.Histogram(
             f"{name}_analysis_seconds",
-            "Of analyses that ended well",
+            "Duration of successful analyses",
             buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800),
             registry=registry,
         )
@@ -45,15 +47,18 @@ class Metrics:
             f"{name}_deliveries", "Attempts to send an object", ["destination", "outcome"], registry=registry
         )
         self._gauges = {
-            "studies": client.Gauge(f"{name}_studies", "In the queue, by state", ["state"], registry=registry),
+            "studies": client.Gauge(f"{name}_studies", "Studies in the queue, by state", ["state"], registry=registry),
             "pending": client.Gauge(
                 f"{name}_deliveries_pending", "Objects not yet delivered", ["destination"], registry=registry
             ),
             "oldest": client.Gauge(
-                f"{name}_oldest_pending_delivery_seconds", "Age of the oldest", ["destination"], registry=registry
+                f"{name}_oldest_pending_delivery_seconds",
+                "Age of the oldest pending delivery",
+                ["destination"],
+                registry=registry,
             ),
-            "free": client.Gauge(f"{name}_storage_free_bytes", "Space left", registry=registry),
-            "healthy": client.Gauge(f"{name}_healthy", "1 as long as /health answers 200", registry=registry),
+            "free": client.Gauge(f"{name}_storage_free_bytes", "Free space of the storage", registry=registry),
+            "healthy": client.Gauge(f"{name}_healthy", "1 while /health answers 200", registry=registry),
         }
 
     def received(self, repeated: bool = False) -> None:

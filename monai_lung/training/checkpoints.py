@@ -117,7 +117,7 @@ class Resumable:
                 o.load_state_dict(state[name])
             engine.state.iteration, engine.state.epoch = state["iteration"], state["epoch"]
             if self._plan() != plan:
-                raise ValueError(f"its learning rate was planned otherwise: {self._plan()}, now {plan}")
+                raise ValueError(f"its learning-rate schedule was {self._plan()}, and is now {plan}")
         except Exception as error:  # torch raises many kinds
             raise WeightsError(
                 f"{self.path}: can't continue from it ({error}); start a new training from its last checkpoint, "

@@ -119,7 +119,7 @@ def refuse_leaks(checkpoint: Path, unseen: set[str], fold: int, own: int) -> Non
     known = patients_of(checkpoint)
     if known is None:
         log.warning(
-            "%s: doesn't say whose nodules it learned from: see to it that it knows neither fold %d nor fold %d",
+            "%s: doesn't say whose nodules it learned from: make sure that it has seen neither fold %d nor fold %d",
             checkpoint,
             fold,
             own,

@@ -226,10 +226,10 @@ def test_weights_of_another_network_are_not_stored(tmp_path):
     digest = save_weights(network, tmp_path, "model.pt")
     torch.save({"model": ResUNet3d(width=8).state_dict()}, tmp_path / "wider.pt")
     for other in (torch.nn.Linear(2, 2), ResUNet3d(width=8), tmp_path / "wider.pt"):
-        with pytest.raises(WeightsError, match="no weights of the ResUNet3d of network_def"):
+        with pytest.raises(WeightsError, match="not weights of the ResUNet3d of network_def"):
             save_weights(other, tmp_path, "model.pt")
     torch.save({"iteration": 3, "network": network.state_dict()}, tmp_path / "resume.pt")
-    with pytest.raises(WeightsError, match=r"resume\.pt: no weights of the ResUNet3d"):
+    with pytest.raises(WeightsError, match=r"resume\.pt: not weights of the ResUNet3d"):
         save_weights(tmp_path / "resume.pt", tmp_path, "model.pt")
     with pytest.raises(WeightsError, match=r"modell\.pt: the weights of .* are model\.pt"):
         save_weights(network, tmp_path, "modell.pt")

@@ -100,7 +100,7 @@ def test_every_format_computes_the_same_at_any_size(packed, bundles, tmp_path, s
 
 def test_a_bundle_that_is_none_or_has_other_weights_is_refused(bundles, tmp_path):
     pytest.importorskip("onnx")
-    with pytest.raises(WeightsError, match="no bundle"):
+    with pytest.raises(WeightsError, match="not a bundle"):
         pack(tmp_path, tmp_path / "out")
     copy = tmp_path / "lung_nodule_classification"
     shutil.copytree(bundles.classification, copy)

@@ -209,7 +209,7 @@ def test_a_training_isnt_overwritten_nor_planned_anew_on_the_way(bundles, option
         other = options(name, recipe, **{f"recipes#{recipe}#{setting}": value})
         with pytest.raises(RuntimeError) as caught:
             run(bundles.segmentation, name, kind="train", **other, resume=True)
-        assert "planned otherwise" in str(cause_of(caught.value, WeightsError))
+        assert "learning-rate schedule was" in str(cause_of(caught.value, WeightsError))
     assert (tmp_path / "run" / "resume.pt").read_bytes() == before
 
 

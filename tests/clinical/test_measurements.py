@@ -248,7 +248,7 @@ def test_refusals_say_what_is_wrong() -> None:
     outline, hu, _ = scene()
     ct = make_ct(hu, affine((0.7, 0.7, 1.25)))
     lungs = all_lung(ct)
-    with pytest.raises(MaskError, match="other grids"):
+    with pytest.raises(MaskError, match="both must be on one grid"):
         measure(outline, ct, Lungs(lungs.labels[:-1], 1000.0, 0.0))
     with pytest.raises(MaskError, match="empty"):
         measure(outline, ct, Lungs(np.zeros_like(lungs.labels), 0.0, 0.0))

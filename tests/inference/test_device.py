@@ -23,7 +23,7 @@ def test_what_is_there_is_taken(monkeypatch: pytest.MonkeyPatch, devices: int, n
     [
         (0, "cuda", "sees no CUDA device"),
         (0, "tpu", "must be auto, cpu or cuda"),
-        (2, "cuda:2", "sees only 2, counted from 0"),
+        (2, "cuda:2", "sees 2 CUDA devices, numbered from 0"),
         (2, "cuda:one", "must be like cpu, cuda or cuda:1"),
         (0, "cpu:x", "must be like cpu"),
     ],

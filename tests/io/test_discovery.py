@@ -144,7 +144,7 @@ def test_thinner_and_softer_series_that_were_passed_over_are_named(tmp_path):
     assert "it is derived" in thinner
     assert thin.uid in thinner
     assert softer.startswith("A softer series")
-    assert "its slices are further apart" in softer
+    assert "its slices are farther apart" in softer
     assert find_cases(tmp_path, thick.uid)[0].warnings == ()
     assert find_cases(tmp_path, thick.uid)[0].others == ()
 

@@ -46,7 +46,7 @@ def test_an_image_of_each_library_is_what_its_file_is(tmp_path: Path, kind: str)
 
 def test_an_array_needs_its_affine() -> None:
     np.testing.assert_array_equal(as_ct(HU.astype(np.float64), AFFINE).hu, HU)
-    with pytest.raises(UsageError, match="ndarray: an array says nothing of its voxels"):
+    with pytest.raises(UsageError, match="ndarray: an array has no voxel size"):
         Analyzer().read(HU)
     with pytest.raises(UsageError, match="the affine is"):
         as_ct(HU, AFFINE[:3])

@@ -160,7 +160,7 @@ def test_of_two_acquisitions_the_first_complete_one_is_taken(tmp_path, element):
     first, _ = two_phases(tmp_path, **{element: True})
     ct = read_ct(tmp_path)
     np.testing.assert_array_equal(ct.hu, first.hu)
-    assert "Acquisition with 12 of 24 slices used: the series holds 2 that overlap." in ct.warnings
+    assert "The acquisition with 12 of the 24 slices was used: the series holds 2 that overlap." in ct.warnings
 
 
 def test_of_two_acquisitions_the_more_complete_one_is_taken(tmp_path):

@@ -74,7 +74,7 @@ def test_few_values_that_are_no_numbers_become_air(tmp_path):
     hu[0, 0, :3] = np.nan, np.inf, -np.inf
     ct = read_ct(nifti(tmp_path / "a.nii.gz", hu, RAS @ AFFINE_LPS))
     assert (ct.hu[0, 0, :3] == -1024).all()
-    assert "3 voxels without a number were taken as -1024 HU." in ct.warnings
+    assert "3 voxels that were NaN or infinite were taken as -1024 HU." in ct.warnings
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd"])

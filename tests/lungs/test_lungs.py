@@ -224,7 +224,7 @@ def test_chest_wall_and_heart_are_not_swallowed(plain):
 
 @pytest.mark.parametrize("value", [-1024, -1000, 0, 40, 3071])
 def test_constant_volume_has_no_lungs(value):
-    with pytest.raises(LungsNotFoundError, match="200 ml is the least"):
+    with pytest.raises(LungsNotFoundError, match="at least 200 ml are needed"):
         segment_lungs(np.full((40, 40, 20), value, np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
 
 

@@ -111,7 +111,7 @@ def test_summary_counts_every_case(output, tmp_path):
     assert {case.name: case.error for case in summary.failed} == {
         "broken": summary.cases[0].error,
         "failed": "<b>no</b> lungs",
-        "short": "no findings.json: not analysed to the end, or without --format json",
+        "short": "no findings.json: the analysis didn't finish; run it again",
     }
     assert "broken" in summary.cases[0].error
     rows = read(tmp_path / "summary" / "nodules.csv")

@@ -44,7 +44,7 @@ def _composition(nodule: Measurements, status: Status) -> list[str]:
         return []
     words = BENIGN_WORDS[nodule.benign_pattern]
     if status in ("growing", "larger"):
-        return [f"Looks benign by {words}, but has grown: it counts as any other nodule."]
+        return [f"Looks benign by {words}, but has grown: it is treated like any other nodule."]
     return [f"Benign by its pattern: {words}. Confirm in the mediastinal window."]
 
 
