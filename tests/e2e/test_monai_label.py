@@ -19,7 +19,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from label_server import START, LabelServer, build, free_port, multipart
+from label_server import ANSWER_S, START, LabelServer, build, free_port, multipart, wait_for
 from numpy.typing import NDArray
 from orthanc_server import Orthanc, missing_packages
 from scipy import ndimage
@@ -159,7 +159,7 @@ def test_info_names_tasks_and_labels(served: Served) -> None:
     assert info["name"] == "monai-lung"
     assert info["models"]["analysis"]["labels"] == {"right lung": RIGHT, "left lung": LEFT, "nodule": NODULE}
     assert info["models"]["segmentation"]["labels"] == {"nodule": 1}
-    assert info["models"]["click"]["labels"] == {"nodule": 1}
+    assert info["models"]["click"]["labels"] == {"nodule": 1, "background": 0}
     assert info["models"]["click"]["type"] == "deepedit", "the panels' SmartEdit lists models of this type"
     assert "model_filename" not in info["models"]["segmentation"]["config"]
     assert set(info["trainers"]) == {"segmentation"}
@@ -257,20 +257,24 @@ def served_affine(served: Served, scan: str) -> NDArray[np.float64]:
     return analyzed(served.path(scan)).ct.affine_lps
 
 
-def test_a_click_gives_the_nodule_at_it_and_a_background_point_takes_it_away(served: Served) -> None:
+def test_a_click_adds_the_nodule_at_it_and_a_background_point_takes_it_away(served: Served) -> None:
     """The request is that of Slicer's and OHIF's panels: voxel indices under the label's name, and "background"."""
+    served.server.finished("scoring")
     scan = max(served.scans, key=lambda s: len(analyzed(served.path(s)).nodules))
     report = analyzed(served.path(scan))
     index = list(report.nodules[0].measurements.center_index)
     (expected,), _ = outline_at(report.ct, [tuple(report.ct.to_world(np.array(index, float)))], analyzer().networks)
-    mask = np.zeros(report.ct.hu.shape, bool)
-    mask[expected.box] = expected.mask
+    clicked = np.zeros(report.ct.hu.shape, bool)
+    clicked[expected.box] = expected.mask
+    found = report.nodule_labels() > 0
     for name in ("nodule", "foreground"):
         labels, affine_lps = mask_of(served.server.infer("click", scan, **{name: [index]}))
-        assert differing(labels > 0, mask) <= DIFFERENT_VOXELS
+        assert differing(labels > 0, found | clicked) <= DIFFERENT_VOXELS
         np.testing.assert_allclose(affine_lps, report.ct.affine_lps, atol=1e-3)
     away, _ = mask_of(served.server.infer("click", scan, nodule=[index], background=[index]))
-    assert not away.any()
+    parts, _ = ndimage.label(found, np.ones((3, 3, 3)))
+    assert parts[tuple(index)]
+    assert differing(away > 0, found & (parts != parts[tuple(index)]) & ~clicked) <= DIFFERENT_VOXELS
     none = json.loads(served.server.infer("click", scan, "json", nodule=[[0, 0, 0]]))
     assert "no nodule" in none["warnings"][0]
     status, body = served.server.request(
@@ -307,6 +311,9 @@ def test_a_label_comes_back_and_trains(served: Served) -> None:
     server.finished("train")
     stats = server.get("info/")["train_stats"]["segmentation"]
     assert stats["nodules"] >= 1
+    assert stats["epoch"] == stats["total_epochs"] == 30
+    assert stats["total_time"]
+    assert 0 < stats["best_metric"] == stats["dice_after"] < 1
     assert stats["loss_after"] < stats["loss_before"]
     assert stats["replaced"]
     assert hashlib.sha256(model.read_bytes()).hexdigest() == stats["weights"]
@@ -397,6 +404,41 @@ def test_a_study_of_the_archive_gets_a_dicom_seg(archived: Archived, tmp_path: P
         done = subprocess.run(["/usr/bin/dciodvfy", tmp_path / "seg.dcm"], capture_output=True, text=True, check=False)
         assert "Error" not in done.stderr, done.stderr
     assert _voxels(seg, 3) == pytest.approx(int((analyzed(archived.dicom).nodule_labels() > 0).sum()), rel=0.01)
+
+
+def test_a_seg_that_ohif_exports_is_learned_from(archived: Archived) -> None:
+    """It sends it by STOW-RS through the server; the segments' names tell the nodules from the lungs."""
+    server = archived.server
+    found, _ = mask_of(server.infer("analysis", archived.series))
+    infos = [{"name": name} for name in ("right lung", "left lung", "nodule")]
+    seg = server.infer("analysis", archived.series, "dicom_seg", label_info=infos)
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + seg + b"\r\n--x--\r\n"
+    kind = {
+        "Content-Type": 'multipart/related; type="application/dicom"; boundary=x',
+        "Accept": "application/dicom+json",
+    }
+    status, answer = server.request("POST", "proxy/dicom/wado/studies", {}, body, kind)
+    assert status == 200, answer
+    wait_for(lambda: len(archived.archive.qido(Modality="SEG")) == 1, 60, lambda: "no SEG in the archive")
+    server.post("train/segmentation", {"max_epochs": 1000})
+    table = server.work / "training" / "crops" / "nodules.csv"
+    wait_for(lambda: table.is_file() and len(table.read_text().splitlines()) > 1, ANSWER_S, server.tail)
+    server.request("DELETE", "train/")
+    rows = table.read_text().splitlines()[1:]
+    assert {row.split(",")[1] for row in rows} == {archived.series}
+    assert len(rows) == ndimage.label(found == NODULE, np.ones((3, 3, 3)))[1]
+
+
+def test_a_label_with_an_empty_lung_keeps_its_names_in_the_archive(archived: Archived, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    labels, affine_lps = mask_of(archived.server.infer("analysis", archived.series))
+    write_nifti(tmp_path / "label.nii.gz", np.where(labels == NODULE, NODULE, 0).astype(np.uint8), affine_lps)
+    before = set(archived.archive.qido(Modality="SEG"))
+    infos = [{"name": name, "idx": n} for n, name in enumerate(("right lung", "left lung", "nodule"), start=1)]
+    archived.server.put_label(archived.series, tmp_path / "label.nii.gz", label_info=infos)
+    stored = [pydicom.dcmread(path) for path in archived.archive.wado(archived.study, tmp_path / "study")]
+    (seg,) = [data for data in stored if data.Modality == "SEG" and data.SOPInstanceUID not in before]
+    assert [(s.SegmentNumber, s.SegmentLabel) for s in seg.SegmentSequence] == [(1, "nodule")]
 
 
 def _voxels(seg: object, number: int) -> int:

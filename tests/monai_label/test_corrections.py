@@ -4,9 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
-from lib.corrections import MARGIN_MM, nodule_mask, nodule_values, split, write_crops
+from lib.corrections import (
+    MARGIN_MM,
+    entries_present,
+    nodule_mask,
+    nodule_values,
+    segment_info,
+    split,
+    write_crops,
+)
 from numpy.typing import NDArray
 
 from monai_lung.data.crops import read_crop, read_table
@@ -103,6 +112,42 @@ def test_only_the_segment_called_nodule_is_taken(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="which is nodule"):
         nodule_mask(path, {}, ct)
     assert nodule_values([1, 2], {"label_info": [{"name": "lungs"}, {"name": "airways"}]}, "x") == []
+
+
+def test_a_gap_in_the_numbers_that_slicer_sends_is_closed() -> None:
+    """It counts the segment `background`, which it doesn't send; the values have no gap."""
+    names = ["right lung", "left lung", "nodule", "background", "nodule 2"]
+    info = [{"name": name, "idx": n} for n, name in enumerate(names, start=1) if name != "background"]
+    assert nodule_values([1, 2, 3, 4], {"label_info": info}, "x") == [3, 4]
+    assert nodule_values([4], {"label_info": info}, "x") == [4]
+    assert nodule_values([1, 2, 3], {"label_info": info}, "x") == [3]
+    assert nodule_values([5], {"label_info": [{"name": "nodule", "idx": 5}]}, "x") == [5]
+
+
+def test_an_archive_gets_the_names_of_the_segments_that_are_not_empty(tmp_path: Path) -> None:
+    """MONAI Label names them by their order: of lungs and nodule with empty lungs the nodule would be a lung."""
+    ct, mask = chest()
+    path = label_file(tmp_path / "label.nii.gz", ct, 3 * mask.astype(np.uint8))
+    info = {"label_info": [{"name": "right lung"}, {"name": "left lung"}, {"name": "nodule", "color": [1, 2, 3]}]}
+    assert entries_present(path, info) == [{"name": "nodule", "color": [1, 2, 3], "idx": 3}]
+    assert entries_present(path, {"label_info": info["label_info"][:2]}) == [{"name": "unknown", "idx": 3}]
+    with pytest.raises(MaskError, match="doesn't name its values"):
+        entries_present(path, {"label_info": ["nodule"]})
+
+
+def test_a_seg_of_others_names_its_segments(tmp_path: Path) -> None:
+    assert segment_info(tmp_path / "nowhere") == []
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = pydicom.uid.SegmentationStorage, pydicom.uid.generate_uid()
+    data.SegmentSequence = [pydicom.Dataset(), pydicom.Dataset()]
+    for number, (segment, name) in enumerate(zip(data.SegmentSequence, ("left lung", "Nodule"), strict=True), start=1):
+        segment.SegmentNumber, segment.SegmentLabel = number, name
+    data.save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    found = segment_info(tmp_path)
+    assert found == [{"name": "left lung", "idx": 1}, {"name": "Nodule", "idx": 2}]
+    assert nodule_values([1, 2], {"label_info": found}, "x") == [2]
 
 
 @pytest.mark.parametrize(

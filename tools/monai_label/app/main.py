@@ -18,6 +18,7 @@ torchvision_ops.declare()
 from fastapi import HTTPException  # noqa: E402
 from lib.activelearning import Doubt, DoubtScoring  # noqa: E402
 from lib.analyses import Analyses  # noqa: E402
+from lib.corrections import entries_present  # noqa: E402
 from lib.inference import KEPT, Analysis, Click, Segmentation, label_map_of  # noqa: E402
 from lib.training import NoduleTraining  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
@@ -27,7 +28,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod  # noqa: E402
 from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
 from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
 
-from monai_lung.errors import InputError, MonaiLungError  # noqa: E402
+from monai_lung.errors import InputError, MaskError, MonaiLungError  # noqa: E402
 from monai_lung.report.findings import to_dict  # noqa: E402
 from monai_lung.stages import CLASSIFICATION, SEGMENTATION, STAGES  # noqa: E402
 from monai_lung.version import __version__  # noqa: E402
@@ -68,19 +69,32 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         """`doubt`: the analyses that the strategy of this name needs; MONAI Label runs it by itself."""
         return {"doubt": DoubtScoring(self._analyze, self.waiting)}
 
+    def init_remote_datastore(self) -> Datastore:
+        """As MONAI Label has it, but a label goes to the archive with the names of its own segments."""
+        store = super().init_remote_datastore()
+        save = store.save_label
+
+        def save_named(image_id: str, file: str, tag: str, info: dict[str, Any], label_id: str = "") -> str:
+            if info.get("label_info") and not file.endswith(".bin"):  # those are voxels without a head
+                try:
+                    info = {**info, "label_info": entries_present(Path(file), info)}
+                except MaskError as error:
+                    raise HTTPException(422, detail=str(error)) from error
+            label: str = save(image_id, file, tag, info, label_id)
+            return label
+
+        store.save_label = save_named
+        return store
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """As MONAI Label has it; of a scan of the datastore an analysis is kept, for `doubt` and for the next "Run".
+        """As MONAI Label has it; an analysis is kept, for `doubt`, for the next "Run" and for clicks.
 
         Raises:
             HTTPException: 422 for an input that can't be analysed, 500 for anything else; the detail says why.
         """
-        scan = str(request.get("image"))
-        known = scan in self.datastore().list_images()
-        kept = None
-        if known and request.get("model") == "analysis":
-            kept = self.analyses.kept(scan, self._weights(), sha256(Path(self.datastore().get_image_uri(scan))))
         try:
-            result: dict[str, Any] = super().infer({**request, KEPT: (scan if known else None, kept)}, datastore)
+            kept = self._kept(str(request.get("image"))) if request.get("model") in ("analysis", "click") else None
+            result: dict[str, Any] = super().infer({**request, KEPT: kept}, datastore)
         except MonaiLungError as error:
             log.warning("%s", error)
             raise HTTPException(422 if isinstance(error, InputError) else 500, detail=str(error)) from error
@@ -105,6 +119,19 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
     def waiting(self) -> list[str]:
         """Scans without a label that the present weights haven't analysed."""
         return self.analyses.waiting(self.datastore().get_unlabeled_images(), self._weights())
+
+    def _kept(self, image: str) -> tuple[str, tuple[Path, dict[str, Any]] | None] | None:
+        """Under which name the analysis of an image is kept, and what is kept; None where it is no single file.
+
+        A scan of the datastore has its name; an image that a client has loaded itself has its own hash.
+        """
+        known = image in self.datastore().list_images()
+        path = Path(self.datastore().get_image_uri(image)) if known else Path(image)
+        if not path.is_file():
+            return None
+        digest = sha256(path)
+        scan = image if known else digest
+        return scan, self.analyses.kept(scan, self._weights(), digest)
 
     def _weights(self) -> dict[str, str]:
         places = {SEGMENTATION: self.bundle, CLASSIFICATION: bundle_dir(CLASSIFICATION)}

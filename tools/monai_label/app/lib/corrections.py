@@ -12,6 +12,7 @@ from typing import Any
 import cc3d
 import nibabel
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
@@ -36,15 +37,9 @@ def nodule_mask(path: Path, info: Mapping[str, Any], ct: CT) -> NDArray[np.bool_
     Raises:
         MaskError: it can't be read, doesn't say which value is nodule, or lies outside the CT.
     """
-    try:
-        label = sitk.ReadImage(str(path))
-        values = sitk.GetArrayViewFromImage(label)
-    except RuntimeError as error:
-        raise MaskError(f"{path}: can't be read as a label ({' '.join(str(error).split())[-120:]})") from error
-    if values.ndim != 3:
-        raise MaskError(f"{path}: {values.ndim} dimensions; export one label map, with a value for each segment")
-    present = [int(v) for v in np.unique(values) if v]
+    present, label = _values(path)
     wanted = nodule_values(present, info, str(path))
+    values = sitk.GetArrayViewFromImage(label)
     drawn = sitk.GetImageFromArray(np.isin(values, wanted).astype(np.uint8))
     drawn.CopyInformation(label)
     on_grid = sitk.Resample(drawn, _reference(ct), sitk.Transform(), sitk.sitkNearestNeighbor)
@@ -58,15 +53,15 @@ def nodule_values(present: Sequence[int], info: Mapping[str, Any], name: str) ->
     """Which of the values in a label mean nodule.
 
     `info["label_info"]` is the list that 3D Slicer and OHIF send: each entry has a name, and a value as `idx` or by its
-    place, from 1. `info["params"]["label_names"]` maps names to values: what the server's own results carry. Where
-    neither is there, a label of one value is taken for nodule.
+    place, from 1. 3D Slicer leaves a gap in `idx` where a segment wasn't sent, and none in the values: then the place
+    counts. `info["params"]["label_names"]` maps names to values: what the server's own results carry. Where neither is
+    there, a label of one value is taken for nodule.
 
     Raises:
         MaskError: several values and no names, or names that can't be read.
     """
     try:
-        listed = info.get("label_info") or []
-        named = {int(entry.get("idx", n)): str(entry.get("name", "")) for n, entry in enumerate(listed, start=1)}
+        named = {value: str(entry.get("name", "")) for value, entry in _entries(present, info).items()}
         if not named:
             named = {int(v): str(k) for k, v in (info.get("params", {}).get("label_names") or {}).items()}
     except (AttributeError, TypeError, ValueError) as error:  # whatever a client has sent
@@ -76,6 +71,54 @@ def nodule_values(present: Sequence[int], info: Mapping[str, Any], name: str) ->
     if len(present) > 1:
         raise MaskError(f"{name}: values {present} and nothing says which is nodule; name the segment nodule")
     return list(present)
+
+
+def entries_present(path: Path, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of `info["label_info"]` the entries whose values are in a label, in the order of the values.
+
+    MONAI Label gives the first name to the first value that it finds: where a segment is empty, a DICOM SEG of it would
+    call a nodule a lung.
+
+    Raises:
+        MaskError: the label or the names can't be read.
+    """
+    present, _ = _values(path)
+    try:
+        entries = _entries(present, info)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise MaskError(f"{path}: what came with it doesn't name its values ({error}); submit it again") from error
+    return [{**entries.get(value, {"name": "unknown"}), "idx": value} for value in present]
+
+
+def segment_info(folder: Path) -> list[dict[str, Any]]:
+    """Names and values of the segments of the DICOM SEG in a folder, as `label_info`; empty where there is none."""
+    for path in sorted(folder.glob("*.dcm")):
+        data = pydicom.dcmread(path, stop_before_pixels=True)
+        found = [{"name": str(s.SegmentLabel), "idx": int(s.SegmentNumber)} for s in data.get("SegmentSequence", [])]
+        if found:
+            return found
+    return []
+
+
+def _entries(present: Sequence[int], info: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """What a client says of each value."""
+    listed = info.get("label_info") or []
+    entries = {int(entry.get("idx", n)): entry for n, entry in enumerate(listed, start=1)}
+    if not entries.keys() >= set(present) and len(listed) >= max(present):
+        return dict(enumerate(listed, start=1))
+    return entries
+
+
+def _values(path: Path) -> tuple[list[int], sitk.Image]:
+    """The values in a label but 0, and the label; MaskError where it can't be read."""
+    try:
+        label = sitk.ReadImage(str(path))
+        values = sitk.GetArrayViewFromImage(label)
+    except RuntimeError as error:
+        raise MaskError(f"{path}: can't be read as a label ({' '.join(str(error).split())[-120:]})") from error
+    if values.ndim != 3:
+        raise MaskError(f"{path}: {values.ndim} dimensions; export one label map, with a value for each segment")
+    return [int(v) for v in np.unique(values) if v], label
 
 
 def write_crops(folder: Path, scans: Iterable[tuple[str, CT, NDArray[np.bool_]]]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cc3d
 import nibabel
 import numpy as np
 import torch
@@ -42,7 +43,8 @@ LABELS = {"right lung": RIGHT_LUNG, "left lung": LEFT_LUNG, "nodule": 3}
 without a nodule must not shift the names."""
 
 KEPT = "monai_lung_kept"
-"""Of a request: the scan, where the server has it, and its label map and findings that were kept; the app sets it."""
+"""Of a request: the name of its analysis, and the label map and findings that were kept of it; the app sets it."""
+BACKGROUND = "background"
 
 
 class Analysis(InferTask):  # type: ignore[misc]
@@ -119,12 +121,14 @@ def _written(request: Mapping[str, Any], labels: NDArray[np.uint8], affine_lps: 
 class Click(InferTask):  # type: ignore[misc]
     """The nodules at points, as `monai-lung measure --points` outlines them; panels drive it as they drive DeepEdit.
 
-    A request holds points as voxel indices: `nodule` or `foreground` those in nodules, `background` those that aren't.
-    A point anywhere in a nodule means all of it. An outline with a background point in it is left out: the network
-    can't be told where to cut.
+    A request holds points as voxel indices: under `background` those that aren't in a nodule; under `nodule`,
+    `foreground` or whichever label the reader has chosen (`label`) those that are, since a nodule is all that this
+    outlines. A point anywhere in a nodule means all of it. A nodule with a background point in it is left out: the
+    network can't be told where to cut.
 
     The result is a label map on the CT's own grid, 1 where a nodule is, and `warnings`, a sentence on each point
-    without a nodule.
+    without a nodule. Panels put it in the place of the segment `nodule`, so it begins with the nodules of the analysis,
+    where one was kept: otherwise the first click would erase them.
 
     Args:
         bundle: the bundle that delineates; read again when a training has replaced its weights.
@@ -133,9 +137,9 @@ class Click(InferTask):  # type: ignore[misc]
     def __init__(self, bundle: Path) -> None:
         super().__init__(
             type=InferType.DEEPEDIT,
-            labels={"nodule": 1},
+            labels={"nodule": 1, BACKGROUND: 0},  # 3D Slicer takes points for a background only if it is listed
             dimension=3,
-            description="The nodule at a point",
+            description="The nodules of the analysis, and the nodule at each point",
             config={"device": device_list()},
         )
         self.bundle = bundle
@@ -153,19 +157,21 @@ class Click(InferTask):  # type: ignore[misc]
             InputError: no points, or they aren't three numbers each.
             MonaiLungError: the CT can't be read.
         """
-        inside = [*_points(request, "nodule"), *_points(request, "foreground")]
-        outside = _points(request, "background")
+        names = {"foreground", *LABELS, str(request.get("label") or "nodule")} - {BACKGROUND}
+        inside = [point for name in sorted(names) for point in _points(request, name)]
+        outside = _points(request, BACKGROUND)
+        if not inside and not outside:
+            raise InputError("no points: choose the label nodule, then click on one")
         ct = self._read(Path(request["image"]))
-        labels = np.zeros(ct.hu.shape, np.uint8)
-        if inside or not outside:
+        labels = _nodules_kept(request, ct)
+        for point in outside:
+            _remove(labels, point)
+        outlines, warnings = [], []
+        if inside:
             outlines, warnings = outline_at(ct, [_world(ct, point) for point in inside], self._loaded(request))
-        else:  # panels send the first background point before there is another
-            outlines, warnings = [], []
         for outline in outlines:
-            labels[outline.box][outline.mask] = 1
-            if any(_holds(outline, point) for point in outside):
-                labels[outline.box][outline.mask] = 0
-        return _written(request, labels, ct.affine_lps), {"label_names": self.labels, "warnings": warnings}
+            labels[outline.box][outline.mask] = not any(_holds(outline, point) for point in outside)
+        return _written(request, labels, ct.affine_lps), {"label_names": {"nodule": 1}, "warnings": warnings}
 
     def _read(self, path: Path) -> CT:
         """The CT, kept for the next click on it."""
@@ -194,6 +200,23 @@ def _points(request: Mapping[str, Any], name: str) -> list[tuple[float, float, f
 def _world(ct: CT, index: tuple[float, float, float]) -> Point:
     x, y, z = (float(v) for v in ct.to_world(np.array(index)))
     return x, y, z
+
+
+def _nodules_kept(request: Mapping[str, Any], ct: CT) -> NDArray[np.uint8]:
+    """(x, y, z), 1 where the kept analysis has a nodule; all 0 where none was kept."""
+    _, kept = request.get(KEPT) or (None, None)
+    if not kept:
+        return np.zeros(ct.hu.shape, np.uint8)
+    stored: Any = nibabel.load(kept[0])
+    return (np.asarray(stored.dataobj) == LABELS["nodule"]).astype(np.uint8)
+
+
+def _remove(labels: NDArray[np.uint8], index: tuple[float, float, float]) -> None:
+    """Set the connected part of `labels` that holds a voxel to 0."""
+    at = tuple(round(i) for i in index)
+    if all(0 <= i < n for i, n in zip(at, labels.shape, strict=True)) and labels[at]:
+        parts = cc3d.connected_components(labels, connectivity=26)
+        labels[parts == parts[at]] = 0
 
 
 def _holds(outline: Outline, index: tuple[float, float, float]) -> bool:

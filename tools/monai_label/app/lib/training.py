@@ -17,7 +17,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import name_to_device
 from torch.utils.data import DataLoader
 
-from lib.corrections import nodule_mask, split, write_crops
+from lib.corrections import nodule_mask, segment_info, split, write_crops
 from monai_lung.data.crops import read_table
 from monai_lung.definitions import build_network, read_config
 from monai_lung.errors import InputError, MonaiLungError
@@ -59,12 +59,23 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         return {"max_epochs": 20, "val_split": 0.2}
 
     def stats(self) -> dict[str, Any]:
-        """Of the latest training; empty before the first."""
+        """Of the latest training; empty before the first.
+
+        The panels' bars show `epoch` of `total_epochs`, and as accuracy `best_metric`: the Dice on the scans held out,
+        of the weights in use.
+        """
         try:
             content: dict[str, Any] = json.loads((self.work / "stats.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return content
+        return content if "total_time" in content else {**content, "epoch": self._epochs_done()}
+
+    def _epochs_done(self) -> int:
+        """Of the training that runs: the rows of its table of losses."""
+        try:
+            return max(0, len((self.work / "loss.csv").read_text(encoding="utf-8").splitlines()) - 1)
+        except OSError:
+            return 0
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train; returns `stats`.
@@ -73,34 +84,43 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
             InputError: no label has a nodule.
             MonaiLungError: training failed; the weights stay as they were.
         """
-        choice = {**self.config(), **request}
+        choice, start = {**self.config(), **request}, time.monotonic()
         shutil.rmtree(self.work, ignore_errors=True)
         crops = self.work / "crops"
         nodules = write_crops(crops, self._labelled(datastore))
         if not nodules:
             raise InputError("no final label has a nodule: draw a segment named nodule, submit it, then train")
         train, held_out = split(nodules, float(choice["val_split"]))
-        device = str(name_to_device(choice.get("device")))
-        before = self._loss(self.bundle / "models" / "model.pt", held_out, device)
-        checkpoint = self._train(crops, train, held_out, int(choice["max_epochs"]), device)
-        after = self._loss(checkpoint, held_out, device)
+        device, epochs = str(name_to_device(choice.get("device"))), int(choice["max_epochs"])
+        self._write({"total_epochs": epochs})
+        before, dice_before = self._loss(self.bundle / "models" / "model.pt", held_out, device)
+        checkpoint = self._train(crops, train, held_out, epochs, device)
+        after, dice_after = self._loss(checkpoint, held_out, device)
         stats = {
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "nodules": sum(nodules.values()),
             "scans_trained_on": len(train),
             "scans_held_out": len(set(held_out) - set(train)),
-            "epochs": int(choice["max_epochs"]),
+            "epoch": epochs,
+            "total_epochs": epochs,
+            "total_time": f"{time.monotonic() - start:.0f} s",
             "loss_before": round(before, 5),
             "loss_after": round(after, 5),
+            "dice_before": round(dice_before, 4),
+            "dice_after": round(dice_after, 4),
+            "best_metric": round(dice_after if after < before else dice_before, 4),
             "replaced": after < before,
         }
         if stats["replaced"]:
             (self.bundle / "trained").touch()  # from now on the copy doesn't follow the installed bundle
             stats["weights"] = save_weights(checkpoint, self.bundle, "model.pt")
-        with replacing(self.work / "stats.json") as temporary:
-            temporary.write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
+        self._write(stats)
         log.info("training: loss on scans held out %.4f before, %.4f after", before, after)
         return stats
+
+    def _write(self, stats: Mapping[str, Any]) -> None:
+        with replacing(self.work / "stats.json") as temporary:
+            temporary.write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
 
     def _labelled(self, datastore: Datastore) -> Any:
         """Name, CT and mask of each scan with a final label; one that can't be used is logged and left out."""
@@ -108,8 +128,12 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
             scan = Path(item["image"]).name.split(".nii")[0].removesuffix(".nrrd")
             try:
                 ct = read_ct(item["image"])
-                info = datastore.get_label_info(scan, DefaultLabelTag.FINAL)
-                yield scan, ct, nodule_mask(Path(item["label"]), info, ct)
+                info, label = datastore.get_label_info(scan, DefaultLabelTag.FINAL), Path(item["label"])
+                if not info.get("label_info") and info.get(
+                    "SeriesInstanceUID"
+                ):  # a SEG that somebody sent to the archive
+                    info = {**info, "label_info": segment_info(label.parent / str(info["SeriesInstanceUID"]))}
+                yield scan, ct, nodule_mask(label, info, ct)
             except MonaiLungError as error:
                 log.warning("left out of the training: %s", error)
 
@@ -143,8 +167,8 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         (checkpoint,) = self.work.glob("model_final_iteration=*.pt")
         return checkpoint
 
-    def _loss(self, weights: Path, scans: list[str], device: str) -> float:
-        """Mean loss over the nodules of `scans`, each seen `_LOOKS` times as the training would see it.
+    def _loss(self, weights: Path, scans: list[str], device: str) -> tuple[float, float]:
+        """Mean loss and Dice over the nodules of `scans`, each seen `_LOOKS` times as the training would see it.
 
         The same looks for any weights, but not those of the training: turned, moved, and coarser where a nodule is
         larger than a patch.
@@ -155,10 +179,12 @@ class NoduleTraining(TrainTask):  # type: ignore[misc]
         looks = crop_dataset(
             str(self.work / "crops"), scans, spacing_mm=settings["spacing_mm"], size=settings["patch"], seed=_LOOKS
         )
-        loss, losses = TrustedBceDice(), []
+        loss, dice_loss, seen = TrustedBceDice(), TrustedBceDice(bce_weight=0), []
         with torch.inference_mode():
             for look in range(_LOOKS):
                 looks.set_epoch(look)
                 for item in DataLoader(looks):
-                    losses.append(float(loss(network(item["image"].to(device)), item["label"].to(device))))
-        return sum(losses) / len(losses)
+                    drawn, label = network(item["image"].to(device)), item["label"].to(device)
+                    seen.append((float(loss(drawn, label)), 1 - float(dice_loss(drawn, label))))
+        mean, dice = (sum(values) / len(seen) for values in zip(*seen, strict=True))
+        return mean, dice
