@@ -126,6 +126,11 @@ class Grid:
         """Fractional voxel indices (..., 3) of points in LPS mm (..., 3)."""
         return (np.asarray(point_mm, float) - self.affine_lps[:3, 3]) @ np.linalg.inv(self.affine_lps[:3, :3]).T
 
+    def holds(self, point_mm: Sequence[float]) -> bool:
+        """Whether a point in LPS mm lies in a voxel."""
+        index = self.to_index(point_mm)
+        return bool((index > -0.5).all() and (index < np.array(self.shape) - 0.5).all())
+
     def part(self, box: Box) -> Grid:
         """The grid of `array[box]`; starts and stops count from 0 and may lie outside, None is the end."""
         start = np.array([s.start or 0 for s in box])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from scipy.spatial import cKDTree
 from monai_lung.advice import MeasuredNodules
 from monai_lung.clinical.axes import axial_axis
 from monai_lung.clinical.measurements import measure, without_place
+from monai_lung.corrected import correct_outlines
 from monai_lung.errors import InputError, LungsNotFoundError
 from monai_lung.model import CT, Lungs, Measurements, OperatingPoint, Outline, Point, Rating, Report, Seed
 from monai_lung.pipeline import Analyzer, Options, timed
 
 if TYPE_CHECKING:
     from monai_lung.inference import Networks
+    from monai_lung.inference.networks import Corrector
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,14 @@ BESIDE_MM = 3.0
 _AIR_HU, _BONE_HU, _LUNG_HU = -970, 250, -500
 
 
-def measure_at(source: Any, points_mm: Sequence[Point], options: Options | None = None) -> Report:
+def measure_at(
+    source: Any,
+    points_mm: Sequence[Point],
+    options: Options | None = None,
+    *,
+    add: Sequence[Point] = (),
+    cut: Sequence[Point] = (),
+) -> Report:
     """Outline, measure and rate the nodules at points.
 
     A point anywhere in a nodule stands for the whole nodule; two points in one nodule count as one. A point without a
@@ -45,9 +55,12 @@ def measure_at(source: Any, points_mm: Sequence[Point], options: Options | None 
         source: as for `monai_lung.analyze`.
         points_mm: (x, y, z) LPS mm each.
         options: as for `monai_lung.analyze`.
+        add, cut: clicks that correct the outlines, (x, y, z) LPS mm each: this place belongs to the nodule, or doesn't.
+            Each counts for the nearest outline (`monai_lung.corrected`).
 
     Raises:
-        InputError: there is no nodule at any of the points; the message says what is there.
+        InputError: there is no nodule at any of the points; the message says what is there. Or nothing is left after
+            the cuts.
         MonaiLungError: as `monai_lung.analyze`.
 
     >>> import numpy as np
@@ -59,19 +72,28 @@ def measure_at(source: Any, points_mm: Sequence[Point], options: Options | None 
     >>> bool(8 < report.nodules[0].measurements.mean_diameter_mm < 12)
     True
     """
-    return Pointing(options).at(source, points_mm)
+    return Pointing(options).at(source, points_mm, add=add, cut=cut)
 
 
-def measure_mask(source: Any, mask: Path | str | NDArray[Any], options: Options | None = None) -> Report:
+def measure_mask(
+    source: Any,
+    mask: Path | str | NDArray[Any],
+    options: Options | None = None,
+    *,
+    add: Sequence[Point] = (),
+    cut: Sequence[Point] = (),
+) -> Report:
     """Measure and rate given outlines.
 
     Args:
         source: as for `monai_lung.analyze`.
         mask: as for `monai_lung.io.masks.read_outlines`: a file, or an array on the CT's grid.
         options: as for `monai_lung.analyze`.
+        add, cut: as for `measure_at`.
 
     Raises:
         MaskError: the mask is empty, or on another grid.
+        InputError: nothing is left after the cuts.
         MonaiLungError: as `monai_lung.analyze`.
 
     >>> import numpy as np
@@ -83,7 +105,7 @@ def measure_mask(source: Any, mask: Path | str | NDArray[Any], options: Options 
     >>> bool(9 < report.nodules[0].measurements.mean_diameter_mm < 12)
     True
     """
-    return Pointing(options).inside(source, mask)
+    return Pointing(options).inside(source, mask, add=add, cut=cut)
 
 
 class Pointing:
@@ -92,7 +114,9 @@ class Pointing:
     def __init__(self, options: Options | None = None) -> None:
         self.analyzer = Analyzer(options)
 
-    def at(self, source: Any, points_mm: Sequence[Point]) -> Report:
+    def at(
+        self, source: Any, points_mm: Sequence[Point], *, add: Sequence[Point] = (), cut: Sequence[Point] = ()
+    ) -> Report:
         """See `measure_at`."""
         timing: dict[str, float] = {}
         with timed("read", timing):
@@ -101,9 +125,16 @@ class Pointing:
             outlines, warnings = outline_at(ct, points_mm, self.analyzer.networks)
         if not outlines:
             raise InputError(f"{ct.name}: no nodule at any of {len(points_mm)} points. {' '.join(warnings[:3])}")
-        return self._report(ct, outlines, warnings, timing)
+        return self._corrected(ct, outlines, (add, cut), warnings, timing)
 
-    def inside(self, source: Any, mask: Path | str | NDArray[Any]) -> Report:
+    def inside(
+        self,
+        source: Any,
+        mask: Path | str | NDArray[Any],
+        *,
+        add: Sequence[Point] = (),
+        cut: Sequence[Point] = (),
+    ) -> Report:
         """See `measure_mask`."""
         from monai_lung.io.masks import read_outlines
 
@@ -111,7 +142,40 @@ class Pointing:
         with timed("read", timing):
             ct = self.analyzer.read(source)
             outlines = read_outlines(mask, ct)
-        return self._report(ct, outlines, [], timing)
+        return self._corrected(ct, outlines, (add, cut), [], timing)
+
+    @cached_property
+    def corrector(self) -> Corrector | None:
+        """The network that corrects outlines, loaded on first use; None where the bundles have none.
+
+        Raises:
+            WeightsError: weights are missing or damaged.
+        """
+        from monai_lung.inference.networks import load_corrector
+
+        options = self.analyzer.options
+        return load_corrector(
+            self.analyzer.networks.device, options.segmentation_dir, trust_bundle=options.trust_bundle
+        )
+
+    def _corrected(
+        self,
+        ct: CT,
+        outlines: Sequence[Outline],
+        clicks: tuple[Sequence[Point], Sequence[Point]],
+        warnings: Sequence[str],
+        timing: dict[str, float],
+    ) -> Report:
+        """The report of the outlines after the clicks that add and cut."""
+        if not any(clicks):
+            return self._report(ct, outlines, warnings, timing)
+        with timed("correct", timing):
+            left, notes = correct_outlines(ct, outlines, *clicks, self.corrector)
+        if not left:
+            raise InputError(f"{ct.name}: {' '.join(notes)}")
+        report = self._report(ct, left, [*warnings, *notes], timing)
+        weights = self.corrector.weights if self.corrector is not None else {}
+        return replace(report, weights={**report.weights, **weights})
 
     def _report(self, ct: CT, outlines: Sequence[Outline], warnings: Sequence[str], timing: dict[str, float]) -> Report:
         """Lungs, ratings and measurements of the outlines, the largest first, and the report of them."""
@@ -159,7 +223,7 @@ def outline_at(ct: CT, points_mm: Sequence[Point], networks: Networks) -> tuple[
     """The nodules at points, each once, and a sentence on each point without one."""
     from monai_lung.inference import delineate
 
-    inside = [n for n, point in enumerate(points_mm) if _is_inside(point, ct)]
+    inside = [n for n, point in enumerate(points_mm) if ct.grid.holds(point)]
     seeds = [Seed(points_mm[n], 1.0, CLICKED_MM) for n in inside]
     outlines = _settled(ct, delineate(ct, seeds, networks), networks)
     warnings = [
@@ -229,11 +293,6 @@ def _each_once(outlines: Sequence[Outline]) -> list[Outline]:
     return kept
 
 
-def _is_inside(point: Point, ct: CT) -> bool:
-    index = ct.to_index(point)
-    return bool((index > -0.5).all() and (index < np.array(ct.hu.shape) - 0.5).all())
-
-
 def _distances_mm(points_mm: Sequence[Point], outlines: Sequence[Outline], ct: CT) -> NDArray[np.float64]:
     """Distance (n,) of each point to the nearest voxel of an outline, infinite without outlines."""
     if not outlines or not points_mm:
@@ -244,7 +303,7 @@ def _distances_mm(points_mm: Sequence[Point], outlines: Sequence[Outline], ct: C
 
 def _what_is_at(point: Point, ct: CT) -> str:
     """Why there is no nodule, as far as the HU around the point say."""
-    if not _is_inside(point, ct):
+    if not ct.grid.holds(point):
         return "it lies outside the CT"
     center = np.rint(ct.to_index(point)).astype(int)
     reach = np.ceil(2.0 / np.array(ct.spacing_mm)).astype(int)

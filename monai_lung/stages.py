@@ -34,6 +34,8 @@ TARGETS = (
 """The rating network's outputs, logits: whether it's a nodule at all, and LIDC-IDRI's ratings on 0...1."""
 REGION_CHANNELS, NEAR_CHANNELS, WIDE_CHANNELS = 3, 4, 5
 """Channels of what the rating network sees: of one look, or of the near and the wide one of two."""
+CORRECT_CHANNELS = 4
+"""Channels of what the correcting network sees: CT, outline, clicks that add, clicks that cut."""
 SLICE_TARGETS = TARGETS[1:]
 """Outputs of the network on slices, logits: the ratings alone."""
 
@@ -86,6 +88,33 @@ class DelineateSettings:
         """
         check_grid(self.spacing_mm, self.patch)
         check_open("threshold", self.threshold)
+
+
+@dataclass(frozen=True)
+class CorrectSettings:
+    """Grid and patch of the network that corrects an outline by clicks, and how it is shown them.
+
+    It sees the CT, the outline, and where a person clicked to add and to cut: a click is a ball that fades by
+    exp(-d^2 / (2 click_mm^2)), on a grid that is coarser for a large nodule in that grid's measure. What lies farther
+    than `reach_mm` from every click stays as it was.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    threshold: float
+    click_mm: float
+    reach_mm: float
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        check_grid(self.spacing_mm, self.patch)
+        check_open("threshold", self.threshold)
+        check_number("click_mm", self.click_mm, 0.1, 10)
+        check_number("reach_mm", self.reach_mm, 1, 100)
 
 
 @dataclass(frozen=True)
@@ -271,6 +300,23 @@ STAGES = {
 }
 """In the order in which they run."""
 
+ON_REQUEST = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "correct",
+            SEGMENTATION,
+            "correct_def",
+            "correct.pt",
+            "correct_settings",
+            CorrectSettings,
+            takes=lambda s: (1, CORRECT_CHANNELS, *s.patch),
+            gives=lambda s: (1, 1, *s.patch),
+        ),
+    )
+}
+"""What runs only where a person asks for it: no analysis loads its network, and a bundle may lack it."""
+
 PAPER_STAGES = {
     stage.name: stage
     for stage in (
@@ -298,7 +344,9 @@ PAPER_STAGES = {
 }
 """The paper's two networks, in the order in which they run; its classification has the settings of what rates."""
 
+ALL_STAGES = STAGES | ON_REQUEST | PAPER_STAGES
+
 
 def stages_of(config: Mapping[str, Any]) -> list[Stage]:
     """The stages whose networks a bundle holds, from its `inference.json`: any bundle, of whatever name."""
-    return [stage for stage in (STAGES | PAPER_STAGES).values() if stage.settings_key in config]
+    return [stage for stage in ALL_STAGES.values() if stage.settings_key in config]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_lung.errors import WeightsError
-from monai_lung.stages import CLASSIFICATION, PAPER, PAPER_STAGES, SEGMENTATION, STAGES, stages_of
+from monai_lung.stages import ALL_STAGES, CLASSIFICATION, PAPER, PAPER_STAGES, SEGMENTATION, STAGES, stages_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,6 +48,15 @@ def declared_paper_weights(bundle: Path | None = None) -> dict[str, str]:
     """
     known = _metadata(Path(bundle or bundle_dir(PAPER)))["weights_sha256"]
     return {name: str(known.get(stage.weights) or "") for name, stage in PAPER_STAGES.items()}
+
+
+def weights_of(bundle: Path) -> dict[str, str]:
+    """File to the sha256 of its weights, as a bundle's metadata say.
+
+    Raises:
+        WeightsError: the bundle or its metadata is missing or damaged.
+    """
+    return {str(file): str(digest) for file, digest in _metadata(bundle)["weights_sha256"].items()}
 
 
 def sha256(path: Path) -> str:
@@ -107,7 +116,7 @@ def save_weights(source: nn.Module | Path | str, bundle: Path, file: str, *, tru
     Args:
         source: a network, or the path of a training checkpoint (`{"model": …}` or a bare state dict).
         bundle: folder of the bundle.
-        file: `model.pt`, `find.pt` or `malignancy.pt`.
+        file: `model.pt`, `find.pt`, `correct.pt` or `malignancy.pt`.
         trust_bundle: let the network that the bundle describes be of any class: its code runs.
 
     Returns:
@@ -159,7 +168,7 @@ def _check_network(state: Mapping[str, Any], bundle: Path, file: str, name: str,
 
     config = read_config(bundle)
     if not (stages := stages_of(config)):
-        keys = ", ".join(dict.fromkeys(stage.settings_key for stage in (STAGES | PAPER_STAGES).values()))
+        keys = ", ".join(dict.fromkeys(stage.settings_key for stage in ALL_STAGES.values()))
         raise WeightsError(
             f"{bundle / 'configs' / 'inference.json'}: no stage's settings ({keys}); see docs/how-to/add-a-network.md"
         )

@@ -101,6 +101,50 @@ def test_no_nodule_at_any_point_is_one_clear_line(crop: CT, pointing: Pointing) 
     assert "\n" not in str(caught.value)
 
 
+ADD, CUT = (-12.0, 9.6, 3.0), (14.0, -3.0, -8.0)
+"""1.6 mm beside the first sphere, and 1 mm within the second."""
+
+
+def at_voxel(report: Report, point: Point) -> bool:
+    i, j, k = np.rint(np.linalg.solve(AFFINE[:3, :3], np.subtract(point, AFFINE[:3, 3]))).astype(int)
+    return bool(report.nodule_labels()[i, j, k])
+
+
+@pytest.fixture(scope="module")
+def corrected(crop: CT, pointing: Pointing) -> Report:
+    return pointing.at(crop, [center for center, _ in SPHERES], add=[ADD, (0.0, 900.0, 0.0)], cut=[CUT, (29.0, 29, 33)])
+
+
+def test_clicks_correct_the_nearest_outline(clicked: Report, corrected: Report) -> None:
+    assert not at_voxel(clicked, ADD)
+    assert at_voxel(clicked, CUT)
+    assert at_voxel(corrected, ADD)
+    assert not at_voxel(corrected, CUT)
+    larger, smaller = (n.measurements.volume_mm3 for n in corrected.nodules)
+    assert larger > clicked.nodules[0].measurements.volume_mm3 * 0.97
+    assert smaller < clicked.nodules[1].measurements.volume_mm3
+    validate(to_dict(corrected))
+
+
+def test_a_correction_and_a_click_far_from_all_are_said_in_a_line_each(corrected: Report) -> None:
+    said = [text for text in corrected.warnings if "lick" in text]
+    assert said[0] == "Click 2 to add (0.0, 900.0, 0.0) lies outside the CT and was left out."
+    assert said[1].startswith("Click 2 to cut (29.0, 29.0, 33.0) lies ")
+    assert said[1].endswith(" mm from the nearest outline and was left out.")
+    assert sum("was corrected by hand (clicks to add: 1, to cut: 0)" in text for text in said) == 1
+    assert sum("was corrected by hand (clicks to add: 0, to cut: 1)" in text for text in said) == 1
+
+
+def test_a_given_outline_is_corrected_too(crop: CT, pointing: Pointing) -> None:
+    mask = sphere(*SPHERES[0])
+    report = pointing.inside(crop, mask, cut=[(-12.0, 2.0, 8.0)])
+    assert not at_voxel(report, (-12.0, 2.0, 8.0))
+    assert at_voxel(report, SPHERES[0][0])
+    tiny = sphere(SPHERES[1][0], 1.5)
+    with pytest.raises(InputError, match="nothing is left of its outline"):
+        pointing.inside(crop, tiny, cut=[SPHERES[1][0]])
+
+
 def test_ten_thousand_candidates_are_one_call(crop: CT, pointing: Pointing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those beside the CT cost nothing, and each is named."""
     points = [(500.0 + n, 0.0, 0.0) for n in range(9_999)] + [SPHERES[1][0]]
@@ -129,9 +173,22 @@ def test_the_command_writes_the_same_reports(volume: Path, tmp_path: Path, capsy
     assert shown["findings"]["nodules"][0]["volume_mm3"] == content["nodules"][0]["volume_mm3"]
 
 
+def test_the_command_takes_strokes(volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of Slicer's markups is a stroke: each of its points counts, not their middle."""
+    points = [{"position": [14.0 + x, -3.0, -8.0]} for x in (-1.0, 0.0, 1.0)]
+    stroke = {"markups": [{"type": "Line", "coordinateSystem": "LPS", "controlPoints": points}]}
+    (tmp_path / "stroke.mrk.json").write_text(json.dumps(stroke))
+    words = ["measure", str(volume), "--points", "14,-6,-8", "--cut", str(tmp_path / "stroke.mrk.json"), "--json"]
+    assert run([*words, "--add", "14,-10.5,-8"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert any("(clicks to add: 1, to cut: 3)" in text for text in findings["input"]["warnings"])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
+        (["--points", "1,2,3", "--cut", "1,2"], 2, "--cut '1,2': each point needs three numbers"),
+        (["--points", "1,2,3", "--add", "/no/such/file"], 2, "--add '/no/such/file': neither a file"),
         ([], 2, "either --points or --mask"),
         (["--points", "1,2,3", "--mask", "m.nii.gz"], 2, "either --points or --mask"),
         (["--points", "1,2"], 2, "three numbers"),

@@ -8,8 +8,8 @@ import rich_click as click
 
 from monai_lung.cli.options import PATH, bundle_option, command, trust_option
 
-NETWORKS = ("find", "delineate", "rate", "malignancy", "segment", "classify")
-"""Stages of the analysis and of the paper's system."""
+NETWORKS = ("find", "delineate", "rate", "malignancy", "correct", "segment", "classify")
+"""Stages of the analysis, the one on request, and those of the paper's system."""
 
 
 @command(short_help="Store a training's checkpoint in a bundle.")
@@ -20,15 +20,15 @@ NETWORKS = ("find", "delineate", "rate", "malignancy", "segment", "classify")
 def store_weights(network: str, checkpoint: Path, bundle: Path | None, trust_bundle: bool) -> None:
     """Store the weights of a CHECKPOINT as those of a bundle's NETWORK, in half precision.
 
-    NETWORK is find, delineate, rate or malignancy, or segment or classify of the paper's bundle. The SHA-256 of the
-    weights goes into the bundle's metadata.json, and other weights are refused from then on. Weights of another network
-    than the bundle's inference.json describes are refused: set its width there first. `calibrate malignancy` stores
-    those of the malignancy together with their calibration.
+    NETWORK is find, delineate, rate, malignancy or correct, or segment or classify of the paper's bundle. The SHA-256
+    of the weights goes into the bundle's metadata.json, and other weights are refused from then on. Weights of another
+    network than the bundle's inference.json describes are refused: set its width there first. `calibrate malignancy`
+    stores those of the malignancy together with their calibration.
     """
-    from monai_lung.stages import PAPER_STAGES, STAGES
+    from monai_lung.stages import ALL_STAGES
     from monai_lung.weights import bundle_dir, save_weights
 
-    stage = (STAGES | PAPER_STAGES)[network]
+    stage = ALL_STAGES[network]
     folder = bundle or bundle_dir(stage.bundle)
     digest = save_weights(checkpoint, folder, stage.weights, trust_bundle=trust_bundle)
     click.echo(f"{digest[:12]} -> {folder / 'models' / stage.weights}")

@@ -16,6 +16,7 @@ from monai_lung.cli.train_all import train_all
 CONFIGS = {
     "find": "train_find.json",
     "delineate": "train.json",
+    "correct": "train_correct.json",
     "rate": "train_rate.json",
     "malignancy": "train_malignancy.json",
 }
@@ -93,13 +94,13 @@ def _fold_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _train(network: str, bundle: Path | None, settings: tuple[tuple[str, Any], ...], values: dict[str, Any]) -> None:
     """Run the config of a network."""
     from monai_lung.io.paths import check_exists
-    from monai_lung.stages import STAGES
+    from monai_lung.stages import ALL_STAGES
     from monai_lung.weights import bundle_dir
 
     for key in ("dataset_dir", "background_dir", "slice_dir", "candidate_dir", "fold_file", "start"):
         if values.get(key) is not None:
             check_exists(values[key])
-    folder = bundle or bundle_dir(STAGES[network].bundle)
+    folder = bundle or bundle_dir(ALL_STAGES[network].bundle)
     run_bundle(folder / "configs" / CONFIGS[network], {**values, **dict(settings)})
 
 
@@ -141,6 +142,18 @@ def find(bundle: Path | None, settings: tuple[tuple[str, Any], ...], **values: A
 def delineate(bundle: Path | None, settings: tuple[tuple[str, Any], ...], **values: Any) -> None:
     """Train the network that delineates nodules, on DATA in the crop format."""
     _train("delineate", bundle, settings, values)
+
+
+@train.command(short_help="Train the network that corrects an outline by clicks.")
+@_DATASET
+@_run_options
+@_fold_options
+def correct(bundle: Path | None, settings: tuple[tuple[str, Any], ...], **values: Any) -> None:
+    """Train the network that corrects an outline by clicks, on DATA in the crop format.
+
+    It starts from the bundle's network that delineates, whose outlines a simulated person corrects.
+    """
+    _train("correct", bundle, settings, values)
 
 
 @train.command(short_help="Train the network that tells nodules from other findings.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_lung.grid import Grid, bounding_box, resample
 from monai_lung.inference.branching import without_branches
@@ -78,14 +78,36 @@ def probabilities(patches: Sequence[Patch], networks: Delineator) -> list[Tensor
 def _probabilities(patches: Sequence[Patch], networks: Delineator, batch: int) -> list[Tensor]:
     if len(patches) > batch:
         return _probabilities(patches[:batch], networks, batch) + _probabilities(patches[batch:], networks, batch)
-    threshold = networks.delineate_settings.threshold
-    image = torch.stack([p.image for p in patches])[:, None].to(networks.device, memory_format=torch.channels_last_3d)
-    with torch.inference_mode(), fast_precision(networks.device):
-        logits = networks.delineate(image).float()
-        for axes in ((2, 4), (3,)):  # two mirrors: most of the gain of all eight
-            logits = logits + networks.delineate(image.flip(axes)).float().flip(axes)
-        probability = torch.sigmoid(logits / 3 - math.log(threshold / (1 - threshold)))
-    return list(probability[:, 0].cpu())
+    image = torch.stack([p.image for p in patches])[:, None]
+    return list(seen_by(networks.delineate, image, networks.delineate_settings.threshold, networks.device))
+
+
+def seen_by(
+    network: nn.Module,
+    image: Tensor,
+    threshold: float,
+    device: torch.device,
+    mirrors: Sequence[tuple[int, ...]] = ((2, 4), (3,)),
+) -> Tensor:
+    """What a network sees in patches.
+
+    Args:
+        network: on `device`.
+        image: (N, C, X, Y, Z).
+        threshold: the probability that becomes 0.5.
+        device: that it runs on.
+        mirrors: axes of the mirrored images whose logits are averaged with its own: two give most of the gain of all.
+
+    Returns:
+        Probability (N, X, Y, Z), on the CPU.
+    """
+    image = image.to(device, memory_format=torch.channels_last_3d)
+    with torch.inference_mode(), fast_precision(device):
+        logits = network(image).float()
+        for axes in mirrors:
+            logits = logits + network(image.flip(axes)).float().flip(axes)
+        probability = torch.sigmoid(logits / (1 + len(mirrors)) - math.log(threshold / (1 - threshold)))
+    return probability[:, 0].cpu()
 
 
 class Patch:

@@ -12,8 +12,17 @@ from torch import nn
 
 from monai_lung.definitions import build_network, check_contract, read_config, settings
 from monai_lung.errors import UsageError
-from monai_lung.stages import CLASSIFICATION, SEGMENTATION, STAGES, DelineateSettings, FindSettings, RateSettings
-from monai_lung.weights import bundle_dir, load_weights
+from monai_lung.stages import (
+    ALL_STAGES,
+    CLASSIFICATION,
+    SEGMENTATION,
+    STAGES,
+    CorrectSettings,
+    DelineateSettings,
+    FindSettings,
+    RateSettings,
+)
+from monai_lung.weights import bundle_dir, load_weights, weights_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,16 @@ class Rater:
     malignancy: nn.Module
     rate_settings: RateSettings
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Corrector:
+    """The input of `correct`: its network and settings, on a device, and the sha256 of its weights."""
+
+    correct: nn.Module
+    correct_settings: CorrectSettings
+    device: torch.device
+    weights: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,20 @@ def load_rater(device: torch.device, bundle: Path | None = None, *, trust_bundle
     return Rater(**_load(["rate", "malignancy"], device, {CLASSIFICATION: bundle}, trust_bundle)[0], device=device)
 
 
+def load_corrector(device: torch.device, bundle: Path | None = None, *, trust_bundle: bool = False) -> Corrector | None:
+    """The network that corrects outlines alone; `bundle` and errors as `load_networks`.
+
+    A bundle without weights for it leaves it to the installed one; None where that has none either.
+    """
+    file = ALL_STAGES["correct"].weights
+    places = [Path(bundle)] if bundle is not None else []
+    place = next((p for p in (*places, bundle_dir(SEGMENTATION)) if file in weights_of(p)), None)
+    if place is None:
+        return None
+    parts, weights = _load(["correct"], device, {SEGMENTATION: place}, trust_bundle)
+    return Corrector(**parts, device=device, weights=weights)
+
+
 def _load(
     names: Iterable[str], device: torch.device, places: Mapping[str, Path | None], trust_bundle: bool
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -117,7 +150,7 @@ def _load(
     parts: dict[str, Any] = {}
     weights = {}
     for name in names:
-        stage = STAGES[name]
+        stage = ALL_STAGES[name]
         bundle = Path(places[stage.bundle] or bundle_dir(stage.bundle))
         config = read_config(bundle)
         parts[stage.settings_key] = settings(stage.settings, config.get(stage.settings_key), bundle)

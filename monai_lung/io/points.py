@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ _SYSTEMS = {"LPS": 1.0, "0": -1.0, "RAS": -1.0, "1": 1.0}
 """Slicer's names for them, and the sign of x and y against LPS."""
 
 
-def read_points(given: str, ct: CT, *, index: bool = False) -> list[Point]:
+def read_points(
+    given: str, ct: CT, *, index: bool = False, option: str = "--points", whole: bool = False
+) -> list[Point]:
     """Points in LPS mm.
 
     Args:
@@ -38,43 +41,45 @@ def read_points(given: str, ct: CT, *, index: bool = False) -> list[Point]:
             Slicer's markups (.mrk.json), or of a DICOM SR or presentation state with points.
         ct: that they belong to. Of a table with series' UIDs only the rows of this one count.
         index: the numbers are voxel indices i, j, k of `ct`; for typed points and tables.
+        option: named in errors.
+        whole: of a line, a curve or another graphic all points, not their middle: a stroke.
 
     Raises:
         UsageError: neither a file that is there nor numbers.
         InputError: the file holds no point of this CT, or one that can't be understood; the message names the place.
     """
     path = Path(given)
-    typed = _typed(given)
+    typed = _typed(given, option)
     if typed is not None:
         points = typed
     elif not path.is_file():
-        raise UsageError(f"--points {given!r}: neither a file nor points as x,y,z;x,y,z")
+        raise UsageError(f"{option} {given!r}: neither a file nor points as x,y,z;x,y,z")
     else:
-        points, index = _of_file(path, ct), index and path.suffix.lower() in (".csv", ".tsv", ".txt")
+        points, index = _of_file(path, ct, whole), index and path.suffix.lower() in (".csv", ".tsv", ".txt")
     if not all(math.isfinite(v) for point in points for v in point):
         raise InputError(f"{shown(path)}: a coordinate is not a number")
     return [_point(ct.to_world(p)) for p in points] if index else points
 
 
-def _typed(text: str) -> list[Point] | None:
+def _typed(text: str, option: str) -> list[Point] | None:
     """Points as a user types them, None where it's something else."""
     try:
         rows = [[float(v) for v in part.split(",")] for part in text.strip(" ;").split(";")]
     except ValueError:
         return None
     if any(len(row) != 3 for row in rows):
-        raise UsageError(f"--points {text!r}: each point needs three numbers, x,y,z")
+        raise UsageError(f"{option} {text!r}: each point needs three numbers, x,y,z")
     return [_point(row) for row in rows]
 
 
-def _of_file(path: Path, ct: CT) -> list[Point]:
+def _of_file(path: Path, ct: CT, whole: bool) -> list[Point]:
     name = path.name.lower()
     with path.open("rb") as file:
         start = file.read(132)
     if start[128:] == b"DICM":
-        reader: Callable[[Path, CT], list[Point]] = _of_dicom
+        reader: Callable[[Path, CT], list[Point]] = partial(_of_dicom, whole=whole)
     elif name.endswith(".json"):
-        reader = _of_markups
+        reader = partial(_of_markups, whole=whole)
     else:
         reader = _of_table
     try:
@@ -117,8 +122,8 @@ def _of_row(path: Path, values: Sequence[str | None]) -> Point:
         raise InputError(f"{shown(path)}: {', '.join(map(str, values))} are not coordinates") from error
 
 
-def _of_markups(path: Path, ct: CT) -> list[Point]:
-    """The control points of Slicer's markups, whatever their kind; of a line, a curve or an ROI their middle."""
+def _of_markups(path: Path, ct: CT, whole: bool) -> list[Point]:
+    """The control points of Slicer's markups, whatever their kind; of a line, a curve or an ROI maybe their middle."""
     points: list[Point] = []
     for markup in json.loads(path.read_text(encoding="utf-8"))["markups"]:
         system = str(markup.get("coordinateSystem", "LPS"))
@@ -128,19 +133,19 @@ def _of_markups(path: Path, ct: CT) -> list[Point]:
         sign = _SYSTEMS[system]
         placed = [c for c in markup.get("controlPoints", ()) if c.get("positionStatus", "defined") == "defined"]
         found = [np.array([float(v) for v in c["position"]]) * (sign, sign, 1) for c in placed]
-        if found and markup.get("type", "Fiducial") not in ("Fiducial", "PointList"):
+        if found and not whole and markup.get("type", "Fiducial") not in ("Fiducial", "PointList"):
             found = [np.mean(found, axis=0)]
         points += [_point(p) for p in found]
     return points
 
 
-def _of_dicom(path: Path, ct: CT) -> list[Point]:
-    """Points of a structured report (SCOORD3D, SCOORD) or of a presentation state; of other graphics the middle."""
+def _of_dicom(path: Path, ct: CT, whole: bool) -> list[Point]:
+    """Points of a structured report (SCOORD3D, SCOORD) or a presentation state; of other graphics maybe the middle."""
     from pydicom import dcmread
 
     data = dcmread(path, stop_before_pixels=True)
     graphics = _of_annotations(data, ct) if "GraphicAnnotationSequence" in data else _of_content(data, ct, path)
-    return [_point(p) for kind, points in graphics for p in (points if "POINT" in kind else [points.mean(0)])]
+    return [_point(p) for kind, points in graphics for p in (points if whole or "POINT" in kind else [points.mean(0)])]
 
 
 def _of_content(item: Dataset, ct: CT, path: Path) -> Iterator[tuple[str, Any]]:

@@ -6,8 +6,9 @@ on points drawn within the truth (half of the readers or more). The first point 
 centre, the others are drawn from all of its voxels. A point without an outline counts 0, in Dice and in agreement.
 
 The patients of fold 0, whom no network has seen, come first, so that a run cut short has them, and stand in rows of
-their own. A crop ends in z where the readers' marks end, which tells a network where a nodule ends: `room` is a row for
-the nodules with a slice to spare at both ends.
+their own. `--corrections` counts the clicks that correct an outline (`research.benchmarks.corrections`) instead, for
+those patients alone. A crop ends in z where the readers' marks end, which tells a network where a nodule ends: `room`
+is a row for the nodules with a slice to spare at both ends.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from monai_lung.bundle.segmentation_scores import dice
 from monai_lung.data.crops import Crop, CropRow, read_crop, read_table
 from monai_lung.data.splits import patient_folds
 from monai_lung.inference import load_networks
-from monai_lung.inference.networks import Networks
+from monai_lung.inference.correct import BALL_MM
+from monai_lung.inference.networks import Networks, load_corrector
 from monai_lung.metrics.figures import figure, mean_of
 from monai_lung.model import CT, LPS_RAS, Outline, Point
 from monai_lung.pointed import lungs_or_none, measured, outline_at
 from research import ROOT
-from research.benchmarks import machine
+from research.benchmarks import corrections, machine
 
 log = logging.getLogger("clicks")
 FOLDS = ROOT / "bundles" / "lung_nodule_segmentation" / "configs" / "folds.json"
@@ -50,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     networks = load_networks("cpu")
     figures: dict[str, Any] = json.loads(given.out.read_text(encoding="utf-8")) if given.out.is_file() else {}
     figures |= {"machine": machine.describe("cpu"), "busy_cores": machine.busy_cores()}
+    if given.corrections:
+        each = _corrections(given, networks)
+        if not each:
+            return 0
+        held = [one for one in each if one["room"]]
+        figures[f"corrections_{given.wanted}"] = {
+            "nodules": len(each),
+            "radius_mm": given.radius,
+            "all": corrections.correction_table(each),
+            "room": corrections.correction_table(held) if held else None,
+        }
+        _save(figures, given.out)
+        return 0
     if given.repeats:
         figures["spheres"] = []
         for row in spheres(networks, given.repeats):
@@ -76,6 +91,30 @@ def _on_crops(given: argparse.Namespace, networks: Networks) -> list[dict[str, A
                 file.write(json.dumps(rows[-1]) + "\n")
             log.info("%d nodules", len(rows))
     return rows
+
+
+def _corrections(given: argparse.Namespace, networks: Networks) -> list[dict[str, Any]]:
+    """The results of corrections in each nodule of a fold, those that all ways have; what is measured is kept."""
+    folds = patient_folds(FOLDS)
+    wanted = [row for row in read_table(given.crops) if folds.get(row.patient, -1) == given.fold]
+    corrector = load_corrector(networks.device, given.bundle)
+    ways = [way for way in corrections.WAYS if way == given.way or given.way is None]
+    if corrector is None:
+        ways = [way for way in ways if way != "network"]
+    for way in ways:
+        made = corrections.Made(way, given.wanted, given.radius, corrector)
+        known = {row["id"] for row in _kept_rows(given.rows) if made.made(row)}
+        for row in wanted[given.start :: given.every]:
+            if row.id not in known:
+                found = made.measured(read_crop(given.crops, row), networks, given.outlines)
+                with given.rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(found) + "\n")
+                log.info("%s %s", way, row.id)
+    return corrections.joined(_kept_rows(given.rows), given.wanted, given.radius, corrector)
+
+
+def _kept_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
 
 def clicks(crop: Crop, networks: Networks, points: int) -> dict[str, Any]:
@@ -192,6 +231,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repeats", type=int, default=10, help="places of each sphere; 0 for none (default: %(default)s)"
     )
+    parser.add_argument("--corrections", action="store_true", help="count the clicks that correct an outline")
+    parser.add_argument(
+        "--wanted",
+        choices=corrections.WANTED,
+        default="half",
+        help="what the corrections aim at: what half of the readers marked, or one reader (default: %(default)s)",
+    )
+    parser.add_argument("--way", choices=corrections.WAYS, help="measure this way alone (default: all)")
+    parser.add_argument("--radius", type=float, default=BALL_MM, help="of the plain way, mm (default: %(default)s)")
+    parser.add_argument("--fold", type=int, default=HELD_OUT, help="that corrections take (default: %(default)s)")
+    parser.add_argument("--outlines", type=Path, help="keep the first outlines here, for another run")
+    parser.add_argument("--bundle", type=Path, help="a bundle with other correcting weights")
     parser.add_argument("--rows", type=Path, default=ROOT / "docs" / "clicks.jsonl", help="default: docs/clicks.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "clicks.json", help="default: docs/clicks.json")
     return parser

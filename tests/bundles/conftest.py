@@ -167,7 +167,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         shutil.copytree(BUNDLES / f"lung_nodule_{name}", root / f"lung_nodule_{name}", ignore=_weights)
     made = Bundles(*(root / f"lung_nodule_{name}" for name in names))
     for bundle, changes in (
-        (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}}),
+        (made.segmentation, {"find_def": {"width": 4}, "network_def": {"width": 4}, "correct_def": {"width": 4}}),
         (
             made.classification,
             {"network_def": {"near_width": 2, "wide_width": 2}, "malignancy_def": {"width": 4, "members": 2}},
@@ -198,7 +198,8 @@ def _weights(folder: str, names: list[str]) -> list[str]:
 def calls_dense_nodule(network: ResUNet3d) -> ResUNet3d:
     """`network` of width 4, stem (2, 2, 1) or (1, 1, 1), that calls every voxel above -265 HU nodule, wherever it is.
 
-    All residual branches are silent; the first skip connection carries the folded voxels to the head.
+    All residual branches are silent; the first skip connection carries the folded voxels to the head, of several
+    channels the first.
     """
     voxels = network.head.out_channels
     four = torch.eye(4)[:, :voxels].reshape(4, voxels, 1, 1, 1)
@@ -206,8 +207,9 @@ def calls_dense_nodule(network: ResUNet3d) -> ResUNet3d:
         for name, parameter in network.named_parameters():
             if "norm2" in name or "identity" in name or "head" in name:
                 parameter.zero_()
-        if voxels == 1:
-            network.encoder[0].identity.weight[:] = four
+        first = network.encoder[0].identity
+        if isinstance(first, torch.nn.Conv3d):
+            first.weight[:, :voxels] = four
         network.decoder[-1].identity.weight[:, 4:] = torch.eye(4).reshape(4, 4, 1, 1, 1)
         network.head.weight[:] = 20 * four.transpose(0, 1)
         network.head.bias[:] = -20 * 0.525
@@ -217,7 +219,7 @@ def calls_dense_nodule(network: ResUNet3d) -> ResUNet3d:
 def _save_weights(bundles: Bundles) -> None:
     torch.manual_seed(0)
     config = read_config(bundles.segmentation)
-    for key, file in (("find_def", "find.pt"), ("network_def", "model.pt")):
+    for key, file in (("find_def", "find.pt"), ("network_def", "model.pt"), ("correct_def", "correct.pt")):
         network = calls_dense_nodule(build_network(config, key, bundles.segmentation))
         save_weights(network, bundles.segmentation, file)
     config = read_config(bundles.classification)

@@ -24,7 +24,10 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = ("segmentation", "classification", "analysis", "paper")
 WITH_NETWORKS = ("segmentation", "classification", "paper")
 EVALUATED = WITH_NETWORKS[:2]
-TRAININGS = {"segmentation": ("train", "train_find"), "classification": ("train_rate", "train_malignancy")}
+TRAININGS = {
+    "segmentation": ("train", "train_find", "train_correct"),
+    "classification": ("train_rate", "train_malignancy"),
+}
 
 
 def folder(name: str) -> Path:
@@ -133,6 +136,7 @@ def test_evaluation_has_the_properties(bundles, name, crop_dir):
     [
         ("segmentation", "train.json"),
         ("segmentation", "train_find.json"),
+        ("segmentation", "train_correct.json"),
         ("classification", "train_malignancy.json"),
     ],
 )
@@ -192,7 +196,10 @@ def test_the_zoo_finds_the_files_versions_and_keys_that_it_asks_for(name):
 
 def test_network_definitions_and_settings_are_plain_values():
     for name, keys in (
-        ("segmentation", ("find_def", "network_def", "find_settings", "delineate_settings")),
+        (
+            "segmentation",
+            ("find_def", "network_def", "correct_def", "find_settings", "delineate_settings", "correct_settings"),
+        ),
         ("classification", ("network_def", "malignancy_def", "rate_settings")),
         ("paper", ("network_def", "classify_def", "segment_settings", "classify_settings")),
     ):

@@ -18,9 +18,9 @@ from bundle_runs import workflow
 from monai.bundle import download, load
 
 from monai_lung.bundle.packing import BUNDLES, TOLERANCE, pack, run_onnx
-from monai_lung.definitions import build_network, read_config
+from monai_lung.definitions import build_network, read_config, settings
 from monai_lung.errors import UsageError, WeightsError
-from monai_lung.stages import PAPER_STAGES, STAGES, stages_of
+from monai_lung.stages import ALL_STAGES, STAGES, stages_of
 from monai_lung.version import __version__
 from monai_lung.weights import bundle_dir, load_weights
 
@@ -54,7 +54,7 @@ def test_the_name_holds_the_version_and_one_folder_lies_in_it(packed, bundles):
             for p in (bundles.segmentation.parent / name).rglob("*.*")
         }
         assert {n for n in own if "__pycache__" not in n} <= names
-        weights = {n for n in names if Path(n).name in {stage.weights for stage in (STAGES | PAPER_STAGES).values()}}
+        weights = {n for n in names if Path(n).name in {stage.weights for stage in ALL_STAGES.values()}}
         assert weights or name == BUNDLES[2]
         assert {n.replace(".pt", suffix) for n in weights for suffix in (".ts", ".onnx")} <= names
 
@@ -88,7 +88,7 @@ def test_every_format_computes_the_same_at_any_size(packed, bundles, tmp_path, s
             network = build_network(read_config(bundle), stage.definition, bundle).eval()
             load_weights(network, bundle, file)
             path = bundle / "models" / file
-            channels = {"model.pt": 9, "malignancy.pt": 3}[file] if "classification" in name else 1
+            channels = stage.takes(settings(stage.settings, read_config(bundle)[stage.settings_key], bundle))[1]
             image = torch.rand(size[0], channels, *size[1:], generator=torch.Generator().manual_seed(1))
             with torch.inference_mode():
                 expected = network(image).numpy()

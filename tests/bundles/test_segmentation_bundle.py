@@ -129,5 +129,5 @@ def test_overlap_of_known_masks():
 
 def test_metadata_names_every_file_of_weights(bundles):
     metadata = json.loads((bundles.segmentation / "configs" / "metadata.json").read_text())
-    assert set(metadata["weights_sha256"]) == {"model.pt", "find.pt"}
+    assert set(metadata["weights_sha256"]) == {"model.pt", "find.pt", "correct.pt"}
     assert Path(bundles.segmentation / "models" / "model.pt").stat().st_size < 200_000

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from monai_lung.cli import bench, run, store_weights, train_all
-from monai_lung.stages import PAPER_STAGES, STAGES
+from monai_lung.stages import ALL_STAGES
 
 TINY = ("--set", "recipes#cpu#width=4", "--set", "recipes#cpu#epochs=1", "--set", "recipes#cpu#batch=2")
 
@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_is_one_line_and_1(bundles, tmp_path, capsys):
 
 
 def test_store_weights_knows_every_network():
-    assert (*STAGES, *PAPER_STAGES) == store_weights.NETWORKS
+    assert tuple(ALL_STAGES) == store_weights.NETWORKS
 
 
 def test_bench_outside_a_checkout_says_what_it_needs(tmp_path, capsys, monkeypatch):

@@ -25,9 +25,14 @@ from monai_lung.training.handlers import RampEma, StopEarly, SwitchLoss, WaitSha
 from monai_lung.weights import resume, save_weights
 
 AFTER_THE_PAPER = [("segmentation", "train.json"), ("segmentation", "train_find.json")]
-TRAINED = [*AFTER_THE_PAPER, ("classification", "train_malignancy.json")]
-RUNS = [(*which, recipe) for which in TRAINED for recipe in ("cpu", "best", "paper")][:-1]
-"""The malignancy has no paper's recipe: its network isn't the paper's."""
+TRAINED = [*AFTER_THE_PAPER, ("segmentation", "train_correct.json"), ("classification", "train_malignancy.json")]
+RUNS = [
+    (*which, recipe)
+    for which in TRAINED
+    for recipe in ("cpu", "best", "paper")
+    if recipe != "paper" or which in AFTER_THE_PAPER
+]
+"""The malignancy's network and the one that corrects have no paper's recipe: they aren't the paper's."""
 
 
 @pytest.fixture
@@ -40,6 +45,7 @@ def options(crop_dir, slice_dir, fold_file, background_dir, tmp_path):
         tiny |= {
             "train.json": {"patch": [16, 16, 16]},
             "train_find.json": {"patch": [16, 16, 16], "samples": 4},
+            "train_correct.json": {"patch": [16, 16, 16]},
             "train_malignancy.json": {},
         }[name]
         result = {

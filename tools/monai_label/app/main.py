@@ -19,7 +19,7 @@ from fastapi import HTTPException  # noqa: E402
 from lib.activelearning import Doubt, DoubtScoring  # noqa: E402
 from lib.analyses import Analyses  # noqa: E402
 from lib.corrections import entries_present  # noqa: E402
-from lib.inference import KEPT, Analysis, Click, Segmentation, label_map_of  # noqa: E402
+from lib.inference import KEPT, Analysis, Click, Correct, Segmentation, label_map_of  # noqa: E402
 from lib.training import NoduleTraining  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.datastore import Datastore  # noqa: E402
@@ -50,11 +50,12 @@ class LungApp(MONAILabelApp):  # type: ignore[misc]
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """`analysis`, `segmentation` and `click`."""
+        """`analysis`, `segmentation`, `click` and `correct`."""
         return {
             "analysis": self.analysis,
             "segmentation": Segmentation(self.bundle),
             "click": Click(self.bundle),
+            "correct": Correct(self.bundle),
         }
 
     def init_trainers(self) -> dict[str, TrainTask]:

@@ -1,1 +1,1 @@
-"""Tasks of the MONAI Label app. `doubt`, `analyses` and `corrections` need no MONAI Label."""
+"""Tasks of the MONAI Label app. `doubt`, `analyses`, `clicks` and `corrections` need no MONAI Label."""

@@ -1,4 +1,4 @@
-"""The infer tasks: the whole analysis, the segmentation bundle alone, and a nodule at a click."""
+"""The infer tasks: the whole analysis, the segmentation bundle alone, and a nodule at a click, and its correction."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 from numpy.typing import NDArray
 
 from lib.analyses import Analyses
+from lib.clicks import Points, corrected
 from monai_lung.errors import InputError
 from monai_lung.inference import delineate, find
 from monai_lung.inference.delineate import without_doubles
@@ -25,6 +26,7 @@ from monai_lung.inference.networks import (
     Finder,
     Networks,
     choose_device,
+    load_corrector,
     load_delineator,
     load_finder,
     load_networks,
@@ -223,6 +225,42 @@ def _holds(outline: Outline, index: tuple[float, float, float]) -> bool:
     own = tuple(round(i) - start for i, start in zip(index, outline.offset, strict=True))
     inside = all(0 <= i < n for i, n in zip(own, outline.mask.shape, strict=True))
     return bool(inside and outline.mask[own])
+
+
+class Correct(Click):
+    """One nodule: the first point means it, further ones add to its outline, those of the background cut from it.
+
+    Points stand as in a request of `Click`, all of them again after each click. The result is as there: the nodules of
+    the analysis, where one was kept, with this nodule as it has been corrected.
+
+    Args:
+        bundle: the bundle that delineates and may correct.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(bundle)
+        self.description = "One nodule: a point in it, then points to add and to cut"
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Path of the label map, `label_names`, and `warnings`.
+
+        Raises:
+            InputError: no points, or they aren't three numbers each.
+            MonaiLungError: the CT can't be read.
+        """
+        names = {"foreground", *LABELS, str(request.get("label") or "nodule")} - {BACKGROUND}
+        inside = [point for name in sorted(names) for point in _points(request, name)]
+        points = Points(inside, _points(request, BACKGROUND))
+        if not points.inside and not points.outside:
+            raise InputError("no points: choose the label nodule, then click on one")
+        ct = self._read(Path(request["image"]))
+        networks = self._loaded(request)
+        labels, warnings = corrected(ct, points, networks, load_corrector(networks.device, self.bundle))
+        kept = _nodules_kept(request, ct)
+        for point in points.inside[:1]:
+            _remove(kept, point)
+        result = np.maximum(labels, kept)
+        return _written(request, result, ct.affine_lps), {"label_names": {"nodule": 1}, "warnings": warnings}
 
 
 class Segmentation(InferTask):  # type: ignore[misc]
