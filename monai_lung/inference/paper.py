@@ -14,6 +14,7 @@ import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 
 from monai_lung.definitions import build_network, check_contract, read_config, settings
@@ -33,6 +34,8 @@ AIR_HU = -1024
 """HU of everything outside the lungs."""
 SMALLEST_MM3 = 7.0
 """Half of a ball of 3 mm: what is smaller isn't reported, so it isn't looked at."""
+NEAR_MM = 6.0
+"""How far around a mask its region is shown to the network that classifies; farther on there is air."""
 _BATCH = 8
 _SURE = 1e-4
 Progress = Callable[[float], None]
@@ -202,12 +205,39 @@ def classified(ct: CT, outlines: Sequence[Outline], networks: PaperNetworks) -> 
 
 
 def nodule_roi(ct: CT, outline: Outline, values: RateSettings) -> Tensor:
-    """The network's input for an outline: float32 (1, *region), the lung window around the middle of its mask."""
+    """The network's input for an outline: float32 (1, *region), the lung window around the middle of its mask.
+
+    The text has the segmented parts classified: what is more than `NEAR_MM` from the mask is air.
+    """
     own = outline.grid(ct.grid)
     target = Grid.around(outline.middle_mm(ct.grid), values.spacing_mm, values.region, own.patient_axes)
     part = ct.grid.reach(target, 2)
     near = windowed(torch.from_numpy(ct.hu[part].astype(np.float32))).numpy()
-    return torch.from_numpy(resample(near, ct.grid.part(part), target))[None]
+    share = resample(outline.mask.astype(np.float32), own, target, outside=0)
+    return torch.from_numpy(near_only(resample(near, ct.grid.part(part), target), share, target.spacing_mm, 0.0))[None]
+
+
+def near_only(
+    image: NDArray[np.float32], share: NDArray[np.float32], spacing_mm: Sequence[float], air: float
+) -> NDArray[np.float32]:
+    """`image` (X, Y, Z) with `air` wherever it is more than `NEAR_MM` from a nodule.
+
+    Args:
+        image: of the nodule's surroundings.
+        share: (X, Y, Z), how much of each voxel is nodule. A nodule is where that is half of its highest value or more,
+            so that one smaller than a voxel is still somewhere; nothing is, if it is 0 everywhere.
+        spacing_mm: of the voxels.
+        air: the value of air.
+
+    >>> nodule = np.zeros((9, 9, 9), np.float32)
+    >>> nodule[4, 4, 4] = 1
+    >>> int(near_only(np.ones_like(nodule), nodule, (3, 3, 3), 0.0).sum())  # a ball of two voxels' radius
+    33
+    """
+    if not share.max() > 0:
+        return np.full_like(image, air)
+    away_mm = ndimage.distance_transform_edt(share < share.max() / 2, sampling=spacing_mm)
+    return np.where(away_mm <= NEAR_MM, image, np.float32(air))
 
 
 def malignancy_of(rois: Sequence[Tensor], network: nn.Module, device: torch.device) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from monai_lung.data.backgrounds import Background, check_held_out, read_backgro
 from monai_lung.data.crops import Crop
 from monai_lung.errors import InputError, UsageError
 from monai_lung.grid import Grid, resample
-from monai_lung.inference.paper import AIR_HU
+from monai_lung.inference.paper import AIR_HU, near_only
 from monai_lung.networks import NoduleResNet50, ResUNet3d
 from monai_lung.networks.layers import init_xavier
 from monai_lung.networks.plain import PlainResUNet3d, resnet50
@@ -295,7 +295,7 @@ def set_in(
 
 
 class NoduleInLungd(Transform):
-    """A nodule set into a scan's lungs, and the region around it: what the network that classifies learns from.
+    """A nodule set into a scan's lungs, and the region near it: what the network that classifies learns from.
 
     Takes `nodule`, its place in `donors`, and `malignant`, 0 or 1. Adds `image` float32 (1, *roi_size) HU; `label`,
     the class; `id`, the crop's.
@@ -323,7 +323,8 @@ class NoduleInLungd(Transform):
         frame = frame_for(b, donor, place, rng, turn=self.augment)
         x, y, z = (slice(int(s), int(s) + n) for s, n in zip(start, self.size, strict=True))
         lung = cut(b.hu, start.tolist(), self.size, LUNG_WINDOW_HU[0]).astype(np.float32)
-        hu, _ = set_in(lung, b.grid.part((x, y, z)), donor, b.grid.to_world(place), frame, rng)
+        hu, share = set_in(lung, b.grid.part((x, y, z)), donor, b.grid.to_world(place), frame, rng)
+        hu = near_only(hu, share, b.spacing_mm, LUNG_WINDOW_HU[0])
         if self.augment and rng.random() < 0.5:
             hu = np.ascontiguousarray(hu[::-1])
         return {**data, "image": torch.from_numpy(hu)[None], "label": data["malignant"], "id": donor.crop.row.id}

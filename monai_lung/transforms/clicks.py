@@ -25,7 +25,7 @@ def click_map(
     Returns:
         (X, Y, Z), 1 at a click, 0 everywhere without any.
 
-    >>> click_map([[2, 0, 0]], (5, 1, 1), (1, 1, 1), 1.0)[:, 0, 0].round(2).tolist()
+    >>> click_map([[2, 0, 0]], (5, 1, 1), (1, 1, 1), 1.0)[:, 0, 0].astype(float).round(2).tolist()
     [0.14, 0.61, 1.0, 0.61, 0.14]
     """
     result = np.zeros(tuple(shape), np.float32)

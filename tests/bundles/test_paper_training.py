@@ -90,7 +90,7 @@ def test_the_trainings_have_the_papers_settings(bundles):
     for recipe in configs[1]["recipes"].values():
         assert (recipe["epochs"], recipe["batch"], recipe["patch"]) == (52, 16, [48, 48, 16])
     rates = {name: recipe["rate"] for name, recipe in configs[1]["recipes"].items()}
-    assert rates == {"paper": 1e-4, "cpu": 8e-4}  # a tenth of the steps
+    assert rates == {"paper": 1e-4, "cpu": 8e-4}  # a sixteenth of the steps
     for config, schedule in zip(configs, ("thirds", "constant"), strict=True):
         assert config["train"]["optimizer"]["_target_"] == "torch.optim.Adam"
         assert config["train"]["scheduler"]["kind"] == schedule
