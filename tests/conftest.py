@@ -12,14 +12,15 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """A command sets up the log of its whole process: the next test must not notice, whichever runs before it."""
-    names = (None, "monai_lung", "monai.bundle.workflows")
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-    logging.getLogger("py.warnings").disabled = False
+    """A command sets up the log of its whole process: no test must notice what ran before it, fixtures included."""
     root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for name in ("monai_lung", "research", "monai.bundle.workflows"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
+    yield
     root.handlers[:] = [h for h in root.handlers if type(h) is not logging.StreamHandler]  # pytest's own stay
 
 

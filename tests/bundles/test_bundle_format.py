@@ -145,6 +145,9 @@ def test_training_has_the_properties(bundles, name, config, crop_dir, slice_dir,
     options["recipes#best#batch"] = 2  # of the few crops
     if config == "train_malignancy.json":
         options["slice_dir"] = str(slice_dir)
+    if config == "train_correct.json":  # starts as the bundle's own network that delineates
+        own = json.loads((bundles.segmentation / "configs" / "inference.json").read_text())["network_def"]
+        options |= {f"recipes#best#{key}": own[key] for key in ("width", "levels") if key in own}
     flow = workflow(getattr(bundles, name), config, kind="train", **options)
     flow.initialize()
     assert flow.check_properties() == []
@@ -283,4 +286,4 @@ def test_a_run_that_does_not_find_its_bundle_says_how(bundles, ct_dir, tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError) as caught:
         run(bundles.segmentation, "inference.json", dataset_dir=str(ct_dir), bundle_root=".")
-    assert "run in the bundle's folder, or name it" in str(cause_of(caught.value, UsageError))
+    assert "run in the bundle's folder, or give its path" in str(cause_of(caught.value, UsageError))

@@ -97,7 +97,7 @@ def test_the_trainings_have_the_papers_settings(bundles):
 
 
 @pytest.mark.parametrize(("name", "first", "later"), [("res-unet", (1.0, 0.0), (0.0, 1.0)), ("unet", (0.0, 1.0), None)])
-def test_the_loss_is_cross_entropy_for_three_epochs_then_dice(bundles, options, name, first, later):
+def test_the_loss_is_cross_entropy_then_dice(bundles, options, name, first, later):
     flow = workflow(
         bundles.paper, "train_segment.json", kind="train", **options("train_segment.json", architecture=name)
     )
@@ -107,7 +107,7 @@ def test_the_loss_is_cross_entropy_for_three_epochs_then_dice(bundles, options, 
     switches = [h for h in flow.parser.get_parsed_content("train#handlers") if type(h).__name__ == "SwitchLoss"]
     assert len(switches) == (later is not None)
     for switch in switches:
-        assert switch.after == 3
+        assert switch.after == 22  # epochs of 20 steps, where the paper's three have 150
         assert (switch.loss_function.bce_weight, switch.loss_function.dice_weight) == later
     assert flow.check_properties() == []
 

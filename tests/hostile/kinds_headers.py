@@ -302,7 +302,7 @@ def modality_mr(chest: Chest, folder: Path) -> Path:
     return changed(chest, folder, lambda d: setattr(d, "Modality", "MR"))
 
 
-@kind("header", refused="secondary capture or another object")
+@kind("header", refused="secondary capture, or some other object")
 def class_of_a_screenshot(chest: Chest, folder: Path) -> Path:
     """Secondary capture images that call themselves CT."""
     return changed(chest, folder, lambda d: setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"))

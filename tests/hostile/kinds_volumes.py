@@ -51,7 +51,7 @@ def text_header(chest: Chest, path: Path, *lines: tuple[str, str]) -> Path:
     return path
 
 
-@kind("volume", warned="voxels without a number")
+@kind("volume", warned="voxels that were NaN or infinite")
 def nan_few(chest: Chest, folder: Path) -> Path:
     """A few voxels are nan or infinite."""
     array = chest.hu.astype(np.float32)
