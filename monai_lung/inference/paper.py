@@ -218,7 +218,10 @@ def nodule_roi(ct: CT, outline: Outline, values: RateSettings) -> Tensor:
 
 
 def near_only(
-    image: NDArray[np.float32], share: NDArray[np.float32], spacing_mm: Sequence[float], air: float
+    image: NDArray[np.float32],
+    share: NDArray[np.float32],
+    spacing_mm: Sequence[float] | NDArray[np.float64],
+    air: float,
 ) -> NDArray[np.float32]:
     """`image` (X, Y, Z) with `air` wherever it is more than `NEAR_MM` from a nodule.
 
