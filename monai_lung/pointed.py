@@ -59,8 +59,7 @@ def measure_at(
             Each counts for the nearest outline (`monai_lung.corrected`).
 
     Raises:
-        InputError: there is no nodule at any of the points; the message says what is there. Or nothing is left after
-            the cuts.
+        InputError: no point has a nodule (the message says what is there), or nothing is left after the cuts.
         MonaiLungError: as `monai_lung.analyze`.
 
     >>> import numpy as np
