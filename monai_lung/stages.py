@@ -91,17 +91,14 @@ class DelineateSettings:
 
 
 @dataclass(frozen=True)
-class CorrectSettings:
+class CorrectSettings(DelineateSettings):
     """Grid and patch of the network that corrects an outline by clicks, and how it is shown them.
 
     It sees the CT, the outline, and where a person clicked to add and to cut: a click is a ball that fades by
-    exp(-d^2 / (2 click_mm^2)), on a grid that is coarser for a large nodule in that grid's measure. What lies farther
-    than `reach_mm` from every click stays as it was.
+    exp(-d^2 / (2 click_mm^2)). For a large nodule the grid is coarser, and the balls are larger with it. What lies
+    farther than `reach_mm` from every click stays as it was.
     """
 
-    spacing_mm: tuple[float, float, float]
-    patch: tuple[int, int, int]
-    threshold: float
     click_mm: float
     reach_mm: float
 
@@ -111,8 +108,7 @@ class CorrectSettings:
         Raises:
             ValueError: a value is out of range.
         """
-        check_grid(self.spacing_mm, self.patch)
-        check_open("threshold", self.threshold)
+        super().__post_init__()
         check_number("click_mm", self.click_mm, 0.1, 10)
         check_number("reach_mm", self.reach_mm, 1, 100)
 

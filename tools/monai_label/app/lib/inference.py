@@ -159,11 +159,8 @@ class Click(InferTask):  # type: ignore[misc]
             InputError: no points, or they aren't three numbers each.
             MonaiLungError: the CT can't be read.
         """
-        names = {"foreground", *LABELS, str(request.get("label") or "nodule")} - {BACKGROUND}
-        inside = [point for name in sorted(names) for point in _points(request, name)]
-        outside = _points(request, BACKGROUND)
-        if not inside and not outside:
-            raise InputError("no points: choose the label nodule, then click on one")
+        points = _clicked(request)
+        inside, outside = points.inside, points.outside
         ct = self._read(Path(request["image"]))
         labels = _nodules_kept(request, ct)
         for point in outside:
@@ -189,6 +186,16 @@ class Click(InferTask):  # type: ignore[misc]
         if self._networks is None or self._networks[0] != key:
             self._networks = key, load_networks(device, segmentation_dir=self.bundle)
         return self._networks[1]
+
+
+def _clicked(request: Mapping[str, Any]) -> Points:
+    """The points of a request: in nodules under any label but the background's; InputError without any."""
+    names = {"foreground", *LABELS, str(request.get("label") or "nodule")} - {BACKGROUND}
+    inside = [point for name in sorted(names) for point in _points(request, name)]
+    points = Points(inside, _points(request, BACKGROUND))
+    if not points.inside and not points.outside:
+        raise InputError("no points: choose the label nodule, then click on one")
+    return points
 
 
 def _points(request: Mapping[str, Any], name: str) -> list[tuple[float, float, float]]:
@@ -248,11 +255,7 @@ class Correct(Click):
             InputError: no points, or they aren't three numbers each.
             MonaiLungError: the CT can't be read.
         """
-        names = {"foreground", *LABELS, str(request.get("label") or "nodule")} - {BACKGROUND}
-        inside = [point for name in sorted(names) for point in _points(request, name)]
-        points = Points(inside, _points(request, BACKGROUND))
-        if not points.inside and not points.outside:
-            raise InputError("no points: choose the label nodule, then click on one")
+        points = _clicked(request)
         ct = self._read(Path(request["image"]))
         networks = self._loaded(request)
         labels, warnings = corrected(ct, points, networks, load_corrector(networks.device, self.bundle))
