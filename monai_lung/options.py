@@ -14,7 +14,8 @@ Pipeline = Literal["product", "paper"]
 """Which networks find and rate: this software's own four, or the two of the paper's system."""
 AS_PAPER = (
     "Analysed by the system of Yu et al. (BMC Bioinformatics 22:314, 2021), for comparison: its findings aren't those "
-    "of this software's own networks, and the nodule probability is that of the mask."
+    "of this software's own networks, and the nodule probability is that of the mask. "
+    "The shipped weights were trained briefly: expect many false findings."
 )
 """Warning of every result of the pipeline "paper"."""
 
